@@ -1,0 +1,71 @@
+"""What the operator and the components agree on: the plan of a run, its stages, and its names.
+
+The two never import each other; everything that crosses between them is here, in `evidence` and in
+`store`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, get_args
+
+from fulcrum_pipelines.evidence import Record, StageName
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+
+STAGES: tuple[StageName, ...] = get_args(StageName)
+"""All stages in the order in which they run; prune, finetune and quantize are optional."""
+
+OPTIONAL_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
+
+
+class Plan(Record):
+    """Everything that a run is made from. Stored by its digest before the run is submitted.
+
+    Attributes:
+        name: Name of the job.
+        namespace: Its namespace; empty without a cluster.
+        uid: Identity of the job. Without a cluster, a digest of the manifest.
+        attempt: Number of this attempt, from 1.
+        spec: The resolved specification: references replaced by what they named, URLs absolute.
+        fulcrum_version: Version that made the plan.
+    """
+
+    name: str
+    namespace: str = ""
+    uid: str
+    attempt: int = 1
+    spec: CompressionJobSpec
+    fulcrum_version: str
+
+    @property
+    def run(self) -> str:
+        """The write-ahead key: names the run, and its folder in the store."""
+        return f"{self.name}-{self.uid[:12]}-{self.attempt}"
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The stages that this plan's recipe asks for, in order."""
+        recipe = self.spec.recipe
+        return tuple(
+            stage
+            for stage in STAGES
+            if stage not in OPTIONAL_STAGES or getattr(recipe, stage) is not None
+        )
+
+
+def canonical_json(value: Any) -> bytes:
+    """Return `value` as JSON with one spelling only, so that equal values have equal digests."""
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+    ).encode()
+
+
+def digest_of(value: bytes) -> str:
+    """Return the digest of `value` as `sha256:<hex>`."""
+    return f"sha256:{hashlib.sha256(value).hexdigest()}"
+
+
+def to_json(record: Record) -> bytes:
+    """Return `record` as canonical JSON; its digest is the record's identity."""
+    return canonical_json(record.model_dump(mode="json", by_alias=True))

@@ -1,0 +1,51 @@
+"""The root of all errors that Fulcrum raises on purpose, and how a stage tells the outside.
+
+The class of a failure decides what happens next: a user's error is never tried again, an
+infrastructure fault may be.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+FailureClass = Literal["user", "quality", "infrastructure", "deadline", "internal"]
+
+
+class FulcrumError(Exception):
+    """An error with a message written for the user.
+
+    Args:
+        message: What was wrong and what would be accepted.
+        where: The field path, file or stage that it is about; put in front of the message.
+    """
+
+    failure_class: FailureClass = "internal"
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        self.message = message
+        self.where = where
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class UserError(FulcrumError):
+    """The manifest, model or data is wrong; trying again cannot help."""
+
+    failure_class: FailureClass = "user"
+
+
+class QualityError(FulcrumError):
+    """What was achieved differs from what was asked by more than the declared tolerance."""
+
+    failure_class: FailureClass = "quality"
+
+
+class InfrastructureError(FulcrumError):
+    """Storage, memory or a process failed; another attempt may succeed."""
+
+    failure_class: FailureClass = "infrastructure"
+
+
+class DeadlineError(FulcrumError):
+    """A stage or the job ran out of its time."""
+
+    failure_class: FailureClass = "deadline"

@@ -1,0 +1,342 @@
+"""What a stage measured, as JSON with a versioned schema.
+
+Evidence is the only thing that gates decide from, and it is kept for ever, so its shape is a
+promise: a field is added, never changed, within one `SCHEMA`. Numbers are finite or absent (`null`
+with a `note` that says why), because JSON has no NaN and a gate must see that something is missing.
+Units are in the names. The JSON schema in `docs/evidence.schema.json` is generated from here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = "fulcrum.dev/evidence/v1alpha1"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+Direction = Literal["higher", "lower"]
+StageName = Literal["evaluate", "prune", "finetune", "quantize", "validate"]
+
+
+class Record(BaseModel):
+    """Base of all evidence: immutable, and strict about unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Artifact(Record):
+    """A file in the store, named by its content."""
+
+    name: str
+    digest: Digest
+    size_bytes: int
+    media_type: str = "application/octet-stream"
+
+
+class Environment(Record):
+    """Where something was measured; a verdict holds for this hardware class only."""
+
+    cpu_model: str
+    cpu_flags: tuple[str, ...]  # those that matter to numeric code: avx2, avx512_vnni, amx_int8 ...
+    logical_cpus: int
+    accelerators: tuple[str, ...] = ()
+    os: str
+    python: str
+    libraries: dict[str, str]
+
+
+class Interval(Record):
+    """A two-sided confidence interval."""
+
+    level: Finite
+    low: Finite
+    high: Finite
+    method: str
+
+
+class Metric(Record):
+    """One figure of one model on one data set."""
+
+    name: str
+    value: Finite | None
+    direction: Direction
+    unit: str = ""
+    n: int
+    slice: str = "all"  # "all", or "<by>=<value>"
+    interval: Interval | None = None
+    note: str = ""
+
+
+class Counts(Record):
+    """The 2x2 table of both models' right and wrong answers on the same examples."""
+
+    both_right: int
+    only_baseline_right: int  # broken by the candidate
+    only_candidate_right: int  # fixed by the candidate
+    both_wrong: int
+
+
+class Comparison(Record):
+    """Candidate against baseline on the same examples, for one metric on one slice.
+
+    `delta` is candidate - baseline in the metric's own unit; `interval` is of `delta`, not oriented:
+    `direction` tells which sign is good. `p_inferior` is the one-sided p-value of "no worse than
+    -margin" (small: measurably worse than the margin), for Holm's correction over slices; it is
+    given only where a gate's margin applied.
+    """
+
+    metric: str
+    direction: Direction
+    unit: str = ""
+    slice: str = "all"
+    n: int
+    groups: int | None = None  # resampled units, where examples are not independent
+    baseline: Finite | None
+    candidate: Finite | None
+    delta: Finite | None
+    interval: Interval | None
+    margin: Finite | None = None
+    p_inferior: Finite | None = None
+    counts: Counts | None = None
+    mcnemar_p: Finite | None = None
+    churn: Finite | None = None  # share of examples with another answer
+    churn_interval: Interval | None = None
+    note: str = ""
+
+
+class LeverMetrics(Record):
+    """The test metrics after one lever, and their change from the model before it."""
+
+    lever: str  # "baseline" or a stage
+    model: Digest
+    metrics: tuple[Metric, ...]
+    against_baseline: tuple[Comparison, ...] = ()
+    against_previous: tuple[Comparison, ...] = ()
+
+
+class LatencyDistribution(Record):
+    """Latency of one model at one batch size, in milliseconds a call."""
+
+    n: int
+    median_ms: Finite
+    mean_ms: Finite
+    percentiles_ms: dict[str, Finite]  # "p95": ...
+    histogram_ms: tuple[Finite, ...] = ()  # evenly spaced quantiles 0..100 % (101 values), for plots
+
+
+class RatioInterval(Record):
+    """An interval of baseline latency / candidate latency: above 1 is faster."""
+
+    ratio: Finite
+    interval: Interval
+
+
+class LatencyComparison(Record):
+    """Interleaved timing of both models at one batch size (design section 7)."""
+
+    batch: int
+    threads: int
+    pairs: int
+    sessions: int
+    warmup: int
+    optimization_level: str
+    baseline: LatencyDistribution
+    candidate: LatencyDistribution
+    speedup: RatioInterval
+    aa: RatioInterval  # the baseline against itself; must contain 1
+    reliable: bool
+    note: str = ""
+
+
+class SizeComparison(Record):
+    """Bytes of both model files, as they are and gzipped; peak memory of a serving session."""
+
+    baseline_bytes: int
+    candidate_bytes: int
+    baseline_gzip_bytes: int
+    candidate_gzip_bytes: int
+    baseline_peak_memory_bytes: int | None = None
+    candidate_peak_memory_bytes: int | None = None
+    memory_note: str = ""
+
+
+class Overlap(Record):
+    """Test examples that also stand in another set, found by hash of the inputs."""
+
+    other: str
+    examples: int
+    first_indices: tuple[int, ...] = ()
+
+
+class ConfusionMatrix(Record):
+    """Rows are the right class, columns the answer."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class EvaluateDetails(Record):
+    kind: Literal["evaluate"] = "evaluate"
+    metrics: tuple[Metric, ...]
+    confusion: ConfusionMatrix | None = None
+    parameters: int | None = None
+    macs: int | None = None  # multiply-accumulates for one example
+    export_max_difference: Finite | None = None  # exported ONNX against torch, largest absolute
+    test_examples: int
+    overlaps: tuple[Overlap, ...] = ()
+    advice: tuple[str, ...] = ()  # e.g. the test set is too small for a gate's margin
+
+
+class LayerSparsity(Record):
+    layer: str
+    shape_before: tuple[int, ...]
+    shape_after: tuple[int, ...]
+    sparsity: Finite  # share of zeros in what is left; for structured pruning share of outputs gone
+    note: str = ""
+
+
+class Sensitivity(Record):
+    """Validation metric with only this layer pruned."""
+
+    layer: str
+    sparsity: Finite
+    metric: str
+    value: Finite
+    delta: Finite
+
+
+class PruneDetails(Record):
+    kind: Literal["prune"] = "prune"
+    method: str
+    asked_sparsity: Finite | None
+    achieved_sparsity: Finite
+    round_to: int | None = None
+    parameters_before: int
+    parameters_after: int  # non-zero parameters for unstructured methods are in nonzero_after
+    nonzero_after: int
+    macs_before: int | None
+    macs_after: int | None
+    layers: tuple[LayerSparsity, ...]
+    sensitivity: tuple[Sensitivity, ...] = ()
+    batch_norm_examples: int = 0
+    validation_before: tuple[Metric, ...] = ()
+    validation_after: tuple[Metric, ...] = ()
+    size_bytes: int
+    gzip_bytes: int
+    speed_claim: str = ""
+
+
+class Epoch(Record):
+    epoch: int
+    train_loss: Finite
+    validation_loss: Finite | None
+    validation_metric: Finite | None
+    learning_rate: Finite
+    seconds: Finite
+
+
+class FinetuneDetails(Record):
+    kind: Literal["finetune"] = "finetune"
+    device: str
+    precision: str
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+    stopped_early: bool
+    resumed_from_epoch: int | None = None
+    sparsity_kept: Finite | None = None
+    metric: str
+
+
+class QuantizationCandidate(Record):
+    name: str  # "u8s8-per-channel", "dynamic", ...
+    size_bytes: int
+    quality: Finite | None  # on validation
+    quality_delta: Finite | None
+    speedup: RatioInterval | None
+    int8_coverage: Finite | None
+    kept: bool
+    reason: str
+
+
+class UnquantizedNode(Record):
+    name: str
+    op_type: str
+    reason: str
+
+
+class QuantizeDetails(Record):
+    kind: Literal["quantize"] = "quantize"
+    chosen: str
+    reason: str
+    metric: str
+    candidates: tuple[QuantizationCandidate, ...]
+    int8_coverage: Finite  # by multiply-accumulates, in the optimised graph
+    quantized_nodes: int
+    unquantized: tuple[UnquantizedNode, ...] = ()
+    calibration_examples: int = 0
+    calibration_peak_bytes: int | None = None
+    bits: int | None = None
+    accounted_bytes: int | None = None  # weightOnly: what packed weights and their scales would take
+    opset: int
+
+
+class ValidateDetails(Record):
+    """What the gates decide from."""
+
+    kind: Literal["validate"] = "validate"
+    baseline_model: Digest
+    candidate_model: Digest
+    test_data: Digest
+    test_examples: int
+    comparisons: tuple[Comparison, ...]
+    metrics_baseline: tuple[Metric, ...]
+    metrics_candidate: tuple[Metric, ...]
+    levers: tuple[LeverMetrics, ...] = ()
+    latency: tuple[LatencyComparison, ...] = ()
+    size: SizeComparison
+    overlaps: tuple[Overlap, ...] = ()
+    confusion_baseline: ConfusionMatrix | None = None
+    confusion_candidate: ConfusionMatrix | None = None
+    identical_models: bool = False
+
+
+Details = Annotated[
+    EvaluateDetails | PruneDetails | FinetuneDetails | QuantizeDetails | ValidateDetails,
+    Field(discriminator="kind"),
+]
+
+
+class StageEvidence(Record):
+    """The record of one stage: `runs/<key>/stages/<stage>.json`."""
+
+    schema_version: Literal["fulcrum.dev/evidence/v1alpha1"] = SCHEMA
+    stage: StageName
+    run: str
+    fulcrum_version: str
+    plan: Digest
+    inputs_digest: Digest  # of everything that the result depends on: the cache key
+    cached_from: str | None = None  # the run that did the work
+    started_at: str
+    finished_at: str
+    seconds: Finite
+    peak_memory_bytes: int
+    inputs: dict[str, Digest]
+    outputs: tuple[Artifact, ...]
+    environment: Environment
+    warnings: tuple[str, ...] = ()
+    details: Details
+
+
+class Evidence(Record):
+    """The whole: `runs/<key>/evidence.json`."""
+
+    schema_version: Literal["fulcrum.dev/evidence/v1alpha1"] = SCHEMA
+    run: str
+    plan: Digest
+    stages: tuple[StageEvidence, ...]
+
+    def stage(self, name: StageName) -> StageEvidence | None:
+        """Return the record of stage `name`, or None where the recipe lacks it."""
+        return next((stage for stage in self.stages if stage.stage == name), None)

@@ -1,0 +1,416 @@
+"""Generated from crds/compressionjob.yaml by `make crds`; do not edit."""
+
+# ruff: noqa: E501 - descriptions come from the schema as they are
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+class Spec(BaseModel):
+    """Base of all generated types: immutable, strict, and spelled in camelCase outside."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Model(Spec):
+    """The trained model."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)]
+    """A bundle directory, a .pt2 file or an .onnx file. A URL, or a path relative to the manifest (to the operator's source root on a cluster)."""
+    format: Literal['auto', 'bundle', 'pt2', 'onnx'] = 'auto'
+    """Format of the model; auto tells a directory, .pt2 and .onnx apart by name."""
+    digest: Annotated[str, Field(pattern='^sha256:[0-9a-f]{64}$')] | None = None
+    """Expected digest of the model; a different one is refused before anything runs."""
+
+
+class DataSource(Spec):
+    """Examples to fine-tune on, and to sample calibration data from where there is no calibration set."""
+
+    uri: Annotated[str, Field(min_length=1, max_length=1024)]
+    """A file, a directory or a glob. A URL, or a path relative to the manifest (to the operator's source root on a cluster)."""
+    format: Literal['auto', 'npz', 'npy', 'csv', 'parquet', 'imageFolder', 'python'] = 'auto'
+    """Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz, .parquet, a directory of class directories)."""
+    inputs: dict[str, str] | None = None
+    """For each input of the model, the array, column or columns ("a,b,c" or "a:c" for a range of columns) that feed it. Default, the key with the input's own name."""
+    target: Annotated[str, Field(max_length=253)] = 'y'
+    """Array or column that holds the right answer. Class labels are integers from 0."""
+    target_uri: Annotated[str, Field(max_length=1024)] | None = None
+    """For npy, the file that holds the answers."""
+    function: Annotated[str, Field(max_length=253, pattern='^[A-Za-z_][A-Za-z0-9_]*$')] | None = None
+    """For python, the function in the file that uri names. It returns a mapping of arrays, or an object with __len__ and __getitem__ that gives one mapping an example."""
+    arguments: dict[str, str] | None = None
+    """For python, the function's keyword arguments, as strings."""
+    scale: float | None = None
+    """Factor applied to each input value, for instance 0.00392156862745098 for 8-bit images."""
+    shuffle_seed: Annotated[int, Field(ge=0, le=4294967295)] | None = None
+    """Read the examples in a seeded random order. Needed where take or skip shall not follow the file's order."""
+    skip: Annotated[int, Field(ge=0)] = 0
+    """Leave out this many examples at the start."""
+    take: Annotated[int, Field(ge=1)] | None = None
+    """Use at most this many examples."""
+
+
+class DataSlice(Spec):
+    """DataSlice."""
+
+    name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
+    """Name of the slice."""
+    column: Annotated[str, Field(min_length=1, max_length=253)]
+    """Array or column of the test data with at most 1000 distinct values."""
+
+
+class Data(Spec):
+    """The data sets. Nothing is ever tuned on test."""
+
+    task: Literal['classification', 'regression']
+    """What the model does; it selects the metrics."""
+    train: DataSource | None = None
+    """Examples to fine-tune on, and to sample calibration data from where there is no calibration set."""
+    calibration: DataSource | None = None
+    """Examples that fix the quantizer's ranges; labels are not used. Default, a seeded sample of train."""
+    validation: DataSource | None = None
+    """Examples for early stopping and for choosing between candidates."""
+    test: DataSource
+    """Examples that decide. They must be in none of the other sets."""
+    calibration_samples: Annotated[int, Field(ge=1, le=100000)] = 512
+    """How many examples of train stand in for a missing calibration set, or are used of a given one."""
+    classes: Annotated[tuple[Annotated[str, Field(max_length=253)], ...], Field(max_length=10000)] | None = None
+    """Names of the classes, in the order of their labels. Default, the labels themselves."""
+    slices: Annotated[tuple[DataSlice, ...], Field(max_length=16)] | None = None
+    """Declared columns by whose values test results are reported and may be gated. The slice by class needs no declaration."""
+    group_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Array or column of the test data that tells which examples belong together (a user, a recording). Intervals then resample groups, not examples."""
+
+
+class Retrain(Spec):
+    """Train the model anew on fresh data before compressing it. Not supported yet by this version."""
+
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    """Passes over data.train."""
+
+
+class Structured(Spec):
+    """Remove whole channels, neurons or attention heads, so that the network becomes smaller and faster on any hardware."""
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the channels to remove of each prunable layer (of all of them together for scope global)."""
+    scope: Literal['uniform', 'global'] = 'uniform'
+    """uniform removes the same share everywhere; global ranks all channels together."""
+    importance: Literal['magnitude', 'bnScale', 'taylor'] = 'magnitude'
+    """What tells an important channel - its weights' L2 norm, its batch-norm scale (Liu et al. 2017), or a first-order Taylor expansion of the loss (Molchanov et al. 2019)."""
+    round: int | str = 'auto'
+    """Keep channel counts a multiple of this number, since others waste vector lanes. auto takes it from the CPU's vector width."""
+    iterations: Annotated[int, Field(ge=1, le=50)] = 1
+    """Reach the sparsity in this many steps."""
+    schedule: Literal['linear', 'cubic'] = 'linear'
+    """Sparsity over the steps; cubic is that of Zhu and Gupta 2017."""
+    heads: bool = False
+    """Prune whole attention heads too, where the attention is one torch-pruning understands."""
+    ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
+    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """How far the achieved sparsity may be from the one asked for before the stage fails. Rounding alone moves it by up to half a step."""
+
+
+class Unstructured(Spec):
+    """Set single weights to zero. It makes files compress better; ONNX Runtime on CPU does not become faster by it."""
+
+    sparsity: Annotated[float, Field(gt=0, lt=1)]
+    """Share of the weights to set to zero."""
+    scope: Literal['layer', 'global'] = 'layer'
+    """layer removes the same share of each layer; global ranks all weights together."""
+    iterations: Annotated[int, Field(ge=1, le=50)] = 1
+    """Reach the sparsity in this many steps."""
+    schedule: Literal['linear', 'cubic'] = 'linear'
+    """Sparsity over the steps; cubic is that of Zhu and Gupta 2017."""
+    ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
+    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+    tolerance: Annotated[float, Field(ge=0, le=1)] = 0.02
+    """How far the achieved sparsity may be from the one asked for before the stage fails. Rounding alone moves it by up to half a step."""
+
+
+class PatternNM(Spec):
+    """Keep at most n of every m consecutive weights along the input dimension, the pattern sparse tensor cores use."""
+
+    n: Annotated[int, Field(ge=1, le=31)] = 2
+    """Weights kept of each group."""
+    m: Annotated[int, Field(ge=2, le=32)] = 4
+    """Size of a group."""
+    ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
+    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+
+
+class Truncate(Spec):
+    """Set weights of small magnitude to zero, by a threshold instead of a share."""
+
+    threshold: Annotated[float, Field(gt=0, le=10)]
+    """In standard deviations of the layer's weights."""
+    shrink: Literal['hard', 'soft'] = 'hard'
+    """hard keeps larger weights as they are; soft moves them towards zero by the threshold (the truncation operator of Langford et al. 2009)."""
+    ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
+    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+
+
+class Prune(Spec):
+    """Remove weights. Exactly one of structured, unstructured, nm and truncate."""
+
+    structured: Structured | None = None
+    """Remove whole channels, neurons or attention heads, so that the network becomes smaller and faster on any hardware."""
+    unstructured: Unstructured | None = None
+    """Set single weights to zero. It makes files compress better; ONNX Runtime on CPU does not become faster by it."""
+    nm: PatternNM | None = None
+    """Keep at most n of every m consecutive weights along the input dimension, the pattern sparse tensor cores use."""
+    truncate: Truncate | None = None
+    """Set weights of small magnitude to zero, by a threshold instead of a share."""
+    sensitivity: bool = False
+    """Measure, layer by layer and alone, what pruning costs on validation; the table goes into the evidence."""
+    batch_norm_samples: Annotated[int, Field(ge=0, le=1000000)] = 1024
+    """Re-estimate batch-norm statistics on this many examples of train after pruning; 0 leaves them."""
+    recovery_epochs: Annotated[int, Field(ge=0, le=100)] = 0
+    """Passes of fine-tuning between the steps of iterative pruning, with the settings of recipe.finetune."""
+
+
+class EarlyStopping(Spec):
+    """Stop when validation no longer gets better, and keep the best weights."""
+
+    patience: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Passes without a gain before stopping."""
+    min_delta: Annotated[float, Field(ge=0)] = 0
+    """Smallest fall of the validation loss that counts as a gain."""
+
+
+class Distillation(Spec):
+    """Learn from the original's outputs too (Hinton et al. 2015)."""
+
+    temperature: Annotated[float, Field(gt=0, le=100)] = 3
+    """Softens both models' outputs. Classification only."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Weight of the teacher's part in the loss; the rest is the labels'."""
+
+
+class Penalty(Spec):
+    """Penalty."""
+
+    kind: Literal['l1', 'group']
+    """l1 is the sum of magnitudes; group the sum over output channels of their L2 norms (group lasso)."""
+    weight: Annotated[float, Field(gt=0)]
+    """lambda."""
+
+
+class Finetune(Spec):
+    """Train the compressed model further, by default with the original as teacher."""
+
+    epochs: Annotated[int, Field(ge=1, le=10000)]
+    """Passes over data.train at most."""
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
+    """Examples a step."""
+    optimizer: Literal['sgd', 'adam', 'adamw', 'rmsprop'] = 'adamw'
+    """Optimiser."""
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    """Highest learning rate of the schedule."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Momentum of sgd and rmsprop."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0001
+    """Weight decay."""
+    schedule: Literal['constant', 'cosine', 'linear', 'step', 'oneCycle'] = 'cosine'
+    """Learning rate over the steps."""
+    warmup_epochs: Annotated[float, Field(ge=0, le=1000)] = 0
+    """Passes over which the learning rate rises from zero."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = None
+    """Largest L2 norm of the gradient; larger ones are scaled down."""
+    early_stopping: EarlyStopping | None = None
+    """Stop when validation no longer gets better, and keep the best weights."""
+    distillation: Distillation | None = None
+    """Learn from the original's outputs too (Hinton et al. 2015)."""
+    penalties: Annotated[tuple[Penalty, ...], Field(max_length=4)] | None = None
+    """The terms of lambda * L_pars(theta) added to the loss."""
+    weight_norm: bool = False
+    """Train direction and length of each layer's weights apart (weight normalisation, Salimans and Kingma 2016); folded back at the end."""
+    precision: Literal['fp32', 'bf16'] = 'fp32'
+    """bf16 computes under autocast."""
+    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
+    """auto takes CUDA where there is one."""
+
+
+class Quantize(Spec):
+    """Replace floating point by integers."""
+
+    method: Literal['auto', 'static', 'dynamic', 'weightOnly'] = 'auto'
+    """static needs calibration data; dynamic computes ranges at run time; weightOnly simulates fewer bits and claims no speed; auto builds several and keeps the fastest that holds its quality on validation, or fp32 if none is faster."""
+    activations: Literal['uint8', 'int8'] = 'uint8'
+    """Integer type of activations for static."""
+    weights: Literal['int8', 'uint8'] = 'int8'
+    """Integer type of weights."""
+    per_channel: bool = True
+    """One scale an output channel instead of one a tensor."""
+    reduce_range: Literal['auto', 'always', 'never'] = 'auto'
+    """Use 7 of 8 bits for weights. auto does so where the CPU has no VNNI, whose older instructions saturate."""
+    calibration: Literal['minmax', 'entropy', 'percentile'] = 'minmax'
+    """How the range of activations is found."""
+    percentile: Annotated[float, Field(ge=50, le=100)] | None = None
+    """Percentile kept by calibration percentile, 99.99 by default."""
+    bias_correction: bool = False
+    """Correct the mean shift that rounding weights causes (Nagel et al. 2019)."""
+    equalization: bool = False
+    """Even out the ranges of consecutive layers first (cross-layer equalisation, Nagel et al. 2019)."""
+    bits: Annotated[int, Field(ge=2, le=8)] | None = None
+    """Bits a weight for weightOnly."""
+    exclude: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
+    """Names of ONNX nodes to leave in floating point, with * as a wildcard."""
+    max_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """For auto, how much worse than fp32 a candidate may be on validation, in the task's first metric (accuracy as a share; RMSE relative)."""
+    min_coverage: Annotated[float, Field(ge=0, le=1)] = 0
+    """Smallest share of the matrix multiplications and convolutions (by multiply-accumulates) that must run in integers in the optimised graph; less fails the stage. Not checked where auto keeps fp32."""
+
+
+class Recipe(Spec):
+    """The stages, which always run in this order. Each is optional, but there is at least one."""
+
+    retrain: Retrain | None = None
+    """Train the model anew on fresh data before compressing it. Not supported yet by this version."""
+    prune: Prune | None = None
+    """Remove weights. Exactly one of structured, unstructured, nm and truncate."""
+    finetune: Finetune | None = None
+    """Train the compressed model further, by default with the original as teacher."""
+    quantize: Quantize | None = None
+    """Replace floating point by integers."""
+
+
+class GateSlice(Spec):
+    """GateSlice."""
+
+    by: Annotated[str, Field(min_length=1, max_length=63)]
+    """class, or a name of data.slices."""
+    margin: Annotated[float, Field(ge=0)] | None = None
+    """Margin on each slice where it differs from the gate's."""
+    min_samples: Annotated[int, Field(ge=1, le=1000000000)] = 30
+    """Values with fewer examples than this are left out and said to be."""
+
+
+class Gate(Spec):
+    """Gate."""
+
+    name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
+    """Name of the gate in status, events and reports."""
+    kind: Literal['nonInferiority', 'threshold', 'change', 'speedup', 'size', 'memory', 'churn', 'calibration']
+    """nonInferiority - the paired interval of the metric's change stays above -margin. threshold - the candidate's metric itself. change - the metric relative to the baseline's. speedup - baseline latency over candidate latency. size, memory - relative to the baseline's. churn - share of changed answers. calibration - expected calibration error (ECE)."""
+    mode: Literal['Enforce', 'DryRun'] = 'Enforce'
+    """DryRun decides and reports, but does not block."""
+    metric: Literal['accuracy', 'top5', 'macroF1', 'logLoss', 'mse', 'ece', 'auc', 'rmse', 'mae', 'r2'] | None = None
+    """Metric of the task."""
+    margin: Annotated[float, Field(ge=0, le=1000000)] | None = None
+    """How much worse is still as good, in the metric's own unit (0.01 is one point of accuracy)."""
+    min: float | None = None
+    """Smallest accepted value (threshold - of the metric; change - of candidate / baseline - 1; speedup - of the ratio)."""
+    max: float | None = None
+    """Largest accepted value (threshold - of the metric; change - of candidate / baseline - 1; size and memory - of candidate / baseline; churn - a share; calibration - the candidate's ECE)."""
+    confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
+    """Confidence of the two-sided interval that decides."""
+    min_samples: Annotated[int, Field(ge=1, le=1000000000)] = 30
+    """Fewer test examples (or groups) than this are inconclusive, on all data and on each slice."""
+    max_gain: Annotated[float, Field(gt=0)] | None = None
+    """A gain above this, in the metric's own unit, is implausible and anomalous. Default 0.05 for metrics that are shares."""
+    batch: Annotated[int, Field(ge=1, le=65536)] | None = None
+    """Batch size for speedup, one of measure.batchSizes; 1 by default."""
+    slices: Annotated[tuple[GateSlice, ...], Field(max_length=16)] | None = None
+    """Decide on every value of these too. A slice must not be worse than margin even where the whole is fine."""
+
+
+class Baseline(Spec):
+    """What the candidate is compared with."""
+
+    kind: Literal['Source', 'Channel'] = 'Source'
+    """Source is spec.model; Channel what the promotion channel holds now (not supported yet by this version)."""
+
+
+class Measure(Spec):
+    """How latency and memory are measured."""
+
+    batch_sizes: Annotated[tuple[Annotated[int, Field(ge=1, le=65536)], ...], Field(min_length=1, max_length=8)] = (1, 32)
+    """Batch sizes to time, 1 and 32 by default."""
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Intra-op threads, pinned. It should be what serving uses."""
+    pairs: Annotated[int, Field(ge=200, le=1000000)] = 400
+    """Interleaved pairs of calls a batch size, over all sessions."""
+    sessions: Annotated[int, Field(ge=5, le=100)] = 5
+    """Fresh pairs of sessions that the pairs are spread over."""
+    warmup: Annotated[int, Field(ge=20, le=10000)] = 20
+    """Calls of each session that are not counted."""
+    percentiles: Annotated[tuple[Annotated[int, Field(ge=50, le=99)], ...], Field(max_length=4)] = (95,)
+    """Percentiles to report beside the median."""
+
+
+class Placement(Spec):
+    """Pools of the operator's configuration. Not supported yet by this version."""
+
+    compute: Annotated[str, Field(max_length=63)] | None = None
+    """Pool for the compute stages."""
+    measure: Annotated[str, Field(max_length=63)] | None = None
+    """Pool for validate; hardware like the serving one."""
+
+
+class Promotion(Spec):
+    """Where a passing candidate goes. Not supported yet by this version."""
+
+    channel: Annotated[str, Field(min_length=1, max_length=63)]
+    """Name of a ModelChannel in the same namespace."""
+    mode: Literal['Automatic', 'Manual'] = 'Manual'
+    """Automatic promotes on a Pass; Manual waits for a ModelPromotion."""
+
+
+class StageDeadlineSeconds(Spec):
+    """Time for each stage; a stage over it is stopped and fails."""
+
+    evaluate: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """Time for the stage."""
+    prune: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """Time for the stage."""
+    finetune: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """Time for the stage."""
+    quantize: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """Time for the stage."""
+    validate_: Annotated[int, Field(ge=1, le=31536000, alias='validate')] | None = None
+    """Time for the stage."""
+
+
+class CompressionJobSpec(Spec):
+    """What to compress, on which data, how, and what must hold of the result."""
+
+    model: Model
+    """The trained model."""
+    data: Data
+    """The data sets. Nothing is ever tuned on test."""
+    recipe: Recipe
+    """The stages, which always run in this order. Each is optional, but there is at least one."""
+    gates: Annotated[tuple[Gate, ...], Field(max_length=64)]
+    """What must hold of the candidate. All enforced gates must pass; an empty list never passes."""
+    baseline: Baseline = Baseline()
+    """What the candidate is compared with."""
+    measure: Measure = Measure()
+    """How latency and memory are measured."""
+    placement: Placement | None = None
+    """Pools of the operator's configuration. Not supported yet by this version."""
+    promotion: Promotion | None = None
+    """Where a passing candidate goes. Not supported yet by this version."""
+    engine: Literal['process', 'job', 'kubeflow'] = 'process'
+    """What runs the pipeline. job and kubeflow are not supported yet by this version."""
+    suspend: bool = False
+    """Do not start, or stop and keep what is there."""
+    active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """Time for the whole job."""
+    stage_deadline_seconds: StageDeadlineSeconds | None = None
+    """Time for each stage; a stage over it is stopped and fails."""
+    backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
+    """Retries after infrastructure faults; a model or data that is wrong is never tried twice."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315360000)] | None = None
+    """Delete the job this long after it finished. Not supported yet by this version."""
+    seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
+    """Seed of everything that is random."""
+    managed_by: Annotated[str, Field(max_length=63)] | None = None
+    """Another controller that runs this job. Not supported yet by this version."""
