@@ -1,0 +1,157 @@
+"""Paired statistics of right and wrong answers, in pure Python.
+
+Validate records them and the gates compute them again from the same counts, so the one definition
+stands below both; no numpy, because deciding must work where there is none.
+
+Notation: of n pairs, b is the number that only the candidate answers rightly and c the number that
+only the baseline does. The difference d is candidate - baseline, estimated by (b - c) / n.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from statistics import NormalDist
+
+from fulcrum_pipelines.evidence import Counts, Interval
+
+_NORMAL = NormalDist()
+
+
+def normal_quantile(level: float) -> float:
+    """Return z such that a standard normal lies in [-z, z] with probability `level`, in (0, 1)."""
+    return _NORMAL.inv_cdf((1 + level) / 2)
+
+
+def pairs(counts: Counts) -> int:
+    """Return n, the number of examples that both models answered."""
+    return (
+        counts.both_right
+        + counts.only_baseline_right
+        + counts.only_candidate_right
+        + counts.both_wrong
+    )
+
+
+def paired_difference_interval(counts: Counts, level: float) -> Interval:
+    """Return the score interval of the difference of two paired proportions (Tango 1998).
+
+    It is all differences that the score test does not reject at 1 - `level`. Unlike Wald's, it
+    keeps its coverage at few discordant pairs and is not empty at none.
+
+    Raises:
+        ValueError: Where there are no pairs.
+    """
+    n, b, c = _table(counts)
+    z = normal_quantile(level)
+    estimate = (b - c) / n
+    low = _bisect(lambda d: _score(n, b, c, d) > z, -1.0, estimate)
+    high = -_bisect(lambda d: _score(n, c, b, d) > z, -1.0, -estimate)
+    return Interval(level=level, low=low, high=high, method="tango-score")
+
+
+def p_worse_than_margin(counts: Counts, margin: float) -> float:
+    """Return the one-sided p-value of "the difference is at least -margin", by Tango's score.
+
+    Small means that the candidate is measurably worse than the margin allows. It is below
+    (1 - level) / 2 exactly where the upper bound of the interval at `level` is below -margin.
+
+    Raises:
+        ValueError: Where there are no pairs.
+    """
+    n, b, c = _table(counts)
+    if margin >= 1:
+        return 1.0  # no difference of proportions is below -1
+    return _NORMAL.cdf(_score(n, b, c, -margin))
+
+
+def mcnemar_p(counts: Counts) -> float:
+    """Return the exact two-sided p-value of "broken and fixed are equally likely" (McNemar 1947).
+
+    Twice the smaller tail of a Binomial(b + c, 1/2), at most 1.
+    """
+    discordant = counts.only_candidate_right + counts.only_baseline_right
+    k = min(counts.only_candidate_right, counts.only_baseline_right)
+    log_term = (
+        math.lgamma(discordant + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(discordant - k + 1)
+        - discordant * math.log(2)
+    )
+    term = tail = math.exp(log_term)
+    while k > 0 and term > tail * 1e-18:
+        term *= k / (discordant - k + 1)
+        tail += term
+        k -= 1
+    return min(1.0, 2 * tail)
+
+
+def wilson_interval(successes: int, n: int, level: float) -> Interval:
+    """Return the score interval of one proportion (Wilson 1927).
+
+    Raises:
+        ValueError: Where `n` is 0 or `successes` is not within 0..n.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} of {n} is not a proportion")
+    z = normal_quantile(level)
+    share = successes / n
+    centre = share + z * z / (2 * n)
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else (centre - half) / scale
+    high = 1.0 if successes == n else (centre + half) / scale
+    return Interval(level=level, low=low, high=high, method="wilson")
+
+
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """Return the p-values adjusted by Holm's step-down method (Holm 1979), in the given order.
+
+    Calling those below alpha significant wrongly rejects any true hypothesis with probability at
+    most alpha, whatever the dependence between them.
+    """
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    adjusted = [0.0] * len(p_values)
+    running = 0.0
+    for rank, index in enumerate(order):
+        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = running
+    return tuple(adjusted)
+
+
+def _table(counts: Counts) -> tuple[int, int, int]:
+    n = pairs(counts)
+    if n < 1 or min(counts.model_dump().values()) < 0:
+        raise ValueError(f"{counts} has no pairs or a negative count")
+    return n, counts.only_candidate_right, counts.only_baseline_right
+
+
+def _score(n: int, b: int, c: int, d: float) -> float:
+    """Return Tango's score statistic of "the difference is `d`"; it falls as `d` rises.
+
+    With q the probability of a c-pair (that of a b-pair is then q + d), q's maximum-likelihood
+    estimate under the hypothesis is the positive root of
+    2n q^2 + (d (2n - b + c) - b - c) q - c d (1 - d) = 0.
+    """
+    if d < 0:  # so that the root's terms never cancel
+        return -_score(n, c, b, -d)
+    linear = d * (2 * n - b + c) - b - c
+    root = math.sqrt(linear * linear + 8 * n * c * d * (1 - d))
+    q = (root - linear) / (4 * n) if linear <= 0 else 2 * c * d * (1 - d) / (root + linear)
+    variance = n * (2 * q + d * (1 - d))
+    distance = b - c - n * d
+    if variance <= 0:
+        return math.copysign(math.inf, distance) if distance else 0.0
+    return distance / math.sqrt(variance)
+
+
+def _bisect(above: Callable[[float], bool], low: float, high: float) -> float:
+    """Return where `above` turns from true to false in [low, high], to the last bit.
+
+    Returns `low` where it is false there already.
+    """
+    if not above(low):
+        return low
+    while (middle := (low + high) / 2) not in (low, high):
+        low, high = (middle, high) if above(middle) else (low, middle)
+    return high

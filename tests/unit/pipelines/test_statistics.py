@@ -1,0 +1,173 @@
+"""Paired statistics against scipy, statsmodels, and slow definitions of our own."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import pytest
+from fulcrum_pipelines.evidence import Counts
+from fulcrum_pipelines.statistics import (
+    holm,
+    mcnemar_p,
+    normal_quantile,
+    p_worse_than_margin,
+    paired_difference_interval,
+    wilson_interval,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
+
+def table(broken: int, fixed: int, n: int) -> Counts:
+    same = n - broken - fixed
+    return Counts(
+        both_right=same - same // 5,
+        only_baseline_right=broken,
+        only_candidate_right=fixed,
+        both_wrong=same // 5,
+    )
+
+
+# Machines under load are slow at random; a slow example is no failure.
+untimed = settings(deadline=None)
+
+tables = st.builds(
+    lambda broken, fixed, same: table(broken, fixed, broken + fixed + same),
+    st.integers(0, 60),
+    st.integers(0, 60),
+    st.integers(1, 2000),
+)
+
+
+def slow_score(n: int, b: int, c: int, d: float) -> float:
+    """The score statistic with q found by maximising the likelihood numerically."""
+
+    def minus_log_likelihood(q: float) -> float:
+        terms = ((b, q + d), (c, q), (n - b - c, 1 - 2 * q - d))
+        return -sum(count * math.log(max(p, 1e-300)) for count, p in terms if count)
+
+    low, high = max(0.0, -d), (1 - d) / 2
+    found = optimize.minimize_scalar(
+        minus_log_likelihood, bounds=(low, high), method="bounded", options={"xatol": 1e-12}
+    )
+    q = min((low, high, found.x), key=minus_log_likelihood)
+    return (b - c - n * d) / math.sqrt(n * (2 * q + d * (1 - d)))
+
+
+@pytest.mark.parametrize("level", [0.9, 0.95, 0.99])
+@pytest.mark.parametrize(
+    ("broken", "fixed", "n"),
+    [(15, 4, 1500), (0, 0, 100), (0, 0, 1), (1, 0, 1), (0, 7, 7), (3, 9, 12), (40, 41, 10_000)],
+)
+def test_the_interval_is_where_the_slow_score_test_stops_rejecting(
+    broken: int, fixed: int, n: int, level: float
+) -> None:
+    interval = paired_difference_interval(table(broken, fixed, n), level)
+    z = stats.norm.ppf((1 + level) / 2)
+    assert -1 <= interval.low <= (fixed - broken) / n <= interval.high <= 1
+    if interval.low > -1:
+        assert slow_score(n, fixed, broken, interval.low) == pytest.approx(z, abs=2e-5)
+    if interval.high < 1:
+        assert slow_score(n, fixed, broken, interval.high) == pytest.approx(-z, abs=2e-5)
+
+
+def test_no_discordant_pairs_have_the_closed_form() -> None:
+    for n in (1, 10, 1000):
+        interval = paired_difference_interval(table(0, 0, n), 0.95)
+        bound = normal_quantile(0.95) ** 2 / (n + normal_quantile(0.95) ** 2)
+        assert (interval.low, interval.high) == pytest.approx((-bound, bound), rel=1e-12)
+
+
+def test_only_discordant_pairs_have_the_closed_form() -> None:
+    z2 = normal_quantile(0.95) ** 2
+    interval = paired_difference_interval(table(broken=0, fixed=20, n=20), 0.95)
+    assert interval.low == pytest.approx((20 - z2) / (20 + z2), rel=1e-12)
+    assert interval.high == 1
+
+
+@untimed
+@given(tables, st.sampled_from([0.8, 0.95, 0.999]))
+def test_swapping_the_models_mirrors_the_interval(counts: Counts, level: float) -> None:
+    swapped = counts.model_copy(
+        update={
+            "only_baseline_right": counts.only_candidate_right,
+            "only_candidate_right": counts.only_baseline_right,
+        }
+    )
+    there, back = (paired_difference_interval(each, level) for each in (counts, swapped))
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-14)
+
+
+@untimed
+@given(tables, st.floats(0, 0.2), st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_p_value_and_the_interval_say_the_same(
+    counts: Counts, margin: float, level: float
+) -> None:
+    p = p_worse_than_margin(counts, margin)
+    assert 0 <= p <= 1
+    upper = paired_difference_interval(counts, level).high
+    if abs(upper + margin) > 1e-12:
+        assert (upper < -margin) == (p < (1 - level) / 2)
+
+
+def test_a_margin_of_everything_is_never_missed() -> None:
+    assert p_worse_than_margin(table(broken=9, fixed=0, n=9), 1.0) == 1.0
+    assert p_worse_than_margin(table(broken=9, fixed=0, n=9), 2.5) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("broken", "fixed"),
+    [(0, 0), (1, 0), (5, 5), (15, 4), (4, 15), (300, 200), (5100, 4900), (0, 3000)],
+)
+def test_mcnemar_is_statsmodels_exact(broken: int, fixed: int) -> None:
+    ours = mcnemar_p(table(broken, fixed, broken + fixed + 10))
+    theirs = mcnemar([[1, broken], [fixed, 1]], exact=True).pvalue
+    assert ours == pytest.approx(min(1.0, float(theirs)), rel=1e-9, abs=1e-300)
+
+
+def test_mcnemar_is_the_sum_of_its_definition() -> None:
+    for broken, fixed in itertools.product(range(8), repeat=2):
+        n, k = broken + fixed, min(broken, fixed)
+        tail = Fraction(sum(math.comb(n, i) for i in range(k + 1)), 2**n)
+        expected = float(min(Fraction(1), 2 * tail))
+        assert mcnemar_p(table(broken, fixed, 100)) == pytest.approx(expected, rel=1e-12)
+
+
+@untimed
+@given(st.integers(1, 5000), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.9999]))
+def test_wilson_is_statsmodels(n: int, data: st.DataObject, level: float) -> None:
+    successes = data.draw(st.integers(0, n))
+    interval = wilson_interval(successes, n, level)
+    theirs = proportion_confint(successes, n, alpha=1 - level, method="wilson")
+    assert (interval.low, interval.high) == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+
+
+@untimed
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_statsmodels(p_values: list[float]) -> None:
+    theirs = multipletests(p_values, method="holm")[1]
+    assert holm(p_values) == pytest.approx(tuple(theirs), rel=1e-12, abs=1e-300)
+
+
+def test_holm_of_nothing_is_nothing() -> None:
+    assert holm([]) == ()
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95, 0.9999])
+def test_normal_quantile_is_scipys(level: float) -> None:
+    assert normal_quantile(level) == pytest.approx(stats.norm.ppf((1 + level) / 2), rel=1e-9)
+
+
+def test_nothing_to_compare_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        paired_difference_interval(table(0, 0, 0), 0.95)
+    with pytest.raises(ValueError, match="negative"):
+        p_worse_than_margin(table(-1, 0, 10), 0.01)
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson_interval(3, 2, 0.95)
