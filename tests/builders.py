@@ -1,0 +1,584 @@
+"""Realistic values for tests, so that a test names only what it is about.
+
+`make_evidence()` is one whole job that goes well: a residual CNN on MNIST, channels pruned by half,
+fine-tuned, int8. Every builder takes changes of its result's own fields by keyword and checks the
+outcome, so that a test cannot build what a stage could not record. Nothing here is random.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from statistics import NormalDist
+from typing import Any
+
+from fulcrum_pipelines.evidence import (
+    Artifact,
+    Comparison,
+    ConfusionMatrix,
+    Counts,
+    Environment,
+    Epoch,
+    EvaluateDetails,
+    Evidence,
+    FinetuneDetails,
+    Interval,
+    LatencyComparison,
+    LatencyDistribution,
+    LayerSparsity,
+    LeverMetrics,
+    Metric,
+    PruneDetails,
+    QuantizationCandidate,
+    QuantizeDetails,
+    RatioInterval,
+    Sensitivity,
+    SizeComparison,
+    StageEvidence,
+    StageName,
+    UnquantizedNode,
+    ValidateDetails,
+)
+from fulcrum_pipelines.statistics import (
+    mcnemar_p,
+    p_worse_than_margin,
+    paired_difference_interval,
+    wilson_interval,
+)
+
+RUN = "mnist-resnet-3f9c2a71b0de-1"
+TEST_EXAMPLES = 1500
+ALL_STAGES: tuple[StageName, ...] = ("evaluate", "prune", "finetune", "quantize", "validate")
+LOWER_IS_BETTER = ("logLoss", "mse", "ece", "rmse", "mae")
+
+
+def make_digest(name: str) -> str:
+    """Return a well-formed digest that differs for each `name`."""
+    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def make_environment(**changes: Any) -> Environment:
+    """Return a laptop-like environment."""
+    fields: dict[str, Any] = {
+        "cpu_model": "AMD EPYC 7B13",
+        "cpu_flags": ("avx2", "fma", "f16c"),
+        "logical_cpus": 2,
+        "os": "Linux 6.1 x86_64",
+        "python": "3.11.7",
+        "libraries": {
+            "numpy": "2.4.1",
+            "onnx": "1.23.2",
+            "onnxruntime": "1.32.0",
+            "torch": "2.15.0",
+        },
+    }
+    return Environment(**fields | changes)
+
+
+def make_interval(low: float, high: float, level: float = 0.95, method: str = "test") -> Interval:
+    """Return an interval with the given ends."""
+    return Interval(level=level, low=low, high=high, method=method)
+
+
+def make_metric(
+    name: str = "accuracy",
+    value: float | None = 0.978,
+    *,
+    half_width: float | None = 0.0075,
+    **changes: Any,
+) -> Metric:
+    """Return one figure; its interval is `value` +- `half_width`, none where that is None."""
+    fields: dict[str, Any] = {
+        "name": name,
+        "value": value,
+        "direction": "lower" if name in LOWER_IS_BETTER else "higher",
+        "n": TEST_EXAMPLES,
+    }
+    if value is not None and half_width is not None:
+        fields["interval"] = make_interval(
+            value - half_width, value + half_width, method="percentile bootstrap"
+        )
+    return Metric(**fields | changes)
+
+
+def make_comparison(
+    metric: str = "accuracy",
+    *,
+    n: int = TEST_EXAMPLES,
+    right: int | None = None,
+    broken: int = 12,
+    fixed: int = 11,
+    margin: float | None = 0.01,
+    level: float = 0.95,
+    **changes: Any,
+) -> Comparison:
+    """Return a paired comparison made from counts, every statistic of it consistent.
+
+    Args:
+        metric: Name of the metric.
+        n: Pairs.
+        right: Of those, how many the baseline answers right; 97.8 % by default.
+        broken: Right by the baseline alone.
+        fixed: Right by the candidate alone.
+        margin: Margin of a gate, or None where no gate asked.
+        level: Confidence of the interval.
+        changes: Fields to set instead.
+    """
+    right = round(0.978 * n) if right is None else right
+    counts = Counts(
+        both_right=right - broken,
+        only_baseline_right=broken,
+        only_candidate_right=fixed,
+        both_wrong=n - right - fixed,
+    )
+    churned = broken + fixed + 2
+    fields: dict[str, Any] = {
+        "metric": metric,
+        "direction": "higher",
+        "n": n,
+        "baseline": right / n,
+        "candidate": (right - broken + fixed) / n,
+        "delta": (fixed - broken) / n,
+        "interval": paired_difference_interval(counts, level),
+        "margin": margin,
+        "p_inferior": None if margin is None else p_worse_than_margin(counts, margin),
+        "counts": counts,
+        "mcnemar_p": mcnemar_p(counts),
+        "churn": churned / n,
+        "churn_interval": wilson_interval(min(churned, n), n, level),
+    }
+    return Comparison(**fields | changes)
+
+
+def make_delta(
+    metric: str, baseline: float, candidate: float, half_width: float, **changes: Any
+) -> Comparison:
+    """Return a comparison of a metric that is not counted but averaged, e.g. logLoss."""
+    delta = candidate - baseline
+    fields: dict[str, Any] = {
+        "metric": metric,
+        "direction": "lower" if metric in LOWER_IS_BETTER else "higher",
+        "n": TEST_EXAMPLES,
+        "baseline": baseline,
+        "candidate": candidate,
+        "delta": delta,
+        "interval": make_interval(
+            delta - half_width, delta + half_width, method="percentile bootstrap"
+        ),
+    }
+    return Comparison(**fields | changes)
+
+
+def make_distribution(
+    median_ms: float, *, n: int = 400, spread: float = 0.03
+) -> LatencyDistribution:
+    """Return latencies that are log-normal round `median_ms`, with a slow tail as machines have."""
+    quantiles = tuple(
+        median_ms
+        * math.exp(spread * _normal_score(percent / 100))
+        * (1 + 0.4 * max(0.0, (percent - 96) / 4) ** 2)
+        for percent in range(101)
+    )
+    return LatencyDistribution(
+        n=n,
+        median_ms=quantiles[50],
+        mean_ms=sum(quantiles) / len(quantiles),
+        percentiles_ms={"p95": quantiles[95]},
+        histogram_ms=quantiles,
+    )
+
+
+def make_latency(
+    batch: int = 1, *, baseline_ms: float = 1.72, speedup: float = 6.4, **changes: Any
+) -> LatencyComparison:
+    """Return a reliable timing in which the candidate is `speedup` times as fast."""
+    fields: dict[str, Any] = {
+        "batch": batch,
+        "threads": 1,
+        "pairs": 400,
+        "sessions": 5,
+        "warmup": 20,
+        "optimization_level": "all",
+        "baseline": make_distribution(baseline_ms),
+        "candidate": make_distribution(baseline_ms / speedup, spread=0.045),
+        "speedup": RatioInterval(
+            ratio=speedup,
+            interval=make_interval(0.975 * speedup, 1.028 * speedup, method="paired bootstrap"),
+        ),
+        "aa": RatioInterval(
+            ratio=1.002, interval=make_interval(0.994, 1.011, method="paired bootstrap")
+        ),
+        "reliable": True,
+    }
+    return LatencyComparison(**fields | changes)
+
+
+def make_confusion(
+    wrong: Iterable[tuple[int, int, int]] = (), *, classes: int = 10, per_class: int = 150
+) -> ConfusionMatrix:
+    """Return a matrix that is right everywhere but for `wrong`: (right class, answer, how often)."""
+    counts = [
+        [per_class if row == column else 0 for column in range(classes)] for row in range(classes)
+    ]
+    for row, column, times in wrong:
+        counts[row][row] -= times
+        counts[row][column] += times
+    return ConfusionMatrix(
+        labels=tuple(str(index) for index in range(classes)),
+        counts=tuple(tuple(row) for row in counts),
+    )
+
+
+def make_validate(**changes: Any) -> ValidateDetails:
+    """Return what validate measured of a good candidate, on all data and on each class."""
+    baseline = _metrics((0.978, 1.0, 0.97779, 0.07341, 0.003512, 0.00812, 0.99961))
+    finetuned = _metrics((0.978, 0.9993, 0.97791, 0.07488, 0.003498, 0.00905, 0.99957))
+    candidate = _metrics((0.97733, 0.9993, 0.97712, 0.07562, 0.003521, 0.00931, 0.99955))
+    pruned = _metrics((0.91267, 0.9927, 0.91034, 0.28154, 0.013377, 0.02104, 0.99502))
+    models = {
+        lever: make_digest(f"{lever} model")
+        for lever in ("baseline", "prune", "finetune", "quantize")
+    }
+    levers = (
+        LeverMetrics(lever="baseline", model=models["baseline"], metrics=baseline),
+        _lever("prune", models["prune"], pruned, baseline, baseline),
+        _lever("finetune", models["finetune"], finetuned, baseline, pruned),
+        _lever("quantize", models["quantize"], candidate, baseline, finetuned),
+    )
+    per_class = tuple(
+        make_comparison(
+            n=150,
+            right=right,
+            broken=broken,
+            fixed=fixed,
+            margin=0.03,
+            slice=f"class={label}",
+        )
+        for label, (right, broken, fixed) in enumerate(
+            (
+                (149, 0, 1),
+                (149, 1, 0),
+                (147, 1, 2),
+                (146, 2, 1),
+                (148, 1, 1),
+                (145, 2, 2),
+                (149, 1, 0),
+                (146, 1, 2),
+                (143, 2, 2),
+                (145, 1, 0),
+            )
+        )
+    )
+    rows = zip(
+        baseline[1:], candidate[1:], (0.0009, 0.0061, 0.0068, 0.00041, 0.0049, 0.00012), strict=True
+    )
+    fields: dict[str, Any] = {
+        "baseline_model": models["baseline"],
+        "candidate_model": models["quantize"],
+        "test_data": make_digest("test data"),
+        "test_examples": TEST_EXAMPLES,
+        "comparisons": (
+            make_comparison(),
+            *(
+                make_delta(before.name, before.value or 0.0, after.value or 0.0, half_width)
+                for before, after, half_width in rows
+            ),
+            *per_class,
+        ),
+        "metrics_baseline": baseline,
+        "metrics_candidate": candidate,
+        "levers": levers,
+        "latency": (
+            make_latency(1, baseline_ms=1.72, speedup=5.8),
+            make_latency(32, baseline_ms=44.6, speedup=7.1),
+        ),
+        "size": SizeComparison(
+            baseline_bytes=1_261_332,
+            candidate_bytes=120_148,
+            baseline_gzip_bytes=1_166_402,
+            candidate_gzip_bytes=88_973,
+            baseline_peak_memory_bytes=68_157_440,
+            candidate_peak_memory_bytes=57_671_680,
+        ),
+        "confusion_baseline": make_confusion(
+            (
+                (3, 5, 4),
+                (5, 3, 3),
+                (7, 2, 4),
+                (8, 3, 5),
+                (9, 4, 5),
+                (2, 7, 3),
+                (4, 9, 2),
+                (0, 6, 1),
+                (1, 7, 1),
+                (6, 0, 1),
+                (5, 8, 2),
+                (8, 5, 2),
+            )
+        ),
+        "confusion_candidate": make_confusion(
+            (
+                (3, 5, 5),
+                (5, 3, 3),
+                (7, 2, 3),
+                (8, 3, 5),
+                (9, 4, 6),
+                (2, 7, 2),
+                (4, 9, 2),
+                (1, 7, 2),
+                (6, 0, 2),
+                (5, 8, 2),
+                (8, 5, 2),
+            )
+        ),
+    }
+    return ValidateDetails(**fields | changes)
+
+
+def make_prune(**changes: Any) -> PruneDetails:
+    """Return structured pruning by half of a residual CNN."""
+    layers = [
+        ("stem.conv", 32, 16),
+        *(
+            (f"stage{stage}.block.{conv}", width, width // 2)
+            for stage, width in ((1, 32), (2, 64), (3, 128))
+            for conv in ("conv1", "conv2")
+        ),
+        ("stage2.shortcut", 64, 32),
+        ("stage3.shortcut", 128, 64),
+        ("head", 10, 10),
+    ]
+    fields: dict[str, Any] = {
+        "method": "structured magnitude, uniform",
+        "asked_sparsity": 0.5,
+        "achieved_sparsity": 0.5,
+        "round_to": 8,
+        "parameters_before": 308_394,
+        "parameters_after": 78_122,
+        "nonzero_after": 78_122,
+        "macs_before": 12_401_920,
+        "macs_after": 3_151_872,
+        "layers": tuple(
+            LayerSparsity(
+                layer=name,
+                shape_before=(before, 32, 3, 3),
+                shape_after=(after, 16, 3, 3),
+                sparsity=1 - after / before,
+                note="an output of the model: kept" if name == "head" else "",
+            )
+            for name, before, after in layers
+        ),
+        "sensitivity": tuple(
+            Sensitivity(
+                layer=name, sparsity=share, metric="accuracy", value=0.976 + delta, delta=delta
+            )
+            for index, (name, _, _) in enumerate(layers[:-1])
+            for share in (0.25, 0.5, 0.75)
+            for delta in (round(-0.002 * math.exp(4 * share) * (1 + (index * 7) % 5) / 5, 4),)
+        ),
+        "batch_norm_examples": 1000,
+        "validation_before": (make_metric(value=0.976, n=500),),
+        "validation_after": (make_metric(value=0.914, n=500),),
+        "size_bytes": 331_204,
+        "gzip_bytes": 301_933,
+    }
+    return PruneDetails(**fields | changes)
+
+
+def make_finetune(**changes: Any) -> FinetuneDetails:
+    """Return eight epochs that recover the accuracy."""
+    accuracies = (0.958, 0.966, 0.97, 0.972, 0.976, 0.974, 0.978, 0.978)
+    fields: dict[str, Any] = {
+        "device": "cpu",
+        "precision": "float32",
+        "epochs": tuple(
+            Epoch(
+                epoch=number,
+                train_loss=0.08 + 0.9 * math.exp(-0.55 * number),
+                validation_loss=0.11 + 0.35 * math.exp(-0.5 * number) + 0.004 * (number % 2),
+                validation_metric=accuracy,
+                learning_rate=0.001 * (1 + math.cos(math.pi * (number - 1) / 8)) / 2,
+                seconds=5.7,
+            )
+            for number, accuracy in enumerate(accuracies, start=1)
+        ),
+        "best_epoch": 7,
+        "stopped_early": False,
+        "metric": "accuracy",
+    }
+    return FinetuneDetails(**fields | changes)
+
+
+def make_quantize(**changes: Any) -> QuantizeDetails:
+    """Return an automatic choice among three candidates and the float model."""
+
+    def candidate(
+        name: str,
+        size_bytes: int,
+        quality: float,
+        speedup: float,
+        coverage: float,
+        kept: bool,
+        reason: str,
+    ) -> QuantizationCandidate:
+        interval = make_interval(0.97 * speedup, 1.03 * speedup, method="paired bootstrap")
+        return QuantizationCandidate(
+            name=name,
+            size_bytes=size_bytes,
+            quality=quality,
+            quality_delta=quality - 0.978,
+            speedup=RatioInterval(ratio=speedup, interval=interval),
+            int8_coverage=coverage,
+            kept=kept,
+            reason=reason,
+        )
+
+    fields: dict[str, Any] = {
+        "chosen": "u8s8-per-channel",
+        "reason": "fastest at batch 1 of those within 0.01 of the float model's accuracy",
+        "metric": "accuracy",
+        "candidates": (
+            candidate(
+                "u8s8-per-channel", 120_148, 0.978, 1.71, 0.998, True, "fastest that keeps quality"
+            ),
+            candidate(
+                "s8s8-per-channel", 120_150, 0.978, 0.98, 0.998, False, "not faster than float32"
+            ),
+            candidate("dynamic", 118_020, 0.976, 0.31, 0.998, False, "slower than float32"),
+            QuantizationCandidate(
+                name="mixed",
+                size_bytes=140_300,
+                quality=None,
+                quality_delta=None,
+                speedup=None,
+                int8_coverage=None,
+                kept=False,
+                reason="not tried: no layer of u8s8-per-channel lost quality",
+            ),
+        ),
+        "int8_coverage": 0.998,
+        "quantized_nodes": 10,
+        "unquantized": (
+            UnquantizedNode(
+                name="/pool/GlobalAveragePool",
+                op_type="GlobalAveragePool",
+                reason="no int8 kernel that is faster",
+            ),
+        ),
+        "calibration_examples": 500,
+        "calibration_peak_bytes": 9_437_184,
+        "bits": 8,
+        "opset": 20,
+    }
+    return QuantizeDetails(**fields | changes)
+
+
+def make_evaluate(**changes: Any) -> EvaluateDetails:
+    """Return the baseline's figures."""
+    fields: dict[str, Any] = {
+        "metrics": _metrics((0.978, 1.0, 0.97779, 0.07341, 0.003512, 0.00812, 0.99961)),
+        "parameters": 308_394,
+        "macs": 12_401_920,
+        "export_max_difference": 2.1e-6,
+        "test_examples": TEST_EXAMPLES,
+    }
+    return EvaluateDetails(**fields | changes)
+
+
+_DETAILS = {
+    "evaluate": make_evaluate,
+    "prune": make_prune,
+    "finetune": make_finetune,
+    "quantize": make_quantize,
+    "validate": make_validate,
+}
+_SECONDS = {"evaluate": 3.8, "prune": 6.1, "finetune": 48.2, "quantize": 14.9, "validate": 21.4}
+
+
+def make_stage(stage: StageName = "validate", **changes: Any) -> StageEvidence:
+    """Return the record of one stage, with the details of a job that goes well."""
+    fields: dict[str, Any] = {
+        "stage": stage,
+        "run": RUN,
+        "fulcrum_version": "0.1.0",
+        "plan": make_digest("plan"),
+        "inputs_digest": make_digest(f"{stage} inputs"),
+        "started_at": "2026-11-24T09:30:00Z",
+        "finished_at": "2026-11-24T09:31:00Z",
+        "seconds": _SECONDS[stage],
+        "peak_memory_bytes": 640_000_000,
+        "inputs": {"model": make_digest(f"model before {stage}")},
+        "outputs": (
+            Artifact(
+                name=f"{stage}.onnx", digest=make_digest(f"{stage} model"), size_bytes=120_148
+            ),
+        ),
+        "environment": make_environment(),
+    }
+    if "details" not in changes:
+        fields["details"] = _DETAILS[stage]()
+    return StageEvidence(**fields | changes)
+
+
+def make_evidence(
+    *,
+    stages: Sequence[StageName] = ALL_STAGES,
+    validate: ValidateDetails | None = None,
+    **changes: Any,
+) -> Evidence:
+    """Return the evidence of a whole job.
+
+    Args:
+        stages: The stages that ran.
+        validate: What validate measured, where a test is about that.
+        changes: Fields of `Evidence` to set instead; `stages` are names here, so that records come
+            as `records=(make_stage(...), ...)`.
+    """
+    records = changes.pop("records", None)
+    if records is None:
+        records = tuple(
+            make_stage(name, details=validate)
+            if name == "validate" and validate is not None
+            else make_stage(name)
+            for name in stages
+        )
+    return Evidence(**{"run": RUN, "plan": make_digest("plan"), "stages": records} | changes)
+
+
+_NAMES = ("accuracy", "top5", "macroF1", "logLoss", "mse", "ece", "auc")
+_HALF_WIDTHS = (0.0075, 0.0012, 0.0076, 0.0211, 0.0009, 0.0047, 0.0003)
+
+
+def _metrics(values: Sequence[float]) -> tuple[Metric, ...]:
+    return tuple(
+        make_metric(name, value, half_width=half_width)
+        for name, value, half_width in zip(_NAMES, values, _HALF_WIDTHS, strict=True)
+    )
+
+
+def _lever(
+    name: str,
+    model: str,
+    metrics: tuple[Metric, ...],
+    baseline: tuple[Metric, ...],
+    previous: tuple[Metric, ...],
+) -> LeverMetrics:
+    def against(others: tuple[Metric, ...]) -> tuple[Comparison, ...]:
+        return tuple(
+            make_delta(metric.name, other.value or 0.0, metric.value or 0.0, half_width / 2)
+            for metric, other, half_width in zip(metrics, others, _HALF_WIDTHS, strict=True)
+        )
+
+    return LeverMetrics(
+        lever=name,
+        model=model,
+        metrics=metrics,
+        against_baseline=against(baseline),
+        against_previous=against(previous),
+    )
+
+
+def _normal_score(share: float) -> float:
+    """Return the standard normal quantile, cut at +-2.6."""
+    return NormalDist().inv_cdf(min(max(share, 0.005), 0.995))
