@@ -1,0 +1,1 @@
+"""The compression library, and the stages that run it."""

@@ -1,0 +1,212 @@
+"""What a KFP component calls: run one stage under supervision and fill in the UI's artifacts.
+
+The stage works in a process of its own, so that model or data code which hangs, exits, or takes all
+memory is told apart from a result: here its deadline is kept, its output is logged, and an end
+without valid evidence is a failure, whatever the exit code. This process never imports torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import FailureClass, FulcrumError
+from fulcrum_pipelines.evidence import StageEvidence, StageName
+from fulcrum_pipelines.store import StageState, Store, log_path, state_path
+
+from fulcrum_components.stages.ui import fill_artifacts
+
+LAST_LINES = 12
+FAILURE_FILE = "failure.json"
+
+
+class StageFailed(RuntimeError):
+    """A stage failed; its message is what kfp prints."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a stage failed, in the words that the user reads."""
+
+    failure_class: FailureClass
+    message: str
+
+
+def run_stage(
+    stage: StageName,
+    store_url: str,
+    run: str,
+    plan_digest: str,
+    use_cache: bool,
+    resources: str,
+    model: Any,
+    metrics: Any,
+    confusion: Any | None,
+    summary: Any,
+) -> None:
+    """Run `stage` of `run` and fill in the KFP artifacts.
+
+    Args:
+        stage: Its name.
+        store_url: Where plan, artifacts and evidence are.
+        run: Key of the run.
+        plan_digest: Digest of the plan in the store.
+        use_cache: Take the result of an earlier stage with the same inputs.
+        resources: What the pod was given, for the log.
+        model: KFP Model artifact.
+        metrics: KFP Metrics artifact.
+        confusion: KFP ClassificationMetrics artifact, where the stage has one.
+        summary: KFP HTML artifact.
+
+    Raises:
+        StageFailed: With the class and the message of the failure, which are in the store too.
+    """
+    print(f"stage {stage} of {run}; {resources}", flush=True)
+    store = Store(store_url)
+    plan = store.plan(plan_digest)
+    started_at = timestamp()
+    with tempfile.TemporaryDirectory(prefix=f"fulcrum-{stage}-") as scratch:
+        command = [
+            *(sys.executable, "-m", "fulcrum_components.stages.worker"),
+            *("--stage", stage, "--store", store_url, "--plan", plan_digest),
+            *("--work-dir", scratch),
+            *(() if use_cache else ("--no-cache",)),
+        ]
+        exit_code, lines, timed_out = _supervise(command, _deadline_s(plan, stage), scratch)
+        reported = _reported_failure(Path(scratch))
+    store.write(log_path(run, stage), "\n".join(lines).encode() + b"\n")
+    evidence, failure = _outcome(store, plan, stage, exit_code, timed_out, reported)
+    if evidence is None:
+        assert failure is not None
+        last_lines = tuple(line for line in lines if line.strip())[-LAST_LINES:]
+        state = StageState(
+            stage=stage,
+            state="Failed",
+            started_at=started_at,
+            finished_at=timestamp(),
+            message=failure.message,
+            failure_class=failure.failure_class,
+            last_lines=last_lines,
+        )
+        store.write_record(state_path(run, stage), state)
+        raise StageFailed(f"stage {stage} failed ({failure.failure_class}): {failure.message}")
+    fill_artifacts(evidence, store, model, metrics, confusion, summary)
+
+
+def timestamp() -> str:
+    """Return the time now as RFC 3339 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _deadline_s(plan: Plan, stage: StageName) -> float | None:
+    deadlines = plan.spec.stage_deadline_seconds
+    if deadlines is None:
+        return None
+    value: int | None = getattr(deadlines, "validate_" if stage == "validate" else stage)
+    return value
+
+
+def _supervise(
+    command: list[str], deadline_s: float | None, scratch: str
+) -> tuple[int, list[str], bool]:
+    """Run `command`; return its exit code, what it printed, and whether its time ran out."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env={**os.environ, "TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
+    )
+    lines: deque[str] = deque(maxlen=100_000)
+    reader = threading.Thread(target=_copy_lines, args=(process, lines), daemon=True)
+    reader.start()
+    timed_out = False
+    try:
+        process.wait(deadline_s)
+    except subprocess.TimeoutExpired:
+        timed_out = True
+    finally:
+        kill_tree(process.pid)
+    exit_code = process.wait()
+    reader.join(timeout=5)
+    return exit_code, list(lines), timed_out
+
+
+def _copy_lines(process: subprocess.Popen[str], lines: deque[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line.rstrip("\n"))
+        print(line, end="", flush=True)
+
+
+def kill_tree(pid: int) -> None:
+    """Kill the process `pid` and all that it started, if they still run."""
+    try:
+        parent = psutil.Process(pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family[:-1], timeout=5)
+
+
+def _reported_failure(scratch: Path) -> Failure | None:
+    path = scratch / FAILURE_FILE
+    if not path.exists():
+        return None
+    try:
+        return Failure(**json.loads(path.read_text()))
+    except (ValueError, TypeError):
+        return None  # half written when the process was killed
+
+
+def _outcome(
+    store: Store,
+    plan: Plan,
+    stage: StageName,
+    exit_code: int,
+    timed_out: bool,
+    reported: Failure | None,
+) -> tuple[StageEvidence | None, Failure | None]:
+    """Tell a result from a failure; exactly one of both is returned."""
+    if timed_out:
+        limit_s = _deadline_s(plan, stage)
+        field = f"spec.stageDeadlineSeconds.{stage}"
+        message = f"ran longer than {limit_s:g} s and was stopped; raise {field}, or make it smaller"
+        return None, Failure("deadline", message)
+    if reported is not None:
+        return None, reported
+    if exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        hint = "; most likely it ran out of memory" if exit_code == -signal.SIGKILL else ""
+        return None, Failure("infrastructure", f"its process was killed by {name}{hint}")
+    try:
+        evidence = store.stage_evidence(plan.run, stage) if exit_code == 0 else None
+    except FulcrumError as error:
+        return None, Failure("user", f"it left evidence that cannot be read: {error}")
+    if evidence is None:
+        message = (
+            f"its process ended with exit code {exit_code} and left no evidence; "
+            "model or data code must not end the process"
+        )
+        return None, Failure("user", message)
+    return evidence, None
+

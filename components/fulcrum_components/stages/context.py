@@ -1,0 +1,156 @@
+"""What a stage is given, and what it gives back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, DataSource
+from fulcrum_pipelines.store import Store
+
+if TYPE_CHECKING:
+    from fulcrum_components.data import Dataset
+    from fulcrum_components.models.loading import LoadedModel
+
+ONNX = "application/vnd.onnx"
+SAFETENSORS = "application/vnd.safetensors"
+JSON = "application/json"
+NPZ = "application/vnd.numpy.npz"
+
+
+@dataclass(frozen=True)
+class Output:
+    """A file that a stage made."""
+
+    path: Path
+    media_type: str
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage measured and made."""
+
+    details: Details
+    outputs: dict[str, Output]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class StageContext:
+    """The plan, the store and the earlier stages' results, as a stage needs them."""
+
+    stage: StageName
+    plan: Plan
+    store: Store
+    work_dir: Path
+    report: Callable[[str, float | None], None]
+    warnings: list[str] = field(default_factory=list)
+    _datasets: dict[str, Dataset] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> CompressionJobSpec:
+        return self.plan.spec
+
+    @property
+    def previous_stage(self) -> StageName:
+        """The stage that ran before this one."""
+        stages = self.plan.stages
+        return stages[stages.index(self.stage) - 1]
+
+    def evidence(self, stage: StageName) -> StageEvidence:
+        """Return what an earlier `stage` of this run recorded.
+
+        Raises:
+            InfrastructureError: It has not run, or its record is gone.
+        """
+        found = self.store.stage_evidence(self.plan.run, stage)
+        if found is None:
+            message = f"no evidence of stage {stage}, which should have run before"
+            raise InfrastructureError(message, where=f"stage {self.stage}")
+        return found
+
+    def digest(self, stage: StageName, name: str) -> str:
+        """Return the digest of the output `name` of an earlier `stage`."""
+        for output in self.evidence(stage).outputs:
+            if output.name == name:
+                return output.digest
+        raise InfrastructureError(f"stage {stage} left no {name}", where=f"stage {self.stage}")
+
+    def fetch(self, stage: StageName, name: str, file_name: str = "") -> Path:
+        """Return a local copy of the output `name` of an earlier `stage`, checked by digest."""
+        target = self.work_dir / "inputs" / stage / (file_name or name)
+        return target if target.exists() else self.store.get(self.digest(stage, name), target)
+
+    @cached_property
+    def model(self) -> LoadedModel:
+        """The model as the user gave it."""
+        from fulcrum_components.models.loading import load_model
+
+        model = self.spec.model
+        return load_model(
+            model.uri, model.format, digest=model.digest, cache_dir=self.work_dir / "model"
+        )
+
+    def dataset(self, name: str) -> Dataset | None:
+        """Return the data set `spec.data.<name>`, or None where the manifest has none."""
+        from fulcrum_components.data import open_dataset
+
+        source: DataSource | None = getattr(self.spec.data, name)
+        if source is None:
+            return None
+        if name not in self._datasets:
+            self._datasets[name] = open_dataset(
+                source,
+                self.model.signature,
+                self.spec.data.task,
+                where=f"spec.data.{name}",
+                cache_dir=self.work_dir / "data",
+            )
+        return self._datasets[name]
+
+    def required_dataset(self, name: str) -> Dataset:
+        """Return the data set `spec.data.<name>`, which admission made sure of."""
+        dataset = self.dataset(name)
+        if dataset is None:
+            raise InfrastructureError(f"spec.data.{name} is missing", where=f"stage {self.stage}")
+        return dataset
+
+
+class Stage(Protocol):
+    """What each stage's module offers."""
+
+    def inputs(self, context: StageContext) -> dict[str, str]:
+        """Return the digests of all that the result depends on."""
+
+    def run(self, context: StageContext) -> StageResult:
+        """Do the stage's work."""
+
+
+class ProgressWriter:
+    """Passes progress on at most once a second, so that a store is not flooded."""
+
+    def __init__(
+        self, write: Callable[[str, float | None], None], *, interval_s: float = 1.0
+    ) -> None:
+        self._write = write
+        self._interval_s = interval_s
+        self._last_s = float("-inf")
+
+    def __call__(self, message: str, fraction: float | None) -> None:
+        now_s = time.monotonic()
+        if now_s - self._last_s >= self._interval_s:
+            self._last_s = now_s
+            self._write(message, fraction)
+
+
+def names(values: Sequence[str], limit: int = 5) -> str:
+    """Return the first of `values` joined for a message, and how many more there are."""
+    shown = ", ".join(values[:limit])
+    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"

@@ -1,0 +1,198 @@
+"""The process in which a stage works: `python -m fulcrum_components.stages.worker`.
+
+It takes the result of an earlier stage with the same inputs where there is one, else does the work;
+either way it writes the stage's evidence. A failure is left in a file for the supervisor, which may
+find none where user code ended the process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import sys
+import time
+import traceback
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import fulcrum_pipelines
+from fulcrum_pipelines.contract import STAGES, canonical_json, digest_of
+from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.evidence import Evidence, StageEvidence, StageName
+from fulcrum_pipelines.store import StageState, Store, cache_path, stage_path, state_path
+
+import fulcrum_components
+from fulcrum_components.environment import describe_environment, peak_memory_bytes
+from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
+from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
+
+MEASURING: tuple[StageName, ...] = ("quantize", "validate")
+"""Stages whose result depends on the hardware that they ran on."""
+
+
+def execute(
+    stage: StageName, store: Store, plan_digest: str, work_dir: Path, *, use_cache: bool
+) -> StageEvidence:
+    """Run `stage` of the plan, or take what an earlier one with the same inputs recorded."""
+    plan = store.plan(plan_digest)
+    started_at, start_s = timestamp(), time.monotonic()
+    write_state = partial(_write_state, store, plan.run, stage, started_at)
+    write_state("Running", "preparing", None, cached=False)
+    progress = ProgressWriter(partial(write_state, "Running", cached=False))
+    context = StageContext(stage, plan, store, work_dir, progress)
+    module = cast(Stage, importlib.import_module(f"fulcrum_components.stages.{stage}"))
+    inputs = module.inputs(context)
+    inputs_digest = _inputs_digest(stage, inputs)
+    found = store.cached(stage, inputs_digest) if use_cache else None
+    if found is not None:
+        changes = {
+            "run": plan.run,
+            "plan": plan_digest,
+            "cached_from": found.cached_from or found.run,
+            "seconds": time.monotonic() - start_s,
+            "started_at": started_at,
+            "finished_at": timestamp(),
+        }
+        evidence = found.model_copy(update=changes)
+    else:
+        result = module.run(context)
+        evidence = StageEvidence(
+            stage=stage,
+            run=plan.run,
+            fulcrum_version=fulcrum_pipelines.__version__,
+            plan=plan_digest,
+            inputs_digest=inputs_digest,
+            started_at=started_at,
+            finished_at=timestamp(),
+            seconds=time.monotonic() - start_s,
+            peak_memory_bytes=peak_memory_bytes(),
+            inputs=inputs,
+            outputs=_store_outputs(store, result),
+            environment=describe_environment(),
+            warnings=(*context.warnings, *result.warnings),
+            details=result.details,
+        )
+        store.write_record(cache_path(stage, inputs_digest), evidence)
+    store.write_record(stage_path(plan.run, stage), evidence)
+    if stage == STAGES[-1]:
+        _write_whole(context, plan_digest)
+    write_state("Succeeded", _headline(evidence), 1.0, cached=found is not None)
+    return evidence
+
+
+def _write_state(
+    store: Store,
+    run: str,
+    stage: StageName,
+    started_at: str,
+    state: str,
+    message: str,
+    fraction: float | None,
+    *,
+    cached: bool,
+) -> None:
+    record = StageState.model_validate(
+        {
+            "stage": stage,
+            "state": state,
+            "started_at": started_at,
+            "finished_at": None if state == "Running" else timestamp(),
+            "message": message,
+            "fraction": fraction,
+            "cached": cached,
+        }
+    )
+    store.write_record(state_path(run, stage), record)
+
+
+def _inputs_digest(stage: StageName, inputs: dict[str, str]) -> str:
+    """Return the cache key: the inputs, our code and, for what is measured, the hardware."""
+    environment = describe_environment()
+    key: dict[str, object] = {
+        "stage": stage,
+        "inputs": inputs,
+        "code": code_digest(),
+        "libraries": environment.libraries,
+    }
+    if stage in MEASURING:
+        key["hardware"] = [environment.cpu_model, environment.cpu_flags, environment.logical_cpus]
+    return digest_of(canonical_json(key))
+
+
+def code_digest() -> str:
+    """Return the digest of the source of both packages that a stage runs."""
+    digest = hashlib.sha256()
+    for package in (fulcrum_components, fulcrum_pipelines):
+        folder = Path(str(package.__file__)).parent
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder)}\n".encode())
+            digest.update(path.read_bytes())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _store_outputs(store: Store, result: StageResult) -> tuple:  # type: ignore[type-arg]
+    return tuple(
+        store.put(output.path, name, output.media_type) for name, output in result.outputs.items()
+    )
+
+
+def _write_whole(context: StageContext, plan_digest: str) -> None:
+    run = context.plan.run
+    stages = tuple(context.evidence(stage) for stage in context.plan.stages)
+    evidence = Evidence(run=run, plan=plan_digest, stages=stages)
+    context.store.write_record(f"runs/{run}/evidence.json", evidence)
+
+
+def _headline(evidence: StageEvidence) -> str:
+    """Return the one line that says what a stage came to."""
+    details = evidence.details
+    match details.kind:
+        case "evaluate" | "validate":
+            metrics = details.metrics if details.kind == "evaluate" else details.metrics_candidate
+            first = next(metric for metric in metrics if metric.slice == "all")
+            return f"{first.name} {first.value:.4f}" if first.value is not None else first.note
+        case "prune":
+            return f"{details.achieved_sparsity:.1%} removed, {details.nonzero_after:,} weights left"
+        case "finetune":
+            return f"best of {len(details.epochs)} epochs: {details.best_epoch}"
+        case "quantize":
+            return f"{details.chosen}, {details.int8_coverage:.0%} in integers"
+
+
+def main() -> int:
+    """Run one stage; a failure goes to `failure.json` in the working directory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--stage", required=True, choices=STAGES)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--plan", required=True)
+    parser.add_argument("--work-dir", required=True, type=Path)
+    parser.add_argument("--no-cache", action="store_true")
+    options = parser.parse_args()
+    try:
+        execute(
+            options.stage,
+            Store(options.store),
+            options.plan,
+            options.work_dir,
+            use_cache=not options.no_cache,
+        )
+    except FulcrumError as error:
+        failure = Failure(error.failure_class, str(error))
+    except MemoryError:
+        failure = Failure("infrastructure", "out of memory")
+    except Exception as error:  # a defect of ours: the log has the trace, the user a short line
+        traceback.print_exc()
+        failure = Failure("internal", f"{type(error).__name__}: {error}; this is a defect, see the log")
+    else:
+        return 0
+    print(f"{failure.failure_class}: {failure.message}", file=sys.stderr)
+    (options.work_dir / FAILURE_FILE).write_text(json.dumps(asdict(failure)))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

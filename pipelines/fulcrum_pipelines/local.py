@@ -1,0 +1,92 @@
+"""Run the compiled pipeline on this machine, with kfp's local runner.
+
+A process of its own (`python -m fulcrum_pipelines.local`), because the state of `kfp.local` is
+global: one pipeline a process. Its stages are subprocesses of it in the same process group, so
+whoever started it can stop all of them together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from fulcrum_pipelines.contract import OPTIONAL_STAGES, Plan
+from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.store import Store
+
+IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
+
+
+def parameters(
+    plan: Plan, *, store: str, plan_digest: str, use_cache: bool
+) -> dict[str, Any]:
+    """Return the run-time parameters of the compiled pipeline for a run on this machine."""
+    pool = {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": "0",
+        "accelerator": "nvidia.com/gpu",
+        "accelerator_count": 0,
+        "node_selector": {},
+        "tolerations": [],
+    }
+    return {
+        "store": store,
+        "run": plan.run,
+        "plan": plan_digest,
+        "use_cache": use_cache,
+        "image": "this-environment",
+        **{f"with_{stage}": stage in plan.stages for stage in OPTIONAL_STAGES},
+        **pool,
+        **{f"measure_{name}": value for name, value in pool.items()},
+    }
+
+
+def run_pipeline(arguments: dict[str, Any], work_dir: Path) -> None:
+    """Run the compiled pipeline with `arguments`; kfp keeps its own files under `work_dir`.
+
+    Raises:
+        RuntimeError: A stage failed; the store has the reason.
+    """
+    from kfp import components, local
+
+    with warnings.catch_warnings():
+        # kfp says at every step that resource limits have no effect on this machine.
+        warnings.simplefilter("ignore")
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            raise_on_error=True,
+            pipeline_root=str(work_dir / "kfp"),
+        )
+        components.load_component_from_file(str(IR_PATH))(**arguments)
+
+
+def main() -> int:
+    """Run one plan; the exit code is 0 where all stages succeeded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--plan", required=True, help="digest of the plan in the store")
+    parser.add_argument("--work-dir", required=True, type=Path)
+    parser.add_argument("--no-cache", action="store_true")
+    options = parser.parse_args()
+    try:
+        plan = Store(options.store).plan(options.plan)
+        arguments = parameters(
+            plan, store=options.store, plan_digest=options.plan, use_cache=not options.no_cache
+        )
+        run_pipeline(arguments, options.work_dir)
+    except FulcrumError as error:
+        print(json.dumps({"class": error.failure_class, "message": str(error)}), file=sys.stderr)
+        return 1
+    except RuntimeError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

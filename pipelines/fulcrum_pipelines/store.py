@@ -1,0 +1,243 @@
+"""The store: artifacts by digest, and each run's records, on any fsspec URL.
+
+Engines only move bytes that they do not understand; results are read from here, under paths that
+are computed from the run's key, and every artifact is checked against its digest when it is read.
+
+    objects/sha256/ab/abcd...        an artifact, named by its content
+    runs/<run>/plan.json             the plan (also an object; the run names it by digest)
+    runs/<run>/stages/<stage>.json   a stage's evidence
+    runs/<run>/state/<stage>.json    how a stage is going, or how it failed
+    runs/<run>/logs/<stage>.log      what a stage printed
+    runs/<run>/evidence.json         the whole
+    cache/<stage>/<digest>.json      the evidence of a stage that had the same inputs
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import fsspec  # type: ignore[import-untyped]  # publishes no types
+from pydantic import ValidationError
+
+from fulcrum_pipelines.contract import Plan, digest_of, to_json
+from fulcrum_pipelines.errors import FailureClass, InfrastructureError
+from fulcrum_pipelines.evidence import Artifact, Evidence, Record, StageEvidence, StageName
+
+CHUNK_BYTES = 1 << 20
+
+R = TypeVar("R", bound=Record)
+
+
+class StageState(Record):
+    """How a stage is going: written at a bounded rate by the stage, read by whoever watches."""
+
+    stage: StageName
+    state: Literal["Running", "Succeeded", "Failed"]
+    started_at: str
+    finished_at: str | None = None
+    message: str = ""
+    fraction: float | None = None  # done, 0..1, where it is known
+    cached: bool = False
+    failure_class: FailureClass | None = None
+    last_lines: tuple[str, ...] = ()
+
+
+class Store:
+    """Artifacts and records under one URL.
+
+    Args:
+        url: Any fsspec URL or a local path. Credentials come from the environment.
+
+    Raises:
+        InfrastructureError: The URL's protocol is unknown or its fsspec plug-in is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        try:
+            self._fs, root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise InfrastructureError(str(error), where=f"store {url}") from error
+        self._root = str(root).rstrip("/")
+        self.is_local = "file" in _protocols(self._fs)
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    # --- bytes
+
+    def read(self, path: str) -> bytes | None:
+        """Return the bytes at `path`, or None where there are none."""
+        try:
+            with self._fs.open(self._path(path), "rb") as file:
+                return bytes(file.read())
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise InfrastructureError(f"cannot read {path}: {error}", where=self.url) from error
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write `data` to `path`; whoever reads it sees all of it or what was there before."""
+        target = self._path(path)
+        try:
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            if not self.is_local:  # object stores replace an object as a whole
+                with self._fs.open(target, "wb") as file:
+                    file.write(data)
+                return
+            partial = f"{target}.{uuid.uuid4().hex}.partial"
+            with open(partial, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, target)
+        except OSError as error:
+            raise InfrastructureError(f"cannot write {path}: {error}", where=self.url) from error
+
+    def delete(self, path: str) -> None:
+        """Remove the file or folder `path`, if it is there."""
+        if self._fs.exists(self._path(path)):
+            self._fs.rm(self._path(path), recursive=True)
+
+    def locate(self, path: str) -> str:
+        """Return the address of `path` as a person would open it."""
+        return self._path(path) if self.is_local else f"{self.url.rstrip('/')}/{path}"
+
+    # --- artifacts
+
+    def put(self, source: Path, name: str, media_type: str) -> Artifact:
+        """Store the file `source` under its digest and return what names it."""
+        digest = file_digest(source)
+        if self._fs.exists(self._path(object_path(digest))) is False:
+            self._upload(source, object_path(digest))
+        size = source.stat().st_size
+        return Artifact(name=name, digest=digest, size_bytes=size, media_type=media_type)
+
+    def _upload(self, source: Path, path: str) -> None:
+        target = self._path(path)
+        try:
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            partial = f"{target}.{uuid.uuid4().hex}.partial" if self.is_local else target
+            self._fs.put_file(str(source), partial)
+            if self.is_local:
+                os.replace(partial, target)
+        except OSError as error:
+            raise InfrastructureError(f"cannot write {path}: {error}", where=self.url) from error
+
+    def get(self, digest: str, target: Path) -> Path:
+        """Copy the artifact `digest` to the file `target` and return it.
+
+        Raises:
+            InfrastructureError: It is not there, or its content has another digest.
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._fs.get_file(self._path(object_path(digest)), str(target))
+        except OSError as error:
+            message = f"artifact {digest} cannot be read: {error}"
+            raise InfrastructureError(message, where=self.url) from error
+        if (found := file_digest(target)) != digest:
+            target.unlink()
+            message = f"artifact {digest} is corrupt: its content has the digest {found}"
+            raise InfrastructureError(message, where=self.url)
+        return target
+
+    def put_record(self, record: Record) -> str:
+        """Store `record` as an artifact and return its digest."""
+        data = to_json(record)
+        digest = digest_of(data)
+        if not self._fs.exists(self._path(object_path(digest))):
+            self.write(object_path(digest), data)
+        return digest
+
+    def plan(self, digest: str) -> Plan:
+        """Return the plan stored as `digest`.
+
+        Raises:
+            InfrastructureError: It is missing or not what its digest says.
+        """
+        data = self.read(object_path(digest))
+        if data is None or digest_of(data) != digest:
+            state = "missing" if data is None else "corrupt"
+            raise InfrastructureError(f"plan {digest} is {state}", where=self.url)
+        return Plan.model_validate_json(data)
+
+    # --- records of a run
+
+    def write_record(self, path: str, record: Record) -> None:
+        """Write `record` to `path` as indented JSON."""
+        self.write(path, json.dumps(record.model_dump(mode="json"), indent=1).encode() + b"\n")
+
+    def _read_record(self, path: str, kind: type[R]) -> R | None:
+        data = self.read(path)
+        if data is None:
+            return None
+        try:
+            return kind.model_validate_json(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(map(str, first["loc"]))
+            message = f"not valid evidence: {field}: {first['msg']}"
+            raise InfrastructureError(message, where=self.locate(path)) from error
+
+    def stage_evidence(self, run: str, stage: StageName) -> StageEvidence | None:
+        """Return what `stage` recorded, or None where it has not."""
+        return self._read_record(stage_path(run, stage), StageEvidence)
+
+    def stage_state(self, run: str, stage: StageName) -> StageState | None:
+        """Return how `stage` is going, or None before it starts."""
+        return self._read_record(state_path(run, stage), StageState)
+
+    def evidence(self, run: str) -> Evidence | None:
+        """Return the whole evidence of `run`, or None before it is complete."""
+        return self._read_record(f"runs/{run}/evidence.json", Evidence)
+
+    def cached(self, stage: StageName, inputs_digest: str) -> StageEvidence | None:
+        """Return the evidence of an earlier `stage` with the same inputs, if all of it is there."""
+        found = self._read_record(cache_path(stage, inputs_digest), StageEvidence)
+        if found is None:
+            return None
+        paths = [self._path(object_path(output.digest)) for output in found.outputs]
+        return found if all(self._fs.exists(path) for path in paths) else None
+
+
+def object_path(digest: str) -> str:
+    """Return where the artifact `digest` lies in a store."""
+    hexadecimal = digest.removeprefix("sha256:")
+    return f"objects/sha256/{hexadecimal[:2]}/{hexadecimal}"
+
+
+def stage_path(run: str, stage: StageName) -> str:
+    """Return where `stage` of `run` leaves its evidence."""
+    return f"runs/{run}/stages/{stage}.json"
+
+
+def state_path(run: str, stage: StageName) -> str:
+    """Return where `stage` of `run` says how it is going."""
+    return f"runs/{run}/state/{stage}.json"
+
+
+def log_path(run: str, stage: StageName) -> str:
+    """Return where what `stage` of `run` printed is kept."""
+    return f"runs/{run}/logs/{stage}.log"
+
+
+def cache_path(stage: StageName, inputs_digest: str) -> str:
+    """Return where evidence of `stage` with these inputs is found again."""
+    return f"cache/{stage}/{inputs_digest.removeprefix('sha256:')}.json"
+
+
+def file_digest(path: Path) -> str:
+    """Return the digest of the content of the file `path`, as `sha256:<hex>`."""
+    with path.open("rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _protocols(filesystem: Any) -> tuple[str, ...]:
+    protocol = filesystem.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
