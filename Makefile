@@ -1,0 +1,77 @@
+# Two commands do everything: `make demo` and `make test`. `make help` lists the rest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DISTRIBUTIONS := pipelines operator components
+# One thread each: results do not depend on how many cores there are, and timings are comparable.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(READY) ## Make the environment in .venv
+
+$(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
+	touch $@
+
+demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
+	$(BIN)/fulcrum run examples/mnist/job.yaml
+
+test: setup ## Run all tests
+	$(BIN)/python -m pytest
+
+test-unit: setup ## Run the fast tests only
+	$(BIN)/python -m pytest tests/unit
+
+test-integration: setup ## Run the tests that run whole pipelines
+	$(BIN)/python -m pytest tests/integration
+
+lint: setup ## Check format and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+layers: setup ## Check the import rules
+	$(BIN)/lint-imports
+
+ir: setup ## Compile the pipeline
+	$(BIN)/python -m fulcrum_pipelines.definition
+
+crds: setup ## Generate the Python types and the shipped copy of the schemas
+	$(BIN)/python crds/generate_types.py
+
+docs: setup ## Generate the published schema of the evidence
+	$(BIN)/python docs/generate.py
+
+verify: lint types layers crds ir docs ## Generate everything anew and fail where that changes a file
+	git diff --exit-code
+
+bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
+	$(BIN)/python tests/perf/bench.py
+
+baselines: setup ## Train the examples' baselines anew
+	for example in mnist digits text; do (cd examples/$$example && ../../$(BIN)/python train.py); done
+
+lock: setup ## Resolve constraints.txt anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate -o constraints.txt requirements.in \
+		pipelines/pyproject.toml operator/pyproject.toml components/pyproject.toml \
+		--extra local --extra s3 --no-emit-package fulcrum-pipelines
+
+clean: ## Remove the environment and everything that was made
+	rm -rf $(VENV) .fulcrum .cache

@@ -1,0 +1,1 @@
+"""Models as they come in: formats, safe loading, and their signature."""

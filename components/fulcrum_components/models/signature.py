@@ -1,0 +1,111 @@
+"""What goes into a model and what comes out, independent of the format that it is stored in.
+
+Export, latency, evaluation and the data sets all speak about tensors by these names. Axis 0 of
+every input is the batch, because a model that is fixed to one example cannot be served in batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Meaning = Literal["logits", "probabilities", "value"]
+
+BATCH = "batch"
+DTYPES = (
+    "float16",
+    "float32",
+    "float64",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "bool",
+)
+"""Names of the element types that a signature may use; they are numpy's."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output.
+
+    Attributes:
+        name: Name of the tensor, unique among inputs and among outputs.
+        shape: Sizes; a string names a dynamic axis.
+        dtype: numpy's name of the element type.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+    def sizes(self, axes: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the shape with each dynamic axis replaced by its size in `axes`."""
+        return tuple(axes[size] if isinstance(size, str) else size for size in self.shape)
+
+    def matches(self, shape: tuple[int, ...], axes: Mapping[str, int] | None = None) -> bool:
+        """Tell whether `shape` fits; `axes` fixes the sizes of dynamic axes where known."""
+        known = axes or {}
+        return len(shape) == len(self.shape) and all(
+            size == (known.get(wanted, size) if isinstance(wanted, str) else wanted)
+            for size, wanted in zip(shape, self.shape, strict=True)
+        )
+
+    def __str__(self) -> str:
+        """Return for instance `float32[batch, 1, 28, 28]`."""
+        return f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Inputs and outputs in the order in which the module takes and returns them.
+
+    Attributes:
+        inputs: The inputs; axis 0 of each is `batch`.
+        outputs: The outputs.
+        meaning: What the first output holds; metrics and losses depend on it.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    meaning: Meaning
+
+    @property
+    def classes(self) -> int | None:
+        """Number of classes that the first output tells apart, where the shape says so.
+
+        One probability or logit (a sigmoid) tells two classes apart.
+        """
+        shape = self.outputs[0].shape
+        if self.meaning == "value" or len(shape) != 2 or not isinstance(shape[1], int):
+            return None
+        return max(2, shape[1])
+
+    @property
+    def dynamic_axes(self) -> tuple[str, ...]:
+        """Names of the inputs' dynamic axes in order of appearance, `batch` first."""
+        names = [size for spec in self.inputs for size in spec.shape if isinstance(size, str)]
+        return tuple(dict.fromkeys([BATCH, *names]))
+
+
+def example_arrays(
+    signature: Signature, batch: int, *, dynamic: int = 8, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return one array an input, with `batch` examples and `dynamic` for other dynamic axes.
+
+    Floating inputs are standard normal. Integers are 0 or 1, since they are most often indices
+    into a table whose size nobody declares.
+    """
+    generator = np.random.default_rng(seed)
+    axes = dict.fromkeys(signature.dynamic_axes, dynamic) | {BATCH: batch}
+    arrays = {}
+    for spec in signature.inputs:
+        sizes = spec.sizes(axes)
+        floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
+        values = generator.normal(size=sizes) if floating else generator.integers(0, 2, sizes)
+        arrays[spec.name] = values.astype(spec.dtype)
+    return arrays

@@ -1,0 +1,105 @@
+"""Read weights without ever running code that came with them.
+
+safetensors is data only. A state dict of `torch.save` is a pickle, which torch reads with an
+allow-list of types (`weights_only=True`); what does not fit is refused, with the way out.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.errors import UserError
+
+SAFETENSORS = (".safetensors",)
+STATE_DICTS = (".pt", ".pth", ".bin")
+NEEDS_UNPICKLING = "needs unpickling, which can run code; convert with safetensors"
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Return the named tensors that `path` holds, all of them finite.
+
+    Raises:
+        UserError: The file is missing, of another kind, damaged, needs unpickling, or holds NaN
+            or infinities.
+    """
+    if not path.is_file():
+        raise UserError("the weights file is missing", where=str(path))
+    if path.suffix in SAFETENSORS:
+        tensors = _read_safetensors(path)
+    elif path.suffix in STATE_DICTS:
+        tensors = _read_state_dict(path)
+    else:
+        kinds = listed([*SAFETENSORS, *STATE_DICTS])
+        message = f"'{path.suffix}' is no known kind of weights; known are {kinds}"
+        raise UserError(message, where=str(path))
+    check_finite(tensors, path)
+    return tensors
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        message = f"is damaged, truncated or no safetensors file ({error})"
+        raise UserError(message, where=str(path)) from None
+
+
+def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what we refuse below anyway
+            value = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # noqa: BLE001 - torch raises nearly anything on a damaged file
+        pickled = "weights_only" in str(error) or "WeightsUnpickler" in str(error)
+        message = NEEDS_UNPICKLING if pickled else "is damaged, truncated or no state dict"
+        raise UserError(message, where=str(path)) from None
+    if isinstance(value, dict) and isinstance(value.get("state_dict"), dict):
+        value = value["state_dict"]
+    if not isinstance(value, dict) or not all(isinstance(v, torch.Tensor) for v in value.values()):
+        message = (
+            "holds something else than a mapping of names to tensors; "
+            "save model.state_dict(), best with safetensors.torch.save_file"
+        )
+        raise UserError(message, where=str(path))
+    return value
+
+
+def check_finite(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Raise `UserError` naming the tensors of `path` that hold NaN or infinities."""
+    bad = [
+        name
+        for name, tensor in tensors.items()
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    if bad:
+        message = f"weights are not finite (NaN or infinity) in {listed(bad)}"
+        raise UserError(message, where=str(path))
+
+
+def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Put `tensors` into `module`; every one must have its place and shape.
+
+    Raises:
+        UserError: Keys are missing, unexpected or of another shape; all of them are listed.
+    """
+    wanted = module.state_dict()
+    shared = [name for name in wanted if name in tensors]
+    missing = [name for name in wanted if name not in tensors]
+    unexpected = [name for name in tensors if name not in wanted]
+    wrong = [
+        f"{name} (file {list(tensors[name].shape)}, module {list(wanted[name].shape)})"
+        for name in shared
+        if tensors[name].shape != wanted[name].shape
+    ]
+    problems = (("missing", missing), ("unexpected", unexpected), ("wrongly shaped", wrong))
+    texts = [f"{kind}: {listed(names)}" for kind, names in problems if names]
+    if texts:
+        message = f"weights do not fit the module that the entry point builds; {'; '.join(texts)}"
+        raise UserError(message, where=str(path))
+    module.load_state_dict(tensors)
