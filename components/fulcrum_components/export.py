@@ -1,0 +1,244 @@
+"""From a torch module to an ONNX file that is known to compute the same.
+
+Every stage hands on an ONNX file, and what is measured is that file. An exporter that silently
+fixes the batch size (it does when the example has batch 1) or drops a branch would make all later
+evidence worthless, so the file is compared with torch on shapes that the exporter never saw.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import torch
+
+from fulcrum_components.graph import (
+    Array,
+    clean_graph,
+    interface_names,
+    name_nodes,
+    open_session,
+    opset_of,
+    run_session,
+    write_graph,
+)
+from fulcrum_components.quiet import quiet
+from fulcrum_pipelines.errors import QualityError, UserError
+
+if TYPE_CHECKING:
+    from fulcrum_components.models.signature import Signature
+
+logger = logging.getLogger(__name__)
+
+OPSET = 20  # the newest whose every operator ONNX Runtime 1.32 runs without conversion
+EXAMPLE_BATCH = 2  # with 1 the exporter takes the batch axis for a constant
+PROOF_BATCH = 3
+ABSOLUTE_TOLERANCE = 1e-3  # float32 sums in another order; seen on nine model families: <= 1e-5
+RELATIVE_TOLERANCE = 1e-3
+
+
+def export_onnx(
+    module: torch.nn.Module,
+    signature: Signature,
+    path: Path,
+    *,
+    example_inputs: Mapping[str, Array],
+    opset: int = OPSET,
+) -> float:
+    """Write `module` as ONNX, with the signature's names and dynamic axes.
+
+    The module is exported in eval mode and left in the mode it was in.
+
+    Args:
+        module: Takes the inputs positionally in the signature's order.
+        signature: Names, shapes with named dynamic axes, and types.
+        path: File to write.
+        example_inputs: At least one real example per input, batch first; values matter, since the
+            proof runs on them.
+        opset: Version of the standard operator set. Where the exporter cannot convert to it, the
+            version that it has is kept and logged.
+
+    Returns:
+        The largest absolute difference between torch and the file, over all outputs.
+
+    Raises:
+        UserError: The module cannot be exported; the message has the exporter's own reason.
+        QualityError: The file computes something else than torch.
+    """
+    with eval_mode(module):
+        model = _export(
+            module, signature, _resized(signature, example_inputs, EXAMPLE_BATCH), opset
+        )
+        write_graph(model, path)
+        return _prove(module, signature, path, example_inputs)
+
+
+@contextlib.contextmanager
+def eval_mode(module: torch.nn.Module) -> Iterator[None]:
+    """Put `module` into eval mode, every submodule's own mode is restored afterwards.
+
+    The fused inference path of torch's Transformer layers is switched off meanwhile: it has no ONNX
+    counterpart, and with padding masks it changes the shape of its output.
+    """
+    training = {name: part.training for name, part in module.named_modules()}
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    module.eval()
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for name, part in module.named_modules():
+            part.training = training[name]
+
+
+def _export(
+    module: torch.nn.Module, signature: Signature, inputs: Mapping[str, Array], opset: int
+) -> onnx.ModelProto:
+    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    arguments = tuple(torch.from_numpy(inputs[spec.name]).to(device) for spec in signature.inputs)
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                module,
+                arguments,
+                dynamo=True,
+                opset_version=opset,
+                input_names=[spec.name for spec in signature.inputs],
+                output_names=[spec.name for spec in signature.outputs],
+                dynamic_shapes=_dynamic_shapes(signature),
+                verbose=False,
+                optimize=True,
+            )
+            assert program is not None  # None only with a file argument
+            model = clean_graph(program.model_proto)
+    except Exception as error:  # user code, torch.export and the converters: no common base
+        message = f"the model cannot be exported to ONNX: {_useful_line(error)}"
+        raise UserError(message, where="spec.model") from error
+    _check_interface(model, signature)
+    name_nodes(model)
+    if opset_of(model) != opset:
+        logger.info("exported with opset %d where %d was asked for", opset_of(model), opset)
+    return model
+
+
+def _dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
+    """Build torch.export's dynamic axes; the same name is the same dimension everywhere."""
+    dims: dict[str, Any] = {}
+    shapes = []
+    for spec in signature.inputs:
+        axes = {axis: name for axis, name in enumerate(spec.shape) if isinstance(name, str)}
+        for name in axes.values():
+            dims.setdefault(name, torch.export.Dim(name))
+        shapes.append({axis: dims[name] for axis, name in axes.items()})
+    return tuple(shapes)
+
+
+def _resized(
+    signature: Signature, examples: Mapping[str, Array], batch: int, shorter_by: int = 0
+) -> dict[str, Array]:
+    """Take `batch` examples (again from the start where there are fewer).
+
+    Other dynamic axes keep their size less `shorter_by`, but at least 2: the exporter takes a size
+    of 1 for a constant.
+    """
+    resized = {}
+    for spec in signature.inputs:
+        if spec.name not in examples:
+            message = f"no example for input {spec.name!r}; given were {sorted(examples)}"
+            raise UserError(message, where="spec.model")
+        array = np.asarray(examples[spec.name]).astype(spec.dtype, copy=False)
+        for axis, size in enumerate(spec.shape):
+            if isinstance(size, str):
+                wanted = batch if axis == 0 else max(2, array.shape[axis] - shorter_by)
+                array = np.take(array, np.arange(wanted) % array.shape[axis], axis=axis)
+        resized[spec.name] = np.ascontiguousarray(array)
+    return resized
+
+
+def _check_interface(model: onnx.ModelProto, signature: Signature) -> None:
+    inputs, outputs = interface_names(model)
+    expected_inputs = [spec.name for spec in signature.inputs]
+    expected_outputs = [spec.name for spec in signature.outputs]
+    if inputs != expected_inputs:
+        unused = sorted(set(expected_inputs) - set(inputs))
+        message = f"the model does not use its input {', '.join(unused) or expected_inputs}"
+        raise UserError(message, where="spec.model")
+    if outputs != expected_outputs:
+        message = (
+            f"the model returns {len(outputs)} outputs, the signature names "
+            f"{len(expected_outputs)}: {', '.join(expected_outputs)}"
+        )
+        raise UserError(message, where="spec.model")
+    for value, spec in zip(model.graph.input, signature.inputs, strict=True):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if isinstance(spec.shape[axis], str) and dim.HasField("dim_value"):
+                message = (
+                    f"the exporter fixes axis {spec.shape[axis]!r} of input {spec.name!r} at "
+                    f"{dim.dim_value}, since the model (or an operator such as LSTM) depends on "
+                    f"its size; write {dim.dim_value} in the signature instead of the name"
+                )
+                raise UserError(message, where="spec.model")
+
+
+def _prove(
+    module: torch.nn.Module, signature: Signature, path: Path, examples: Mapping[str, Array]
+) -> float:
+    """Compare file and module at the example's sizes and at others; return the largest difference."""
+    session = open_session(path)
+    has_other_axes = any(
+        isinstance(size, str) for spec in signature.inputs for size in spec.shape[1:]
+    )
+    cases = [(EXAMPLE_BATCH, 0), (PROOF_BATCH, 0)] + ([(PROOF_BATCH, 1)] if has_other_axes else [])
+    largest = 0.0
+    for batch, shorter_by in cases:
+        inputs = _resized(signature, examples, batch, shorter_by)
+        expected = run_torch(module, signature, inputs)
+        found = run_session(session, inputs)
+        for spec, wanted, got in zip(signature.outputs, expected, found, strict=True):
+            largest = max(largest, _difference(spec.name, wanted, got, batch))
+    return largest
+
+
+def run_torch(
+    module: torch.nn.Module, signature: Signature, inputs: Mapping[str, Array]
+) -> list[Array]:
+    """Run the module on numpy inputs; a single output becomes a list of one."""
+    device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    arguments = [torch.from_numpy(inputs[spec.name]).to(device) for spec in signature.inputs]
+    with torch.no_grad():
+        result = module(*arguments)
+    outputs = result if isinstance(result, (tuple, list)) else (result,)
+    return [tensor.detach().cpu().numpy() for tensor in outputs]
+
+
+def _difference(name: str, wanted: Array, got: Array, batch: int) -> float:
+    where = f"output {name!r} at batch {batch}"
+    if wanted.shape != got.shape:
+        message = f"the exported file gives shape {got.shape}, torch {wanted.shape}"
+        raise QualityError(message, where=where)
+    difference = np.abs(wanted.astype(np.float64) - got.astype(np.float64))
+    allowed = ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(wanted.astype(np.float64))
+    largest = float(difference.max(initial=0.0))
+    if not bool(np.all(difference <= allowed)):  # also refuses NaN
+        message = (
+            f"the exported file differs from torch by {largest:.3g} "
+            f"(allowed: {ABSOLUTE_TOLERANCE} + {RELATIVE_TOLERANCE} of the value); "
+            "does the model hold randomness or NaN?"
+        )
+        raise QualityError(message, where=where)
+    return largest
+
+
+def _useful_line(error: BaseException) -> str:
+    """Find the reason in the exporter's long report: the innermost cause's first line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = next((line for line in lines if not line.startswith(("#", "=", "-"))), "")
+    return f"{type(error).__name__}: {line[:400]}"

@@ -1,0 +1,237 @@
+"""Reading, cleaning and running ONNX graphs: what export and quantization share.
+
+ONNX files come from users too, so every failure of the `onnx` package or of ONNX Runtime on a file
+turns into an error that names the file.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import onnxscript.optimizer
+import onnxslim
+from onnx import numpy_helper, version_converter
+
+from fulcrum_components.quiet import quiet
+from fulcrum_pipelines.errors import UserError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MAX_PROTOBUF_BYTES = 2**31 - 1
+MIN_OPSET = 13  # per-channel QuantizeLinear, and axes as inputs of Squeeze and ReduceSum
+QUIET_SEVERITY = 4  # of ONNX Runtime's log: fatal only
+
+
+def read_graph(path: Path) -> onnx.ModelProto:
+    """Load and check an ONNX file.
+
+    Raises:
+        UserError: The file is missing, truncated, not ONNX, or breaks the standard.
+    """
+    if not path.is_file():
+        message = "no such ONNX file"
+        raise UserError(message, where=str(path))
+    try:
+        model = onnx.load(str(path))
+        onnx.checker.check_model(model)
+    except Exception as error:  # protobuf, checker and file errors share no base class
+        message = f"is not a readable ONNX model ({first_line(error)}); export it again"
+        raise UserError(message, where=str(path)) from error
+    if not model.graph.node:
+        message = "holds a graph without nodes (a truncated or empty file?); export it again"
+        raise UserError(message, where=str(path))
+    return model
+
+
+def write_graph(model: onnx.ModelProto, path: Path) -> None:
+    """Save `model` as one self-contained file.
+
+    Raises:
+        UserError: It would exceed the 2 GiB that one protobuf file can hold.
+    """
+    size_bytes = model.ByteSize()
+    if size_bytes > MAX_PROTOBUF_BYTES:
+        message = f"the ONNX graph takes {size_bytes} bytes; one file holds at most 2 GiB"
+        raise UserError(message, where=str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, str(path))
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """Return the version of the standard operator set."""
+    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def upgrade_opset(model: onnx.ModelProto, opset: int = MIN_OPSET) -> onnx.ModelProto:
+    """Convert an older graph to `opset`; a graph that is new enough is returned as it is.
+
+    Raises:
+        UserError: The converter cannot express the graph in the newer opset.
+    """
+    if opset_of(model) >= opset:
+        return model
+    try:
+        return version_converter.convert_version(model, opset)
+    except Exception as error:  # the converter raises bare RuntimeError and others from C++
+        message = f"opset {opset_of(model)} cannot be upgraded to {opset} ({first_line(error)})"
+        raise UserError(message) from error
+
+
+def clean_graph(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold constants and remove what does nothing, keeping names of inputs and outputs.
+
+    Folding matters to quantization: the exporter builds LSTM weights from slices, which the
+    quantizer would take for run-time values and skip without a word.
+    """
+    with quiet():
+        folded = onnxscript.optimizer.optimize(model)
+        try:
+            slim = onnxslim.slim(folded)
+            onnx.checker.check_model(slim)
+        except Exception:  # noqa: BLE001 - slimming is optional, and raises whatever a pass raises
+            return folded
+    same_interface = interface_names(slim) == interface_names(model)
+    return slim if same_interface else folded
+
+
+def interface_names(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
+    """Return the names of the inputs that are fed, and of the outputs."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in constants]
+    return inputs, [value.name for value in model.graph.output]
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node without a name (or with a used one) a unique name, in place."""
+    seen: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            node.name = f"{node.op_type}_{index}"
+        seen.add(node.name)
+
+
+class GraphIndex:
+    """Who makes and who reads each tensor of a graph, and the values of its constants."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = model
+        self.outputs = {value.name for value in model.graph.output}
+        self.producers: dict[str, onnx.NodeProto] = {}
+        self.consumers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        self._initializers = {tensor.name: tensor for tensor in model.graph.initializer}
+        for node in model.graph.node:
+            for name in node.output:
+                self.producers[name] = node
+            for name in _all_inputs(node):
+                self.consumers[name].append(node)
+
+    def constant(self, name: str) -> Array | None:
+        """Return the value of initializer or Constant node `name`, else None."""
+        tensor = self._initializers.get(name)
+        if tensor is None:
+            producer = self.producers.get(name)
+            if producer is None or producer.op_type != "Constant":
+                return None
+            tensor = attribute(producer, "value", None)
+            if tensor is None:
+                return None
+        return numpy_helper.to_array(tensor)
+
+    def is_constant(self, name: str) -> bool:
+        """Tell without converting the tensor."""
+        producer = self.producers.get(name)
+        return name in self._initializers or (
+            producer is not None and producer.op_type == "Constant"
+        )
+
+    def only_consumer(self, name: str) -> onnx.NodeProto | None:
+        """Return the one node that reads `name`; None if several do, or it leaves the graph."""
+        readers = self.consumers.get(name, [])
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def set_constant(self, name: str, value: Array) -> None:
+        """Replace the value of initializer `name`, in place."""
+        self._initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+
+    def add_constant(self, name: str, value: Array) -> None:
+        """Add a new initializer."""
+        self.model.graph.initializer.append(numpy_helper.from_array(value, name))
+        self._initializers[name] = self.model.graph.initializer[-1]
+
+
+def _all_inputs(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield what a node reads, including from inside its subgraphs (Loop, If)."""
+    yield from (name for name in node.input if name)
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            for inner in entry.g.node:
+                yield from _all_inputs(inner)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    """Return the value of an attribute, or `default` where it is absent."""
+    for entry in node.attribute:
+        if entry.name == name:
+            return onnx.helper.get_attribute_value(entry)
+    return default
+
+
+def open_session(
+    model: Path | onnx.ModelProto,
+    *,
+    threads: int = 1,
+    level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    optimized_path: Path | None = None,
+) -> ort.InferenceSession:
+    """Open a CPU session with a pinned thread count (ONNX Runtime would ask the host, not us).
+
+    Args:
+        model: File or graph.
+        threads: Intra-op threads.
+        level: Graph optimisation.
+        optimized_path: Where to save the optimised graph, if wanted.
+
+    Raises:
+        UserError: ONNX Runtime refuses the graph.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = QUIET_SEVERITY
+    options.graph_optimization_level = level
+    if optimized_path is not None:
+        options.optimized_model_filepath = str(optimized_path)
+    source = str(model) if isinstance(model, Path) else model.SerializeToString()
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ORT's exception classes share no public base
+        where = str(model) if isinstance(model, Path) else ""
+        message = f"ONNX Runtime cannot load the model ({first_line(error)})"
+        raise UserError(message, where=where) from error
+
+
+def run_session(
+    session: ort.InferenceSession, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None
+) -> list[Array]:
+    """Run one batch.
+
+    Raises:
+        UserError: The model refuses these inputs (names, types or shapes).
+    """
+    try:
+        return list(session.run(None if outputs is None else list(outputs), dict(inputs)))
+    except Exception as error:  # ORT's exception classes share no public base
+        message = f"the ONNX model does not take this input ({first_line(error)})"
+        raise UserError(message) from error
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line with something in it of an exception's text, for a message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:300] if lines else type(error).__name__
