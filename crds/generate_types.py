@@ -89,12 +89,14 @@ class Generator:
         kind, bounds = self.type_of(schema, path)
         name = snake(key)
         if keyword.iskeyword(name) or hasattr(BaseModel, name):
-            name, bounds = f"{name}_", ", ".join(filter(None, [bounds, f"alias={key!r}"]))
+            name = f"{name}_"
         if bounds:
             kind = f"Annotated[{kind}, Field({bounds})]"
         default = schema.get("default")
         if not required and default is None:
             kind += " | None"
+        if name.endswith("_"):
+            kind = f"Annotated[{kind}, Field(alias={key!r})]"
         line = f"    {name}: {kind}"
         if not required:
             line += f" = {_literal(default, kind)}"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import Any
 
+from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import (
     Artifact,
     Comparison,
@@ -40,6 +41,7 @@ from fulcrum_pipelines.evidence import (
     UnquantizedNode,
     ValidateDetails,
 )
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 from fulcrum_pipelines.statistics import (
     mcnemar_p,
     p_worse_than_margin,
@@ -51,6 +53,35 @@ RUN = "mnist-resnet-3f9c2a71b0de-1"
 TEST_EXAMPLES = 1500
 ALL_STAGES: tuple[StageName, ...] = ("evaluate", "prune", "finetune", "quantize", "validate")
 LOWER_IS_BETTER = ("logLoss", "mse", "ece", "rmse", "mae")
+
+
+def make_spec(**changes: Any) -> CompressionJobSpec:
+    """Return a small valid specification; `changes` replace its top-level fields."""
+    fields: dict[str, Any] = {
+        "model": {"uri": "file:///models/mnist"},
+        "data": {
+            "task": "classification",
+            **{
+                name: {"uri": f"file:///data/{name}.npz"}
+                for name in ("train", "validation", "test")
+            },
+        },
+        "recipe": {"quantize": {}},
+        "gates": [
+            {"name": "accuracy", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.01}
+        ],
+    }
+    return CompressionJobSpec.model_validate(fields | changes)
+
+
+def make_plan(**changes: Any) -> Plan:
+    """Return a plan of `make_spec(**changes)`."""
+    return Plan(
+        name="mnist-resnet",
+        uid=hashlib.sha256(b"job").hexdigest(),
+        spec=make_spec(**changes),
+        fulcrum_version="0.1.0",
+    )
 
 
 def make_digest(name: str) -> str:

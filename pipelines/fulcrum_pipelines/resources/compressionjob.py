@@ -375,7 +375,7 @@ class StageDeadlineSeconds(Spec):
     """Time for the stage."""
     quantize: Annotated[int, Field(ge=1, le=31536000)] | None = None
     """Time for the stage."""
-    validate_: Annotated[int, Field(ge=1, le=31536000, alias='validate')] | None = None
+    validate_: Annotated[Annotated[int, Field(ge=1, le=31536000)] | None, Field(alias='validate')] = None
     """Time for the stage."""
 
 

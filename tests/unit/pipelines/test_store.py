@@ -1,0 +1,84 @@
+"""The store keeps what it is given, tells what is corrupt, and never shows half a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from builders import make_stage
+from fulcrum_pipelines.contract import digest_of
+from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.store import StageState, Store, cache_path, object_path, stage_path
+
+
+@pytest.fixture(params=["directory", "file URL", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """A store of each kind that needs no server."""
+    urls = {
+        "directory": str(tmp_path / "store"),
+        "file URL": f"file://{tmp_path}/store",
+        "memory": f"memory://{tmp_path.name}",
+    }
+    return Store(urls[request.param])
+
+
+def test_artifact_comes_back_by_its_digest(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"weights")
+    artifact = store.put(source, "model.onnx", "application/vnd.onnx")
+    assert artifact.digest == digest_of(b"weights")
+    assert artifact.size_bytes == 7
+    assert store.get(artifact.digest, tmp_path / "back" / "b.bin").read_bytes() == b"weights"
+
+
+def test_corrupt_artifact_is_refused_and_not_left_behind(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "a.bin"
+    source.write_bytes(b"weights")
+    digest = store.put(source, "model", "x/y").digest
+    store.write(object_path(digest), b"changed")
+    with pytest.raises(InfrastructureError, match="is corrupt: its content has the digest"):
+        store.get(digest, tmp_path / "b.bin")
+    assert not (tmp_path / "b.bin").exists()
+
+
+def test_missing_artifact_is_named(store: Store, tmp_path: Path) -> None:
+    digest = digest_of(b"never stored")
+    with pytest.raises(InfrastructureError, match=digest):
+        store.get(digest, tmp_path / "b.bin")
+
+
+def test_records_come_back_equal(store: Store) -> None:
+    evidence = make_stage("evaluate")
+    store.write_record(stage_path("run-1", "evaluate"), evidence)
+    assert store.stage_evidence("run-1", "evaluate") == evidence
+    assert store.stage_evidence("run-1", "prune") is None
+
+
+def test_garbage_evidence_names_file_and_field(store: Store) -> None:
+    store.write(stage_path("run-1", "evaluate"), b'{"stage": "evaluate"}')
+    with pytest.raises(InfrastructureError, match=r"evaluate\.json.*not valid evidence: \w+"):
+        store.stage_evidence("run-1", "evaluate")
+
+
+def test_cache_forgets_evidence_whose_artifacts_are_gone(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "model.onnx"
+    source.write_bytes(b"model")
+    artifact = store.put(source, "model.onnx", "application/vnd.onnx")
+    evidence = make_stage("evaluate").model_copy(update={"outputs": (artifact,)})
+    store.write_record(cache_path("evaluate", evidence.inputs_digest), evidence)
+    assert store.cached("evaluate", evidence.inputs_digest) == evidence
+    store.delete(object_path(artifact.digest))
+    assert store.cached("evaluate", evidence.inputs_digest) is None
+
+
+def test_overwriting_leaves_no_partial_files(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for attempt in range(3):
+        state = StageState(stage="prune", state="Running", started_at="", message=str(attempt))
+        store.write_record("runs/r/state/prune.json", state)
+    assert [path.name for path in (tmp_path / "runs/r/state").iterdir()] == ["prune.json"]
+
+
+def test_unknown_protocol_is_an_error_with_the_url() -> None:
+    with pytest.raises(InfrastructureError, match="store nope://x"):
+        Store("nope://x")
