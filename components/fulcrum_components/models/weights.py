@@ -55,7 +55,7 @@ def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of what we refuse below anyway
             value = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # noqa: BLE001 - torch raises nearly anything on a damaged file
+    except Exception as error:
         pickled = "weights_only" in str(error) or "WeightsUnpickler" in str(error)
         message = NEEDS_UNPICKLING if pickled else "is damaged, truncated or no state dict"
         raise UserError(message, where=str(path)) from None
@@ -90,7 +90,13 @@ def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path
     """
     wanted = module.state_dict()
     shared = [name for name in wanted if name in tensors]
-    missing = [name for name in wanted if name not in tensors]
+    # safetensors keeps one of several names that share memory, for instance tied embeddings
+    present = {wanted[name].data_ptr() for name in shared if wanted[name].numel()}
+    missing = [
+        name
+        for name, tensor in wanted.items()
+        if name not in tensors and tensor.data_ptr() not in present
+    ]
     unexpected = [name for name in tensors if name not in wanted]
     wrong = [
         f"{name} (file {list(tensors[name].shape)}, module {list(wanted[name].shape)})"
@@ -102,4 +108,4 @@ def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path
     if texts:
         message = f"weights do not fit the module that the entry point builds; {'; '.join(texts)}"
         raise UserError(message, where=str(path))
-    module.load_state_dict(tensors)
+    module.load_state_dict(tensors, strict=False)  # strictness is the check above

@@ -94,7 +94,7 @@ def _private_package(directory: Path) -> str:
     """Make the private package of `directory`, empty of modules loaded earlier."""
     name = PREFIX + hashlib.sha256(str(directory).encode()).hexdigest()[:12]
     if not any(finder is _Finder for finder in sys.meta_path):
-        sys.meta_path.append(_Finder)  # type: ignore[arg-type]  # a class with find_spec will do
+        sys.meta_path.insert(0, _Finder)
     for stale in [module for module in sys.modules if module.partition(".")[0] == name]:
         del sys.modules[stale]
     package = ModuleType(name)

@@ -1,0 +1,77 @@
+"""Tables whose columns are arrays, in memory or mapped from files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from fulcrum_components.data.dataset import TEXT, Array, Indices
+from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.errors import UserError
+
+
+class ArrayTable:
+    """Arrays with one entry an example, one array a name.
+
+    Args:
+        arrays: The arrays; those mapped from a file are read only where examples are asked for.
+        origin: File that they come from.
+        where: Field path and file, for messages.
+
+    Raises:
+        UserError: An array holds Python objects.
+    """
+
+    flat = False
+    targets_are_cheap = True
+
+    def __init__(self, arrays: Mapping[str, Array], *, origin: str, where: str) -> None:
+        self.names = tuple(arrays)
+        self.origin = origin
+        self._arrays = dict(arrays)
+        self._where = where
+        self._examples = len(next(iter(arrays.values()))) if arrays else 0
+        for name, array in arrays.items():
+            if array.dtype.hasobject:
+                message = (
+                    f"array '{name}' holds Python objects, which need unpickling; "
+                    "store numbers or text of one type"
+                )
+                raise UserError(message, where=where)
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return self._examples
+
+    def restrict(self, names: Sequence[str]) -> ArrayTable:
+        """Return this table with the number of examples that the arrays `names` have.
+
+        Raises:
+            UserError: Their lengths differ.
+        """
+        lengths = {name: len(self._arrays[name]) for name in names}
+        if len(set(lengths.values())) > 1:
+            found = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
+            raise UserError(f"arrays differ in length: {found}", where=self._where)
+        table = ArrayTable(self._arrays, origin=self.origin, where=self._where)
+        table._examples = lengths[names[0]]
+        return table
+
+    def read(self, names: Sequence[str], indices: Indices, dtype: str) -> Array:
+        """Return the values of `names` for the examples `indices`, side by side if several."""
+        parts = [self._column(name)[indices] for name in names]
+        if len(parts) == 1:
+            return np.asarray(parts[0].astype(str) if dtype == TEXT else parts[0])
+        shapes = {part.shape for part in parts}
+        if len(shapes) > 1 or parts[0].ndim != 1:
+            message = f"only arrays with one number an example can be joined, not {listed(names)}"
+            raise UserError(message, where=self._where)
+        return np.stack(parts, axis=1)
+
+    def _column(self, name: str) -> Array:
+        array = self._arrays[name]
+        if len(array) != self._examples:
+            message = f"array '{name}' has {len(array)} entries for {self._examples} examples"
+            raise UserError(message, where=self._where)
+        return array

@@ -1,0 +1,122 @@
+"""Tell whether two data sets share examples, and whether one is still what it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fulcrum_components.data.dataset import Array, Dataset
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import Overlap
+
+BATCH_SIZE = 256
+FIRST = 5
+"""How many examples an overlap names."""
+
+
+def sample(dataset: Dataset, count: int, seed: int) -> Dataset:
+    """Return a seeded random subset of at most `count` examples, in the order of `dataset`."""
+    if count >= len(dataset):
+        return dataset
+    chosen = np.random.default_rng(seed).choice(len(dataset), count, replace=False)
+    return dataset.subset(np.sort(chosen))
+
+
+def example_hashes(dataset: Dataset) -> npt.NDArray[np.uint64]:
+    """Return for each example a 64-bit BLAKE2b hash of its inputs as the model gets them.
+
+    Among a million examples against a million others, a false match has a probability of 5e-8.
+    """
+    hashes = np.empty(len(dataset), np.uint64)
+    start = 0
+    for batch in dataset.batches(BATCH_SIZE):
+        arrays = list(batch.inputs.values())
+        for row in range(len(arrays[0])):
+            digest = hashlib.blake2b(digest_size=8)
+            for array in arrays:
+                digest.update(array[row].data)
+            hashes[start + row] = int.from_bytes(digest.digest(), "little")
+        start += len(arrays[0])
+    return hashes
+
+
+def find_overlap(test: Dataset, other: Dataset, name: str) -> Overlap:
+    """Return which test examples have the same inputs as an example of `other`.
+
+    Args:
+        test: The data that decide.
+        other: Data that something is tuned on.
+        name: Name of `other`, for instance `train`.
+    """
+    shared = np.flatnonzero(np.isin(example_hashes(test), example_hashes(other)))
+    return Overlap(
+        other=name,
+        examples=len(shared),
+        first_indices=tuple(int(index) for index in shared[:FIRST]),
+    )
+
+
+def fingerprint(dataset: Dataset, columns: Sequence[str] = ()) -> str:
+    """Return `sha256:<hex>` of the inputs, targets and `columns` of all examples in order.
+
+    It does not depend on the file format or on how the examples are cut into batches.
+    """
+    digests: dict[str, hashlib._Hash] = {}
+    kinds: dict[str, str] = {}
+    for batch in dataset.batches(BATCH_SIZE, columns=columns):
+        parts: dict[str, Array] = {f"input {key}": array for key, array in batch.inputs.items()}
+        parts |= {f"column {key}": array for key, array in batch.columns.items()}
+        if batch.targets is not None:
+            parts["targets"] = batch.targets
+        for key, array in parts.items():
+            digest = digests.setdefault(key, hashlib.sha256())
+            digest.update(_bytes(array))
+            kinds[key] = (
+                f"{'text' if array.dtype.kind in 'US' else array.dtype.str}{array.shape[1:]}"
+            )
+    lines = [f"{key} {kinds[key]} {digests[key].hexdigest()}\n" for key in sorted(digests)]
+    whole = hashlib.sha256(f"{len(dataset)}\n{''.join(lines)}".encode())
+    return f"sha256:{whole.hexdigest()}"
+
+
+def _bytes(array: Array) -> bytes:
+    """Return the values, text with its lengths, since its padding depends on the batch."""
+    if array.dtype.kind in "US":
+        return "".join(f"{len(text)}:{text}" for text in array.tolist()).encode()
+    return array.tobytes()
+
+
+def check_classes(dataset: Dataset, where: str) -> None:
+    """Refuse a data set whose examples all have one label.
+
+    Raises:
+        UserError: Only one class occurs; a gate on such a set would measure nothing.
+    """
+    targets = dataset.targets
+    if targets is None:
+        raise UserError("there are no labels", where=where)
+    labels = np.unique(targets)
+    if len(labels) == 1:
+        message = (
+            f"all {len(targets)} examples have the label {labels[0]}; "
+            "at least two classes are needed to measure a classifier"
+        )
+        raise UserError(message, where=where)
+
+
+def column_values(dataset: Dataset, column: str, *, limit: int, where: str) -> tuple[str, ...]:
+    """Return the distinct values of a slice column, at most `limit` of them.
+
+    Raises:
+        UserError: There are more; the column is then no slice but an identity.
+    """
+    values: set[str] = set()
+    for batch in dataset.batches(BATCH_SIZE, columns=[column]):
+        values.update(batch.columns[column].tolist())
+        if len(values) > limit:
+            message = f"column '{column}' has more than {limit} distinct values"
+            raise UserError(message, where=where)
+    return tuple(sorted(values))

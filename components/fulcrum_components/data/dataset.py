@@ -1,0 +1,192 @@
+"""A data set as stages see it: batches of named arrays that are read when they are asked for.
+
+Whatever the format, examples are reached by number in a `Table`, so shuffling, skipping, sampling
+and overlap are written once, and nothing ever needs the whole set in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fulcrum_components.data.checks import check_inputs, check_targets
+from fulcrum_components.models.signature import Signature, TensorSpec
+
+Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
+
+TEXT = "text"
+"""Stands for the element type of columns that name slices or groups."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some examples.
+
+    Attributes:
+        inputs: For each input of the signature, an array of its type; axis 0 is the example.
+        targets: int64 labels for classification, float32 values for regression, or absent.
+        columns: The slice and group columns that were asked for.
+    """
+
+    inputs: dict[str, Array]
+    targets: Array | None
+    columns: dict[str, Array]
+
+
+class Dataset(Protocol):
+    """Examples in a fixed order, read lazily."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    @property
+    def targets(self) -> Array | None:
+        """All answers in order, or `None` where there are none."""
+
+    def batches(
+        self, batch_size: int, *, shuffle_seed: int | None = None, columns: Sequence[str] = ()
+    ) -> Iterator[Batch]:
+        """Yield all examples in batches; the last may be short."""
+
+    def subset(self, positions: Indices) -> Dataset:
+        """Return a data set of the examples at `positions`, in that order."""
+
+
+class Table(Protocol):
+    """Examples of one format, reached by number.
+
+    Attributes:
+        names: Arrays or columns, in the order of the file.
+        flat: Whether one example is a row of numbers, to be reshaped to what the model takes.
+        origin: File or directory, for messages.
+        targets_are_cheap: Whether reading all answers costs less than reading all inputs.
+    """
+
+    names: tuple[str, ...]
+    flat: bool
+    origin: str
+    targets_are_cheap: bool
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    def restrict(self, names: Sequence[str]) -> Table:
+        """Return the table as far as the arrays or columns `names` need it, checked."""
+
+    def read(self, names: Sequence[str], indices: Indices, dtype: str) -> Array:
+        """Return the values of `names` for the examples `indices`, side by side if several.
+
+        Args:
+            names: Names out of `self.names`.
+            indices: Numbers of examples, each below the length.
+            dtype: What text is to be understood as: numpy's name of a type, or `TEXT`.
+        """
+
+
+@dataclass(frozen=True)
+class Binding:
+    """Where the parts of an example come from.
+
+    Attributes:
+        signature: What the model takes.
+        inputs: For each input, the names that feed it.
+        target: Name of the answer, or `None`.
+        task: `classification` or `regression`.
+        scale: Factor for floating inputs.
+    """
+
+    signature: Signature
+    inputs: Mapping[str, tuple[str, ...]]
+    target: str | None
+    task: str
+    scale: float | None = None
+
+
+@dataclass(frozen=True)
+class TableDataset:
+    """The data set that a table makes under a binding.
+
+    Attributes:
+        table: The examples.
+        binding: How they feed the model.
+        order: Numbers of the table's examples, in the order of this data set.
+        where: Field path and file, for messages.
+    """
+
+    table: Table
+    binding: Binding
+    order: Indices = field(repr=False)
+    where: str
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+        return len(self.order)
+
+    @cached_property
+    def targets(self) -> Array | None:
+        """All answers in order, checked, or `None` where there are none."""
+        return self._targets(self.order)
+
+    def batches(
+        self, batch_size: int, *, shuffle_seed: int | None = None, columns: Sequence[str] = ()
+    ) -> Iterator[Batch]:
+        """Yield all examples in batches; the last may be short.
+
+        Args:
+            batch_size: Examples a batch, at least 1.
+            shuffle_seed: Seed of a random order; without it, the data set's own order.
+            columns: Slice and group columns to read too.
+
+        Raises:
+            UserError: A value has the wrong shape or type or is not finite, or a label is out
+                of range.
+        """
+        order = self.order
+        if shuffle_seed is not None:
+            order = np.random.default_rng(shuffle_seed).permutation(order)
+        for start in range(0, len(order), batch_size):
+            indices = order[start : start + batch_size]
+            yield Batch(
+                inputs={spec.name: self._input(spec, indices) for spec in self._specs},
+                targets=self._targets(indices),
+                columns={name: self.table.read([name], indices, TEXT) for name in columns},
+            )
+
+    def subset(self, positions: Indices) -> TableDataset:
+        """Return a data set of the examples at `positions`, in that order."""
+        return replace(self, order=self.order[positions])
+
+    @property
+    def _specs(self) -> tuple[TensorSpec, ...]:
+        return self.binding.signature.inputs
+
+    def _input(self, spec: TensorSpec, indices: Indices) -> Array:
+        values = self.table.read(self.binding.inputs[spec.name], indices, spec.dtype)
+        if self.table.flat:
+            values = _reshaped(values, spec)
+        return check_inputs(values, spec, indices, scale=self.binding.scale, where=self.where)
+
+    def _targets(self, indices: Indices) -> Array | None:
+        if self.binding.target is None:
+            return None
+        dtype = "int64" if self.binding.task == "classification" else "float64"
+        values = self.table.read([self.binding.target], indices, dtype)
+        return check_targets(
+            values, self.binding.signature, self.binding.task, indices, where=self.where
+        )
+
+
+def _reshaped(values: Array, spec: TensorSpec) -> Array:
+    """Give rows of numbers the shape of `spec`, if the number of values allows."""
+    sizes = [-1 if isinstance(size, str) else size for size in spec.shape[1:]]
+    width = int(np.prod(values.shape[1:], dtype=np.int64))
+    fixed = int(np.prod([size for size in sizes if size > 0], dtype=np.int64))
+    if sizes.count(-1) > 1 or (width % fixed if -1 in sizes else width != fixed):
+        return values
+    return values.reshape([len(values), *sizes])

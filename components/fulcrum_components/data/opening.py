@@ -1,0 +1,105 @@
+"""Open a data source of a manifest: format, files, columns, order, and the first checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fulcrum_components.data.arrays import ArrayTable
+from fulcrum_components.data.columns import input_columns, resolve
+from fulcrum_components.data.dataset import Array, Binding, Indices, TableDataset
+from fulcrum_components.data.formats import open_table
+from fulcrum_components.models.signature import Signature
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.resources.compressionjob import DataSource
+
+
+def open_dataset(
+    source: DataSource,
+    signature: Signature,
+    task: str,
+    *,
+    where: str,
+    cache_dir: Path,
+    columns: Sequence[str] = (),
+    needs_targets: bool = True,
+) -> TableDataset:
+    """Open a data source for a model, reading no more than names, sizes and answers.
+
+    Args:
+        source: The data source of the manifest; its URLs are absolute.
+        signature: What the model takes and gives.
+        task: `classification` or `regression`.
+        where: Field path for messages, for instance `spec.data.test`.
+        cache_dir: Where copies of remote files and unpacked ones go.
+        columns: Slice and group columns that will be read later, to find wrong names now.
+        needs_targets: Whether answers must be there; calibration does without.
+
+    Raises:
+        UserError: Files, names, shapes, types or labels are wrong.
+        InfrastructureError: Remote storage did not answer.
+    """
+    table = open_table(source, signature, where=where, cache_dir=cache_dir)
+    place = f"{where} ({table.origin})"
+    if not len(table):
+        raise UserError("the data set is empty", where=place)
+    inputs = input_columns(source.inputs, signature, table.names, where=where, file=table.origin)
+    has_target = source.target in table.names
+    target = None
+    if needs_targets or has_target:
+        field = f"{where}.target"
+        (target,) = resolve(source.target, table.names, field=field, where=table.origin)
+    extra = [
+        resolve(name, table.names, field=f"{where} column", where=table.origin)[0]
+        for name in columns
+    ]
+    used = [name for names in inputs.values() for name in names]
+    table = table.restrict([*used, *([target] if target else []), *extra])
+    binding = Binding(signature, inputs, target, task, source.scale)
+    dataset = TableDataset(table, binding, _order(source, len(table), place), place)
+    next(dataset.batches(2))  # shapes and types of inputs are the same for all examples
+    if table.targets_are_cheap:
+        _ = dataset.targets
+    return dataset
+
+
+def from_arrays(
+    inputs: Mapping[str, Array],
+    targets: Array | None,
+    signature: Signature,
+    task: str,
+    *,
+    columns: Mapping[str, Array] | None = None,
+) -> TableDataset:
+    """Return a data set of arrays in memory.
+
+    Raises:
+        UserError: The arrays do not fit the signature or each other.
+    """
+    arrays = {**inputs, **(columns or {})}
+    target = None if targets is None else "targets"
+    if targets is not None:
+        arrays["targets"] = targets
+    table = ArrayTable(arrays, origin="arrays", where="arrays").restrict(list(arrays))
+    binding = Binding(signature, {name: (name,) for name in inputs}, target, task)
+    return TableDataset(table, binding, np.arange(len(table)), "arrays")
+
+
+def _order(source: DataSource, examples: int, where: str) -> Indices:
+    """Return the numbers of the examples to use: shuffled, then skipped, then taken."""
+    order = np.arange(examples)
+    if source.shuffle_seed is not None:
+        order = np.random.default_rng(source.shuffle_seed).permutation(order)
+    order = order[source.skip :][: source.take]
+    if not len(order):
+        message = f"skip {source.skip} leaves none of the {examples} examples"
+        raise UserError(message, where=where)
+    if source.take is not None and len(order) < source.take:
+        message = (
+            f"take {source.take} after skip {source.skip} asks for more than "
+            f"the {examples} examples there are"
+        )
+        raise UserError(message, where=where)
+    return order

@@ -1,0 +1,63 @@
+"""A bundle: a directory with the code that builds a module, its weights and a `fulcrum.yaml`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fulcrum_components.models.checking import check_forward
+from fulcrum_components.models.manifest import Manifest, read_manifest
+from fulcrum_components.models.signature import Signature
+from fulcrum_components.models.weights import load_weights, read_weights
+from fulcrum_components.sources.usercode import load_function, user_errors
+from fulcrum_pipelines.errors import UserError
+
+
+def load_bundle(directory: Path) -> tuple[torch.nn.Module, Signature]:
+    """Build the module of the bundle in `directory`, load its weights and try it.
+
+    Raises:
+        UserError: Anything in the bundle is wrong; the message names file and field or line.
+    """
+    directory = directory.resolve()
+    _check_links(directory)
+    manifest = read_manifest(directory)
+    module = build_module(directory, manifest)
+    weights = _inside(directory, manifest.weights, "weights")
+    load_weights(module, read_weights(weights), weights)
+    module.eval()
+    check_forward(module, manifest.signature, directory)
+    return module, manifest.signature
+
+
+def build_module(directory: Path, manifest: Manifest) -> torch.nn.Module:
+    """Call the entry point of a bundle, without loading weights."""
+    file_name, _, name = manifest.entry_point.partition(":")
+    file = _inside(directory, file_name, "entryPoint")
+    where = f"{directory}: entryPoint {manifest.entry_point}"
+    function = load_function(file, name, where=where)
+    with user_errors(file.parent, where):
+        module = function(**manifest.arguments)
+    if not isinstance(module, torch.nn.Module):
+        message = f"returns a {type(module).__name__}, expected a torch.nn.Module"
+        raise UserError(message, where=where)
+    return module
+
+
+def _inside(directory: Path, name: str, field: str) -> Path:
+    """Return the path of file `name`, which must be inside the bundle."""
+    path = (directory / name).resolve()
+    if not path.is_relative_to(directory):
+        message = f"{field} '{name}' leads out of the bundle; use a path relative to it"
+        raise UserError(message, where=str(directory))
+    return path
+
+
+def _check_links(directory: Path) -> None:
+    """Refuse symbolic links that lead out, since their targets are no part of the digest."""
+    for path in directory.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(directory):
+            name = path.relative_to(directory).as_posix()
+            message = f"'{name}' is a symbolic link out of the bundle; copy the file into it"
+            raise UserError(message, where=str(directory))

@@ -1,0 +1,146 @@
+"""Bring what a URL names onto the local disk, where it can be mapped into memory and digested.
+
+Local paths are used in place. Everything else is copied once into the cache, in a place named by
+its content; where the remote side tells when a file changed (an ETag, a size, a time), a second
+run does not even read it again. Only the schemes in `SCHEMES` are allowed, since fsspec knows
+many more (`ssh`, `zip`, `local` chains) that a manifest has no business with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from fulcrum_components.sources.digest import content_digest
+from fulcrum_components.sources.naming import listed, suggestion
+from fulcrum_pipelines.errors import InfrastructureError, UserError
+
+SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
+"""Schemes that a URL may have."""
+
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "https": "aiohttp"}
+"""The package that teaches fsspec each scheme."""
+
+GLOB = "*?["
+
+
+def scheme_of(uri: str) -> str:
+    """Return the scheme of `uri`, `file` for a plain path."""
+    return uri.partition("://")[0] if "://" in uri else "file"
+
+
+def fetch(uri: str, *, cache_dir: Path, where: str) -> Path:
+    """Return the local path of the one file or directory that `uri` names.
+
+    Raises:
+        UserError: The scheme is not allowed, nothing is there, or it must not be read.
+        InfrastructureError: The remote side did not answer.
+    """
+    paths = fetch_all(uri, cache_dir=cache_dir, where=where)
+    if len(paths) != 1:
+        raise UserError(f"'{uri}' matches {len(paths)} files, expected one", where=where)
+    return paths[0]
+
+
+def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
+    """Return the local paths of what `uri`, possibly a glob, names, in the order of their names.
+
+    Raises:
+        UserError: The scheme is not allowed, nothing is there, or it must not be read.
+        InfrastructureError: The remote side did not answer.
+    """
+    scheme = scheme_of(uri)
+    if scheme not in SCHEMES or "::" in uri:
+        message = f"the scheme of '{uri}' is not allowed; allowed are {listed(SCHEMES)}"
+        raise UserError(message, where=where)
+    if scheme == "file":
+        return _local(uri.removeprefix("file://"), where)
+    try:
+        return _remote(uri, cache_dir, where)
+    except ImportError:
+        package = PACKAGES.get(scheme, scheme)
+        message = f"reading '{uri}' needs the Python package {package}, which is not installed"
+        raise UserError(message, where=where) from None
+    except FileNotFoundError:
+        raise UserError(f"nothing is at '{uri}'", where=where) from None
+    except PermissionError:
+        message = f"access to '{uri}' was denied; give credentials that may read it"
+        raise UserError(message, where=where) from None
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        message = f"reading '{uri}' failed ({type(error).__name__}: {reason})"
+        raise InfrastructureError(message, where=where) from error
+
+
+def _local(text: str, where: str) -> list[Path]:
+    path = Path(text)
+    if path.exists():
+        return [path.absolute()]
+    if any(character in text for character in GLOB):
+        found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
+        if found:
+            return [item.absolute() for item in found]
+        raise UserError(f"no file matches '{text}'", where=where)
+    siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = suggestion(path.name, siblings)
+    raise UserError(f"no file or directory '{text}'{hint}", where=where)
+
+
+def _remote(uri: str, cache_dir: Path, where: str) -> list[Path]:
+    filesystem, path = fsspec.core.url_to_fs(uri)
+    if any(character in path for character in GLOB):
+        found = sorted(filesystem.glob(path))
+        if not found:
+            raise UserError(f"no file matches '{uri}'", where=where)
+    else:
+        found = [path]
+    return [_copy(filesystem, item, scheme_of(uri), cache_dir) for item in found]
+
+
+def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
+    """Return a local copy of the remote `path`, from the cache where it is unchanged."""
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    note = cache_dir / "urls" / _key(filesystem, path, scheme)
+    name = path.rstrip("/").rpartition("/")[2] or "data"
+    # servers of https tell no change reliably, so those files are read every time
+    if scheme != "https" and note.is_file():
+        known = cache_dir / note.read_text("utf-8")
+        if known.exists():
+            return known
+    with tempfile.TemporaryDirectory(dir=cache_dir) as temporary:
+        copy = Path(temporary) / name
+        filesystem.get(path, str(copy), recursive=filesystem.isdir(path))
+        if not copy.exists():
+            raise FileNotFoundError(path)
+        digest = content_digest(copy).removeprefix("sha256:")
+        target = cache_dir / "content" / digest / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(copy, target)
+    note.parent.mkdir(exist_ok=True)
+    note.write_text(os.path.relpath(target, cache_dir), "utf-8")
+    return target
+
+
+def _key(filesystem: Any, path: str, scheme: str) -> str:
+    """Return a name for this version of the remote file or directory."""
+    if filesystem.isdir(path):
+        files = filesystem.find(path, detail=True)
+        version = repr([(name, files[name].get("size"), _version(files[name])) for name in files])
+        if not files:
+            raise FileNotFoundError(path)
+    else:
+        info = filesystem.info(path)
+        version = repr((info.get("size"), _version(info)))
+    return hashlib.sha256(f"{scheme} {path} {version}".encode()).hexdigest()
+
+
+def _version(info: dict[str, Any]) -> str:
+    keys = ("ETag", "etag", "md5Hash", "content_md5", "LastModified", "mtime", "updated", "created")
+    return repr([str(info[key]) for key in keys if info.get(key)])
