@@ -24,7 +24,7 @@ import psutil
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FailureClass, FulcrumError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
-from fulcrum_pipelines.store import StageState, Store, log_path, state_path
+from fulcrum_pipelines.store import StageState, Store, log_path, stage_path, state_path
 
 from fulcrum_components.stages.ui import fill_artifacts
 
@@ -77,6 +77,7 @@ def run_stage(
     store = Store(store_url)
     plan = store.plan(plan_digest)
     started_at = timestamp()
+    clear_stage(store, run, stage)
     with tempfile.TemporaryDirectory(prefix=f"fulcrum-{stage}-") as scratch:
         command = [
             *(sys.executable, "-m", "fulcrum_components.stages.worker"),
@@ -103,6 +104,12 @@ def run_stage(
         store.write_record(state_path(run, stage), state)
         raise StageFailed(f"stage {stage} failed ({failure.failure_class}): {failure.message}")
     fill_artifacts(evidence, store, model, metrics, confusion, summary)
+
+
+def clear_stage(store: Store, run: str, stage: StageName) -> None:
+    """Remove what an earlier execution of `stage` left, so that it cannot pass for a new result."""
+    for path in (stage_path(run, stage), state_path(run, stage), log_path(run, stage)):
+        store.delete(path)
 
 
 def timestamp() -> str:
@@ -142,15 +149,16 @@ def _supervise(
     finally:
         kill_tree(process.pid)
     exit_code = process.wait()
-    reader.join(timeout=5)
+    reader.join(timeout=5)  # it ends with the pipe, which a stray descendant may hold open
     return exit_code, list(lines), timed_out
 
 
 def _copy_lines(process: subprocess.Popen[str], lines: deque[str]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        lines.append(line.rstrip("\n"))
-        print(line, end="", flush=True)
+    with process.stdout as output:
+        for line in output:
+            lines.append(line.rstrip("\n"))
+            print(line, end="", flush=True)
 
 
 def kill_tree(pid: int) -> None:

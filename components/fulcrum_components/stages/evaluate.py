@@ -1,0 +1,82 @@
+"""Stage evaluate: what the baseline can do, on the data that decides.
+
+It also fixes what everything after it is compared with: the baseline as an ONNX file, the digests
+of the data, and whether test examples stand in other sets.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fulcrum_components.data import fingerprint
+from fulcrum_components.evaluation import (
+    check_outcomes,
+    columns_needed,
+    confusion_matrix,
+    run_onnx,
+    save_outcomes,
+)
+from fulcrum_components.stages import measuring
+from fulcrum_components.stages.context import NPZ, ONNX, Output, StageContext, StageResult
+from fulcrum_components.stages.torch_models import export, size_of
+from fulcrum_pipelines.contract import canonical_json, digest_of
+from fulcrum_pipelines.evidence import EvaluateDetails
+
+DATA_SETS = ("train", "calibration", "validation", "test")
+
+
+def inputs(context: StageContext) -> dict[str, str]:
+    """Return the digests of the model, of each data set, and of what is asked of the results."""
+    context.report("reading the data", None)
+    digests = {"model": context.model.digest}
+    for name in DATA_SETS:
+        dataset = context.dataset(name)
+        if dataset is not None:
+            digests[f"data.{name}"] = fingerprint(dataset)
+    asked = context.spec.model_dump(mode="json", by_alias=True, include={"gates", "seed"})
+    asked["data"] = measuring.what_data_mean(context.spec.data)
+    digests["asked"] = digest_of(canonical_json(asked))
+    return digests
+
+
+def run(context: StageContext) -> StageResult:
+    """Export the baseline, and measure it on the test data."""
+    test = context.required_dataset("test")
+    model, data = context.model, context.spec.data
+    measuring.check_test_data(context, test)
+    onnx_path = context.work_dir / "model.onnx"
+    context.report("exporting to ONNX", 0.2)
+    difference = _export_baseline(context, onnx_path)
+    context.report("running the test data", 0.4)
+    outcomes = run_onnx(onnx_path, test, model.signature.meaning, columns=columns_needed(data))
+    check_outcomes(outcomes, data.task, where="spec.data.test")
+    context.report("computing metrics", 0.7)
+    metrics = measuring.all_metrics(outcomes, data, context.spec.seed)
+    outcomes_path = context.work_dir / "outcomes.npz"
+    save_outcomes(outcomes, outcomes_path)
+    parameters, macs = size_of(context)
+    details = EvaluateDetails(
+        metrics=metrics,
+        confusion=confusion_matrix(outcomes, data.classes) if data.task == "classification" else None,
+        parameters=parameters,
+        macs=macs,
+        export_max_difference=difference,
+        test_examples=len(outcomes),
+        overlaps=measuring.overlaps(context, test),
+        advice=measuring.advice(context.spec.gates, metrics, len(outcomes)),
+    )
+    outputs = {
+        "model.onnx": Output(onnx_path, ONNX),
+        "outcomes.npz": Output(outcomes_path, NPZ),
+    }
+    return StageResult(details, outputs, model.notes)
+
+
+def _export_baseline(context: StageContext, path: Path) -> float | None:
+    model = context.model
+    if model.module is not None:
+        return export(context, model.module, path)
+    assert model.onnx_path is not None
+    shutil.copyfile(model.onnx_path, path)
+    return None

@@ -1,0 +1,116 @@
+"""The supervisor tells a result from every way in which a worker can end without one."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from builders import make_plan, make_stage
+from fulcrum_components.stages import component
+from fulcrum_components.stages.component import Failure
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.store import Store, stage_path
+
+DEADLINES = {"evaluate": 1}
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return make_plan(stageDeadlineSeconds=DEADLINES)
+
+
+def supervise(code: str, scratch: Path, deadline_s: float | None = None) -> tuple[int, list[str], bool]:
+    return component._supervise([sys.executable, "-c", code], deadline_s, str(scratch))
+
+
+def test_output_is_kept_line_by_line(tmp_path: Path) -> None:
+    exit_code, lines, timed_out = supervise("print('one'); print('two')", tmp_path)
+    assert (exit_code, lines, timed_out) == (0, ["one", "two"], False)
+
+
+def test_hanging_worker_is_stopped_with_its_children(tmp_path: Path) -> None:
+    pid_file = tmp_path / "pid"
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"open({str(pid_file)!r}, 'w').write(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    started_s = time.monotonic()
+    _, _, timed_out = supervise(code, tmp_path, deadline_s=2)
+    assert timed_out
+    assert time.monotonic() - started_s < 60
+    child = int(pid_file.read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == "zombie"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a worker ended, and what the user is told."""
+
+    name: str
+    exit_code: int
+    expected_class: str
+    expected_words: str
+    timed_out: bool = False
+    reported: Failure | None = None
+
+
+ENDINGS = (
+    Ending("exit 0 without evidence", 0, "user", "exit code 0 and left no evidence"),
+    Ending("exit 7 without evidence", 7, "user", "exit code 7"),
+    Ending("killed for memory", -9, "infrastructure", "SIGKILL; most likely it ran out of memory"),
+    Ending("crashed", -11, "infrastructure", "SIGSEGV"),
+    Ending("too slow", -9, "deadline", "spec.stageDeadlineSeconds.evaluate", timed_out=True),
+    Ending("said so", 1, "quality", "not enough", reported=Failure("quality", "not enough")),
+)
+
+
+@pytest.mark.parametrize("case", ENDINGS, ids=lambda case: case.name)
+def test_every_ending_without_evidence_is_a_failure(
+    case: Ending, plan: Plan, tmp_path: Path
+) -> None:
+    evidence, failure = component._outcome(
+        Store(str(tmp_path)), plan, "evaluate", case.exit_code, case.timed_out, case.reported
+    )
+    assert evidence is None
+    assert failure is not None
+    assert failure.failure_class == case.expected_class
+    assert case.expected_words in failure.message
+
+
+def test_evidence_of_a_worker_that_then_crashed_does_not_count(plan: Plan, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write_record(stage_path(plan.run, "evaluate"), make_stage("evaluate"))
+    evidence, failure = component._outcome(store, plan, "evaluate", -11, False, None)
+    assert evidence is None
+    assert failure is not None
+
+
+def test_garbage_evidence_is_the_users_failure(plan: Plan, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    store.write(stage_path(plan.run, "evaluate"), b"[1, 2")
+    evidence, failure = component._outcome(store, plan, "evaluate", 0, False, None)
+    assert evidence is None
+    assert failure is not None
+    assert failure.failure_class == "user"
+    assert "evidence that cannot be read" in failure.message
+
+
+def test_valid_evidence_is_a_result(plan: Plan, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    expected = make_stage("evaluate")
+    store.write_record(stage_path(plan.run, "evaluate"), expected)
+    assert component._outcome(store, plan, "evaluate", 0, False, None) == (expected, None)
+
+
+def test_what_an_earlier_execution_left_is_cleared(plan: Plan, tmp_path: Path) -> None:
+    """A record left under the same key must not pass for a new result."""
+    store = Store(str(tmp_path))
+    store.write_record(stage_path(plan.run, "evaluate"), make_stage("evaluate"))
+    component.clear_stage(store, plan.run, "evaluate")
+    assert store.stage_evidence(plan.run, "evaluate") is None
