@@ -1,0 +1,50 @@
+"""Per-example outcomes of served models, their metrics, and paired comparisons of two models."""
+
+from __future__ import annotations
+
+from fulcrum_components.evaluation.comparing import Request, compare, compare_all
+from fulcrum_components.evaluation.confusion import confusion_matrix
+from fulcrum_components.evaluation.measuring import compute_metrics, metric_value
+from fulcrum_components.evaluation.metrics import METRICS, find_metric, metric_names
+from fulcrum_components.evaluation.outcomes import (
+    Outcomes,
+    check_outcomes,
+    column_of,
+    columns_needed,
+    load_outcomes,
+    save_outcomes,
+)
+from fulcrum_components.evaluation.running import run_onnx
+from fulcrum_components.evaluation.slices import (
+    ALL,
+    WHOLE,
+    Slice,
+    class_labels,
+    declared_slices,
+    slices_by,
+)
+
+__all__ = [
+    "ALL",
+    "METRICS",
+    "WHOLE",
+    "Outcomes",
+    "Request",
+    "Slice",
+    "check_outcomes",
+    "class_labels",
+    "column_of",
+    "columns_needed",
+    "compare",
+    "compare_all",
+    "compute_metrics",
+    "confusion_matrix",
+    "declared_slices",
+    "find_metric",
+    "load_outcomes",
+    "metric_names",
+    "metric_value",
+    "run_onnx",
+    "save_outcomes",
+    "slices_by",
+]

@@ -1,0 +1,153 @@
+"""One model's metrics on all data and on slices, each with an interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fulcrum_components.evaluation.bootstrap import (
+    paired_replicates,
+    replicates_for,
+    unit_numbers,
+)
+from fulcrum_components.evaluation.influence import estimate
+from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, find_metric
+from fulcrum_components.evaluation.metrics import metric_names as names_of_task
+from fulcrum_components.evaluation.outcomes import Outcomes
+from fulcrum_components.evaluation.slices import WHOLE, Slice
+from fulcrum_components.evaluation.statistic import Array
+from fulcrum_pipelines.evidence import Interval, Metric
+from fulcrum_pipelines.statistics import wilson_interval
+
+SLICE_METRICS = {"classification": ("accuracy", "logLoss"), "regression": ("rmse", "mae")}
+"""What is reported of each slice where nobody asked for more."""
+
+
+def metric_value(outcomes: Outcomes, name: str) -> float | None:
+    """Return the metric `name`, or None where it is undefined on `outcomes`."""
+    metric = METRICS[name]
+    if len(outcomes) == 0 or metric.undefined(outcomes):
+        return None
+    if metric.influence:
+        return metric.influence(outcomes, True)[0]
+    one_unit = np.zeros(len(outcomes), dtype=np.int64)
+    value = float(metric.on_units(outcomes, one_unit).resampled(np.ones((1, 1)))[0])
+    return value if math.isfinite(value) else None
+
+
+def compute_metrics(
+    outcomes: Outcomes,
+    task: str,
+    *,
+    names: Sequence[str] | None = None,
+    part: Slice = WHOLE,
+    level: float = 0.95,
+    groups: Array | None = None,
+    seed: int = 0,
+) -> tuple[Metric, ...]:
+    """Return metrics of `outcomes` on the slice `part`, with intervals at `level`.
+
+    Args:
+        outcomes: Answers of the model to all examples.
+        task: `classification` or `regression`.
+        names: Which metrics; all of the task by default.
+        part: The slice.
+        level: Confidence of the intervals.
+        groups: What examples belong together, (n,) for all examples; None where they are independent.
+        seed: Of the bootstrap.
+
+    Raises:
+        UserError: Where the task has no metric of such a name.
+    """
+    wanted = [find_metric(name, task) for name in names or names_of_task(task)]
+    sliced = part.of(outcomes)
+    if groups is not None and part.selected is not None:
+        groups = groups[part.selected]
+    intervals = _intervals(sliced, wanted, level, groups, seed)
+    return tuple(_metric(sliced, metric, part.name, intervals) for metric in wanted)
+
+
+def _metric(
+    outcomes: Outcomes, metric: MetricDefinition, name: str, intervals: dict[str, Interval]
+) -> Metric:
+    value = metric_value(outcomes, metric.name)
+    note = "" if value is not None else _why_undefined(outcomes, metric)
+    interval = intervals.get(metric.name)
+    if value is not None and interval is None:
+        note = "no interval: it needs at least two examples or groups, of both classes for AUC"
+    return Metric(
+        name=metric.name,
+        value=value,
+        direction=metric.direction,
+        unit=metric.unit,
+        n=len(outcomes),
+        slice=name,
+        interval=interval,
+        note=note,
+    )
+
+
+def _why_undefined(outcomes: Outcomes, metric: MetricDefinition) -> str:
+    if len(outcomes) == 0:
+        return "no examples"
+    return metric.undefined(outcomes) or "the metric is not finite on these examples"
+
+
+def _intervals(
+    outcomes: Outcomes,
+    metrics: Sequence[MetricDefinition],
+    level: float,
+    groups: Array | None,
+    seed: int,
+) -> dict[str, Interval]:
+    """Return the intervals of those metrics that are defined and have one."""
+    metrics = [m for m in metrics if len(outcomes) and not m.undefined(outcomes)]
+    result = {}
+    for metric in metrics:
+        if metric.correct and groups is None:
+            right = int(metric.correct(outcomes).sum())
+            result[metric.name] = wilson_interval(right, len(outcomes), level)
+        elif metric.influence and (interval := _influenced(outcomes, metric, level, groups)):
+            result[metric.name] = interval
+    rest = [m for m in metrics if m.name not in result and not m.influence]
+    return result | _bootstrapped(outcomes, rest, level, groups, seed)
+
+
+def _influenced(
+    outcomes: Outcomes, metric: MetricDefinition, level: float, groups: Array | None
+) -> Interval | None:
+    if metric.influence is None:
+        return None
+    found = estimate(*metric.influence(outcomes, groups is None), groups)
+    return _within_unit(found.interval(level)) if found.units > 1 else None
+
+
+def _within_unit(interval: Interval) -> Interval:
+    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+    return interval.model_copy(update={"low": low, "high": high})
+
+
+def _bootstrapped(
+    outcomes: Outcomes,
+    metrics: Sequence[MetricDefinition],
+    level: float,
+    groups: Array | None,
+    seed: int,
+) -> dict[str, Interval]:
+    if not metrics:
+        return {}
+    units = unit_numbers(len(outcomes), groups, seed)
+    count = int(units.max()) + 1
+    if count < 2:
+        return {}
+    statistics = [metric.on_units(outcomes, units) for metric in metrics]
+    replicates = paired_replicates(
+        [(s, None) for s in statistics], count, replicates_for([level]), seed
+    )
+    return {
+        metric.name: resampled.interval(level)
+        for metric, resampled in zip(metrics, replicates, strict=True)
+        if len(resampled.resampled)
+    }

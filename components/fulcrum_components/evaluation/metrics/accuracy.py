@@ -1,0 +1,50 @@
+"""Share of right answers, first and among the first five."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
+from fulcrum_components.evaluation.outcomes import Outcomes
+from fulcrum_components.evaluation.statistic import Array
+
+_K = 5
+
+
+def answers(outcomes: Outcomes) -> Array:
+    """Return the most probable class of each example, (n,); the first of equals."""
+    result: Array = outcomes.outputs.argmax(axis=1)
+    return result
+
+
+def target_probabilities(outcomes: Outcomes) -> Array:
+    """Return the probability given to the right class, (n,), float64."""
+    rows = np.arange(len(outcomes))
+    result: Array = outcomes.outputs[rows, outcomes.targets].astype(np.float64)
+    return result
+
+
+def _right(outcomes: Outcomes) -> Array:
+    result: Array = answers(outcomes) == outcomes.targets
+    return result
+
+
+def _among_first(outcomes: Outcomes) -> Array:
+    """Tell whether fewer than five classes stand before the right one; ties go by label."""
+    target = outcomes.outputs[np.arange(len(outcomes)), outcomes.targets][:, None]
+    labels = np.arange(outcomes.outputs.shape[1])
+    tied_before = (outcomes.outputs == target) & (labels < outcomes.targets[:, None])
+    before = (outcomes.outputs > target) | tied_before
+    result: Array = before.sum(axis=1) < _K
+    return result
+
+
+def _few_classes(outcomes: Outcomes) -> str:
+    classes = outcomes.outputs.shape[1]
+    return f"with {classes} classes every answer is among the first 5" if classes <= _K else ""
+
+
+ACCURACY = MetricDefinition("accuracy", ("classification",), "higher", SHARE, correct=_right)
+TOP5 = MetricDefinition(
+    "top5", ("classification",), "higher", SHARE, correct=_among_first, undefined=_few_classes
+)

@@ -1,0 +1,41 @@
+"""Expected calibration error (Guo et al. 2017, equation 3): is the confidence earned?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fulcrum_components.evaluation.metrics.accuracy import answers
+from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
+from fulcrum_components.evaluation.outcomes import Outcomes
+from fulcrum_components.evaluation.statistic import Array, SumStatistic, summed_by_unit
+
+BINS = 15
+"""Equally wide bins of confidence, (0, 1/15], (1/15, 2/15] ..., as in the paper."""
+
+
+def confidence_bins(confidence: Array) -> Array:
+    """Return the bin of each confidence, 0 to `BINS` - 1."""
+    result: Array = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return result
+
+
+def _gaps(sums: Array) -> Array:
+    """Return ECE of rows (right - confidence summed in each bin, count).
+
+    sum_b n_b/n |accuracy_b - confidence_b| is sum_b |sum over b of (right - confidence)| / n.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result: Array = np.abs(sums[:, :BINS]).sum(axis=1) / sums[:, BINS]
+    return result
+
+
+def _statistic(outcomes: Outcomes, units: Array) -> SumStatistic:
+    confidence = outcomes.outputs.max(axis=1).astype(np.float64)
+    right = answers(outcomes) == outcomes.targets
+    features = np.zeros((len(outcomes), BINS + 1))
+    features[np.arange(len(outcomes)), confidence_bins(confidence)] = right - confidence
+    features[:, BINS] = 1
+    return SumStatistic(summed_by_unit(features, units), _gaps)
+
+
+ECE = MetricDefinition("ece", ("classification",), "lower", SHARE, statistic=_statistic)

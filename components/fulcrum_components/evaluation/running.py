@@ -1,0 +1,159 @@
+"""Runs a served model over a data set, since outcomes must be those of the file that is promoted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime as ort
+
+from fulcrum_components.evaluation.outcomes import Array, Outcomes
+from fulcrum_components.models.signature import Meaning
+from fulcrum_components.sessions import fixed_batch, open_session, run_session
+from fulcrum_pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from fulcrum_components.data import Batch, Dataset
+
+_SUM_TOLERANCE = 0.5
+"""How far declared probabilities may sum from 1. Integer softmax loses up to 1/512 a class, so the
+check is only meant to find logits that were declared as probabilities."""
+_RANGE_TOLERANCE = 0.01
+
+
+def run_onnx(
+    path: Path,
+    dataset: Dataset,
+    meaning: Meaning,
+    *,
+    columns: Sequence[str] = (),
+    batch_size: int = 64,
+    threads: int = 1,
+) -> Outcomes:
+    """Return what the ONNX file `path` answers for each example of `dataset`, in its order.
+
+    Examples are streamed: only the outputs are kept. Logits become probabilities; a single logit or
+    probability an example becomes those of two classes.
+
+    Args:
+        path: The model.
+        dataset: Examples with targets.
+        meaning: What the model's first output holds.
+        columns: Further columns of the data to keep for slices and groups.
+        batch_size: Examples a call, where the model does not fix their number itself.
+        threads: Intra-op threads.
+
+    Raises:
+        UserError: Where the model does not take the data, gives something not finite or something
+            else than `meaning`, or where the data have no targets or no examples.
+    """
+    session = open_session(path, threads)
+    outputs, targets = [], []
+    kept: dict[str, list[Array]] = {name: [] for name in columns}
+    seen = 0
+    for batch in dataset.batches(fixed_batch(session) or batch_size, columns=columns):
+        if batch.targets is None:
+            raise UserError("the data have no targets to compare with", where=path.name)
+        raw = _answers(session, batch, path.name)
+        _check_finite(raw, seen, path.name)
+        outputs.append(_to_meaning(raw, meaning, seen, path.name))
+        targets.append(np.asarray(batch.targets))
+        for name, values in kept.items():
+            values.append(np.asarray(batch.columns[name]))
+        seen += len(raw)
+    if not seen:
+        raise UserError("the data set has no examples", where=path.name)
+    return Outcomes(
+        np.concatenate(outputs),
+        _flat_targets(np.concatenate(targets), meaning),
+        {name: np.concatenate(values) for name, values in kept.items()},
+    )
+
+
+def _answers(session: ort.InferenceSession, batch: Batch, where: str) -> Array:
+    """Return the first output for `batch`, (examples, ...)."""
+    count = len(next(iter(batch.inputs.values())))
+    wanted = fixed_batch(session) or count
+    inputs = {name: _padded(values, wanted) for name, values in batch.inputs.items()}
+    raw = run_session(session, inputs, where=where)
+    if raw.ndim == 0 or len(raw) != wanted:
+        message = (
+            f"the first output has shape {list(raw.shape)} for {wanted} examples; "
+            "its axis 0 must be the batch"
+        )
+        raise UserError(message, where=where)
+    return raw[:count]
+
+
+def _padded(values: Array, count: int) -> Array:
+    """Return `values` with the last example repeated up to `count`: a fixed batch is never short."""
+    missing = count - len(values)
+    return values if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, 0)])
+
+
+def _check_finite(raw: Array, seen: int, where: str) -> None:
+    wrong = ~np.isfinite(raw.reshape(len(raw), -1)).all(axis=1)
+    if wrong.any():
+        index = seen + int(wrong.argmax())
+        message = (
+            f"the model gives NaN or infinity for example {index} of the data (counted from 0); "
+            "look for NaN weights or inputs out of range"
+        )
+        raise UserError(message, where=where)
+
+
+def _to_meaning(raw: Array, meaning: Meaning, seen: int, where: str) -> Array:
+    """Return float32 probabilities (n, classes), or values (n,) or (n, k)."""
+    if meaning == "value":
+        return _squeezed(raw).astype(np.float32)
+    if raw.ndim == 1:
+        raw = raw[:, None]
+    if raw.ndim != 2:
+        message = f"{meaning} must have shape (batch, classes), the model gives {list(raw.shape)}"
+        raise UserError(message, where=where)
+    wide = raw.astype(np.float64)
+    if meaning == "probabilities":
+        _check_probabilities(wide, seen, where)
+        wide = np.clip(wide, 0, 1)
+        return _both_classes(wide).astype(np.float32)
+    if wide.shape[1] == 1:
+        wide = np.concatenate([np.zeros_like(wide), wide], axis=1)
+    exponentials = np.exp(wide - wide.max(axis=1, keepdims=True))
+    probabilities: Array = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities.astype(np.float32)
+
+
+def _both_classes(probabilities: Array) -> Array:
+    if probabilities.shape[1] > 1:
+        return probabilities
+    return np.concatenate([1 - probabilities, probabilities], axis=1)
+
+
+def _check_probabilities(values: Array, seen: int, where: str) -> None:
+    low, high = -_RANGE_TOLERANCE, 1 + _RANGE_TOLERANCE
+    wrong = ((values < low) | (values > high)).any(axis=1)
+    if values.shape[1] > 1:
+        wrong |= np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
+    if wrong.any():
+        row = int(wrong.argmax())
+        message = (
+            f"the first output is declared as probabilities, but for example {seen + row} it is "
+            f"{np.array2string(values[row], precision=3, threshold=6)}; declare it as logits, or "
+            "end the model with a softmax"
+        )
+        raise UserError(message, where=where)
+
+
+def _flat_targets(targets: Array, meaning: Meaning) -> Array:
+    flat = _squeezed(targets)
+    if meaning == "value":
+        return flat.astype(np.float64)
+    whole = flat.dtype == bool or np.issubdtype(flat.dtype, np.integer)
+    return flat.astype(np.int64) if whole else flat
+
+
+def _squeezed(values: Array) -> Array:
+    """Return (n,) for (n, 1)."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

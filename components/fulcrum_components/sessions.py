@@ -1,0 +1,87 @@
+"""The one way in which ONNX Runtime sessions are opened, so that all figures mean the same.
+
+ONNX Runtime sizes its thread pool from the host and not from the CPU limit
+(`onnxruntime#29510`), and its optimisation level changes latency by half: both are always set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from fulcrum_pipelines.errors import UserError
+
+OPTIMIZATION_LEVEL = "all"
+ALLOW_SPINNING = False
+"""Whether idle threads of a session's pool busy-wait. Two open sessions would take each other's
+cores that way, so they do not; with one thread there is no pool and it makes no difference."""
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return options with `threads` pinned, full optimisation and no chatter."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(ALLOW_SPINNING)))
+    return options
+
+
+def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
+    """Return a CPU session of the ONNX file `path`.
+
+    Raises:
+        UserError: Where ONNX Runtime cannot load it.
+    """
+    if not path.is_file():
+        raise UserError("there is no such file; an .onnx file is needed", where=str(path))
+    try:
+        return ort.InferenceSession(
+            str(path), session_options(threads), providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime has a class of its own for each status code
+        message = f"ONNX Runtime cannot load the model: {_first_line(error)}"
+        raise UserError(message, where=path.name) from error
+
+
+def run_session(
+    session: ort.InferenceSession, inputs: Mapping[str, np.ndarray], *, where: str
+) -> np.ndarray:
+    """Return the first output of `session` for `inputs`.
+
+    Args:
+        session: An open session.
+        inputs: One array for each input; further arrays are an error of ONNX Runtime's.
+        where: What to name in an error, for instance the model's file.
+
+    Raises:
+        UserError: Where the model does not take these inputs.
+    """
+    try:
+        output: Any = session.run([session.get_outputs()[0].name], dict(inputs))[0]
+    except Exception as error:  # as above; wrong name, rank, size or element type
+        shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in inputs.items())
+        wanted = ", ".join(f"{i.name} {i.type}{i.shape}" for i in session.get_inputs())
+        message = (
+            f"the model fails on inputs {shapes}; it declares {wanted}. "
+            f"ONNX Runtime says: {_first_line(error)}"
+        )
+        raise UserError(message, where=where) from error
+    return np.asarray(output)
+
+
+def fixed_batch(session: ort.InferenceSession) -> int | None:
+    """Return the number of examples that the model is fixed to, or None where it takes any."""
+    shapes = [node.shape for node in session.get_inputs()]
+    sizes = {shape[0] for shape in shapes if shape and isinstance(shape[0], int)}
+    return min(sizes) if sizes else None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
