@@ -1,0 +1,1 @@
+"""The engines: each executes the same compiled pipeline somewhere else."""

@@ -1,0 +1,90 @@
+"""What Fulcrum needs of whatever executes a pipeline, so that engines can be exchanged.
+
+An engine is idempotent by key: the key is written down before the first submission, so after any
+crash `find` tells whether there is a run, and a second `submit` never starts another. Engines only
+say how a run goes; what it found is read from the store (`results`). All engines, fakes included,
+pass the suite in `tests/engine_suite.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import FailureClass, FulcrumError
+
+RunState = Literal["Pending", "Running", "Succeeded", "Failed", "Cancelled", "Unknown"]
+"""Unknown: the engine does not answer, or no longer knows the run; ask again, never resubmit."""
+
+FINISHED: tuple[RunState, ...] = ("Succeeded", "Failed", "Cancelled")
+
+
+@dataclass(frozen=True)
+class RunHandle:
+    """One run at an engine.
+
+    Attributes:
+        key: The write-ahead key, `Plan.run`.
+        reference: The engine's own name of the run: a process id, a Job's name, a run id. For
+            people and for the engine; nobody else parses it.
+    """
+
+    key: str
+    reference: str
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run goes.
+
+    Attributes:
+        state: One word.
+        reason: Why, as one CamelCase word from the engine; empty where there is nothing to say.
+        message: Why, in a sentence for the user.
+        failure_class: For Failed, what decides whether another attempt may help.
+    """
+
+    state: RunState
+    reason: str = ""
+    message: str = ""
+    failure_class: FailureClass | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the state is final."""
+        return self.state in FINISHED
+
+
+class RunActiveError(FulcrumError):
+    """What was asked for is not possible while the run is going."""
+
+
+class Engine(Protocol):
+    """Executes plans. Every method may raise InfrastructureError where the engine fails."""
+
+    async def submit(self, key: str, plan: Plan) -> RunHandle:
+        """Start `plan` under `key`, or return the run that already has this key, however it went.
+
+        Args:
+            key: Equal to `plan.run`.
+            plan: Stored by its digest before it starts.
+        """
+
+    async def find(self, key: str) -> tuple[RunHandle, ...]:
+        """Return the runs under `key`, the oldest first; more than one is a fault to repair."""
+
+    async def status(self, handle: RunHandle) -> RunStatus:
+        """Return how the run goes; Succeeded only where its evidence is complete in the store."""
+
+    async def cancel(self, handle: RunHandle) -> None:
+        """Stop the run and all that it started; nothing happens to one that has finished."""
+
+    async def forget(self, handle: RunHandle) -> None:
+        """Drop what the engine keeps of a finished run, so that its key is free; twice is fine.
+
+        Artifacts and records in the store stay.
+
+        Raises:
+            RunActiveError: It is still going.
+        """
