@@ -265,10 +265,10 @@ def make_validate(**changes: Any) -> ValidateDetails:
     """Return what validate measured of a good candidate, on all data and on each class."""
     baseline = _metrics((0.978, 1.0, 0.97779, 0.07341, 0.003512, 0.00812, 0.99961))
     finetuned = _metrics((0.978, 0.9993, 0.97791, 0.07488, 0.003498, 0.00905, 0.99957))
-    candidate = _metrics((0.97733, 0.9993, 0.97712, 0.07562, 0.003521, 0.00931, 0.99955))
+    candidate = _metrics((1466 / 1500, 0.9993, 0.97712, 0.07562, 0.003521, 0.00931, 0.99955))
     pruned = _metrics((0.91267, 0.9927, 0.91034, 0.28154, 0.013377, 0.02104, 0.99502))
     models = {
-        lever: make_digest(f"{lever} model")
+        lever: make_digest(f"{'evaluate' if lever == 'baseline' else lever} model")
         for lever in ("baseline", "prune", "finetune", "quantize")
     }
     levers = (

@@ -7,6 +7,13 @@ import math
 from fractions import Fraction
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
+
 from fulcrum_pipelines.evidence import Counts
 from fulcrum_pipelines.statistics import (
     holm,
@@ -16,12 +23,6 @@ from fulcrum_pipelines.statistics import (
     paired_difference_interval,
     wilson_interval,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import optimize, stats
-from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
-from statsmodels.stats.proportion import proportion_confint
 
 
 def table(broken: int, fixed: int, n: int) -> Counts:

@@ -1,0 +1,1 @@
+"""The operator: decisions, engines and the `fulcrum` command. It never needs torch."""

@@ -1,0 +1,50 @@
+"""Kind calibration: does the candidate's confidence still mean what it says (ECE)?
+
+Bounds the candidate's expected calibration error itself. Its fall from the baseline's is checked
+for plausibility only.
+"""
+
+from __future__ import annotations
+
+from fulcrum_operator.gates import wording
+from fulcrum_operator.gates.interval import Observation, declared
+from fulcrum_operator.gates.metrics import max_gain
+from fulcrum_operator.gates.recompute import recorded_interval
+from fulcrum_operator.gates.records import ALL, find_metric
+from fulcrum_operator.gates.undecided import anomalous, finite, inconclusive
+from fulcrum_operator.gates.verdict import Limit
+from fulcrum_pipelines.evidence import ValidateDetails
+from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
+
+METRIC = "ece"
+
+
+def limit(gate: Gate, part: GateSlice | None) -> Limit:
+    """Return the largest accepted error."""
+    if (high := declared(gate.max, "max")) is None:
+        raise inconclusive("the gate names no max")
+    return Limit(maximum=high)
+
+
+def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> Observation:
+    """Return the candidate's calibration error on slice `where`."""
+    metric = find_metric(details.metrics_candidate, METRIC, where, gate.confidence)
+    what = f"the candidate's {METRIC} on {where}"
+    value = finite(metric.value, what, metric.note)
+    interval = recorded_interval(metric.interval, gate.confidence, what)
+    if where == ALL and metric.n >= gate.min_samples:
+        _check_gain(gate, details, value)
+    return Observation(
+        subject=what, value=value, interval=interval, n=metric.n, show=wording.percent
+    )
+
+
+def _check_gain(gate: Gate, details: ValidateDetails, value: float) -> None:
+    most = max_gain(METRIC, declared(gate.max_gain, "maxGain"))
+    before = find_metric(details.metrics_baseline, METRIC, ALL, gate.confidence)
+    gain = finite(before.value, f"the baseline's {METRIC}", before.note) - value
+    if most is not None and gain > most:
+        raise anomalous(
+            f"the calibration error fell by {wording.percent(gain)}, more than is plausible "
+            f"(maxGain {wording.number(most)}); look for a leak between the data sets"
+        )

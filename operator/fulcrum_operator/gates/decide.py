@@ -1,0 +1,118 @@
+"""All gates over one run's evidence, to one verdict.
+
+Pure: the same evidence and gates give the same verdict, anywhere and at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from fulcrum_operator.gates import (
+    calibration,
+    change,
+    churn,
+    memory,
+    non_inferiority,
+    size,
+    speedup,
+    threshold,
+)
+from fulcrum_operator.gates.integrity import anomalies, validate_details
+from fulcrum_operator.gates.interval import Kind, decide_interval
+from fulcrum_operator.gates.verdict import GateResult, Outcome, Verdict, worst
+from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
+from fulcrum_pipelines.evidence import Evidence, ValidateDetails
+from fulcrum_pipelines.resources.compressionjob import Gate
+
+RULES = (
+    "fulcrum.dev/gates/v1alpha1: an interval gate passes if all of its interval keeps the limit, "
+    "fails if none of it does (on slices: Holm-adjusted p below (1 - confidence) / 2), else it is "
+    "inconclusive; of the enforced gates Fail counts before Anomalous before Inconclusive before "
+    "Pass; nothing enforced is inconclusive; untrustworthy evidence is anomalous."
+)
+"""The rule that a verdict was made by; its name changes whenever a decision could."""
+
+Decide = Callable[[Gate, ValidateDetails], GateResult]
+
+
+def _interval(kind: Kind) -> Decide:
+    return partial(decide_interval, kind=kind)
+
+
+KINDS: dict[str, Decide] = {
+    "nonInferiority": _interval(non_inferiority),
+    "threshold": _interval(threshold),
+    "change": _interval(change),
+    "speedup": _interval(speedup),
+    "size": size.decide,
+    "memory": memory.decide,
+    "churn": _interval(churn),
+    "calibration": _interval(calibration),
+}
+
+
+def decide(evidence: Evidence, gates: Sequence[Gate]) -> Verdict:
+    """Return what `gates` say of `evidence`.
+
+    Gates of mode DryRun are decided and reported, but do not count. An empty list, or one with
+    nothing enforced, is inconclusive.
+    """
+    digest, found = _digest(evidence), tuple(anomalies(evidence))
+    if digest is None:
+        found = (*found, "the evidence has numbers that are not finite")
+    details = validate_details(evidence)
+    results = tuple(
+        _unmeasured(gate) if details is None else KINDS[gate.kind](gate, details) for gate in gates
+    )
+    outcomes: list[Outcome] = [each.verdict for each in results if each.mode == "Enforce"]
+    of_run: list[Outcome] = ["Anomalous"] if found else []
+    outcome = worst([worst(outcomes), *of_run])
+    policy = sorted((gate.model_dump(mode="json") for gate in gates), key=str)
+    return Verdict(
+        outcome=outcome,
+        reasons=_reasons(outcome, found, results),
+        anomalies=found,
+        gates=results,
+        rules=RULES,
+        run=evidence.run,
+        evidence=digest,
+        policy=digest_of(canonical_json(policy)),
+        candidate_model=None if details is None else details.candidate_model,
+    )
+
+
+def _unmeasured(gate: Gate) -> GateResult:
+    return GateResult(
+        name=gate.name,
+        kind=gate.kind,
+        mode=gate.mode,
+        metric=gate.metric,
+        verdict="Inconclusive",
+        reason="the evidence has no stage validate, so nothing was compared",
+    )
+
+
+def _reasons(
+    outcome: Outcome, found: Sequence[str], results: Sequence[GateResult]
+) -> tuple[str, ...]:
+    """Return the lines that answer "why", the deciding ones only."""
+    enforced = [result for result in results if result.mode == "Enforce"]
+    if outcome == "Pass":
+        return tuple(f"{result.name}: {result.reason}" for result in enforced)
+    lines = list(found) if outcome == "Anomalous" else []
+    lines += [f"{each.name}: {each.reason}" for each in enforced if each.verdict == outcome]
+    if not enforced:
+        lines.append(
+            "no gate is enforced: every gate has mode DryRun, and nothing passes unproven"
+            if results
+            else "there are no gates, and nothing passes unproven"
+        )
+    return tuple(lines)
+
+
+def _digest(evidence: Evidence) -> str | None:
+    try:
+        return digest_of(to_json(evidence))
+    except ValueError:  # NaN or an infinity, which JSON does not have
+        return None

@@ -1,0 +1,94 @@
+"""Is the evidence of one run, over the models and the data that it says?
+
+What holds for the whole run, whichever gates there are. Any answer but yes blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fulcrum_pipelines.contract import OPTIONAL_STAGES
+from fulcrum_pipelines.evidence import (
+    EvaluateDetails,
+    Evidence,
+    Overlap,
+    StageEvidence,
+    ValidateDetails,
+)
+
+
+def validate_details(evidence: Evidence) -> ValidateDetails | None:
+    """Return what validate measured, or None where it did not."""
+    stage = evidence.stage("validate")
+    return stage.details if stage and isinstance(stage.details, ValidateDetails) else None
+
+
+def anomalies(evidence: Evidence) -> Iterator[str]:
+    """Yield why this evidence cannot be trusted, one line each."""
+    yield from _records(evidence)
+    details = validate_details(evidence)
+    evaluate = evidence.stage("evaluate")
+    if details is None:
+        return
+    if evaluate is None:
+        yield "the baseline is unproven: the evidence has no stage evaluate"
+    else:
+        yield from _models(evidence, evaluate, details)
+        yield from _data(evaluate, details)
+    if details.identical_models != (details.baseline_model == details.candidate_model):
+        yield "identical_models contradicts the digests of the models"
+    overlaps = details.overlaps
+    if evaluate and isinstance(evaluate.details, EvaluateDetails):
+        overlaps += evaluate.details.overlaps
+    yield from _overlaps(overlaps, details.test_examples)
+
+
+def _records(evidence: Evidence) -> Iterator[str]:
+    names = [stage.stage for stage in evidence.stages]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"the evidence has stage {name} more than once"
+    for stage in evidence.stages:
+        if stage.details.kind != stage.stage:
+            yield f"stage {stage.stage} left details of {stage.details.kind}"
+        if stage.run != evidence.run or stage.plan != evidence.plan:
+            yield f"stage {stage.stage} belongs to another run or plan than the evidence"
+
+
+def _models(evidence: Evidence, evaluate: StageEvidence, details: ValidateDetails) -> Iterator[str]:
+    if details.baseline_model not in _outputs(evaluate):
+        yield (
+            f"the baseline changed: validate compared with {details.baseline_model}, "
+            "which is not what stage evaluate made"
+        )
+    made = [evidence.stage(name) for name in OPTIONAL_STAGES]
+    last = next((stage for stage in reversed(made) if stage is not None), None)
+    if last is None:
+        yield "the candidate is unproven: no stage made one"
+    elif details.candidate_model not in _outputs(last):
+        yield (
+            f"the candidate changed: validate measured {details.candidate_model}, "
+            f"which is not what stage {last.stage} made"
+        )
+
+
+def _data(evaluate: StageEvidence, details: ValidateDetails) -> Iterator[str]:
+    if isinstance(evaluate.details, EvaluateDetails) and (
+        evaluate.details.test_examples != details.test_examples
+    ):
+        yield (
+            f"the test data changed: {evaluate.details.test_examples} examples in stage evaluate, "
+            f"{details.test_examples} in stage validate"
+        )
+
+
+def _overlaps(overlaps: tuple[Overlap, ...], test_examples: int) -> Iterator[str]:
+    worst: dict[str, int] = {}
+    for overlap in overlaps:
+        worst[overlap.other] = max(worst.get(overlap.other, 0), overlap.examples)
+    for other, examples in sorted(worst.items()):
+        if examples:
+            yield f"{examples} of {test_examples} test examples are also in {other}"
+
+
+def _outputs(stage: StageEvidence) -> set[str]:
+    return {artifact.digest for artifact in stage.outputs}

@@ -1,0 +1,142 @@
+"""Refusing evidence that does not add up.
+
+Evidence comes from a place where user code ran. Whatever can be computed again from simpler numbers
+is, and where the two differ the evidence was altered or is broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fulcrum_operator.gates.metrics import COUNTED, DIRECTIONS
+from fulcrum_operator.gates.undecided import agree, anomalous, finite, inconclusive
+from fulcrum_pipelines.evidence import Comparison, Counts, Interval
+from fulcrum_pipelines.statistics import (
+    mcnemar_p,
+    p_worse_than_margin,
+    paired_difference_interval,
+    pairs,
+    wilson_interval,
+)
+
+
+def check_comparison(comparison: Comparison) -> None:
+    """Refuse a comparison whose numbers are missing, not finite, or contradict each other.
+
+    Raises:
+        Undecided: They are.
+    """
+    what = name_of(comparison)
+    baseline = finite(comparison.baseline, f"the baseline's {what}", comparison.note)
+    candidate = finite(comparison.candidate, f"the candidate's {what}", comparison.note)
+    delta = finite(comparison.delta, f"the change of {what}", comparison.note)
+    if comparison.direction != DIRECTIONS.get(comparison.metric, comparison.direction):
+        raise anomalous(f"altered evidence: it says that {comparison.direction} {what} is better")
+    _expect(f"the change of {what}", delta, candidate - baseline)
+    if comparison.n < 0 or (comparison.groups or 0) > comparison.n:
+        raise anomalous(f"{what} has n = {comparison.n} and {comparison.groups} groups")
+    if comparison.counts is not None:
+        _check_counts(comparison, comparison.counts)
+
+
+def name_of(comparison: Comparison) -> str:
+    """Return how messages name what was compared."""
+    return f"{comparison.metric} on {comparison.slice}"
+
+
+def counts_of(comparison: Comparison) -> Counts | None:
+    """Return the counts that the comparison can be decided from, exactly.
+
+    None where it has none, or where its examples are not independent.
+    """
+    return comparison.counts if comparison.groups is None and comparison.n > 0 else None
+
+
+def paired_interval(comparison: Comparison, level: float) -> Interval:
+    """Return the interval of the change at `level`.
+
+    It is computed from the counts where that is possible, and the recorded one is only checked.
+    Otherwise it is the recorded one.
+
+    Raises:
+        Undecided: There is none, it is at another level, or it does not follow from the counts.
+    """
+    what = f"the change of {name_of(comparison)}"
+    counts = counts_of(comparison)
+    if counts is None:
+        return recorded_interval(comparison.interval, level, what)
+    _recheck(
+        comparison.interval, "tango-score", lambda at: paired_difference_interval(counts, at), what
+    )
+    return paired_difference_interval(counts, level)
+
+
+def share_interval(
+    recorded: Interval | None, successes: int, n: int, level: float, what: str
+) -> Interval:
+    """Return the interval at `level` of a share of independent examples, from their number.
+
+    Raises:
+        Undecided: The recorded interval does not follow from that number.
+    """
+    _recheck(recorded, "wilson", lambda at: wilson_interval(successes, n, at), what)
+    return wilson_interval(successes, n, level)
+
+
+def recorded_interval(interval: Interval | None, level: float, what: str) -> Interval:
+    """Return the interval as it is recorded, if it can be used at `level`.
+
+    Raises:
+        Undecided: It is missing, not finite, upside down or at another level.
+    """
+    if interval is None:
+        raise inconclusive(f"the interval of {what} is missing")
+    low = finite(interval.low, f"the lower bound of {what}")
+    high = finite(interval.high, f"the upper bound of {what}")
+    if low > high:
+        raise anomalous(f"altered evidence: the interval of {what} ends before it begins")
+    if not agree(finite(interval.level, f"the confidence of {what}"), level):
+        raise inconclusive(
+            f"the interval of {what} is at {100 * interval.level:.4g} % confidence, "
+            f"but the gate asks for {100 * level:.4g} %"
+        )
+    return interval
+
+
+def _check_counts(comparison: Comparison, counts: Counts) -> None:
+    what = name_of(comparison)
+    if comparison.metric not in COUNTED:
+        raise anomalous(f"{what} is not a share of right answers, but has counts")
+    if min(counts.model_dump().values()) < 0 or pairs(counts) != comparison.n:
+        raise anomalous(f"altered evidence: the counts of {what} do not add up to its n")
+    if comparison.n == 0:
+        return
+    n, broken, fixed = comparison.n, counts.only_baseline_right, counts.only_candidate_right
+    _expect(f"the baseline's {what}", comparison.baseline, (counts.both_right + broken) / n)
+    _expect(f"the change of {what}", comparison.delta, (fixed - broken) / n)
+    _expect(f"McNemar's p of {what}", comparison.mcnemar_p, mcnemar_p(counts))
+    if comparison.margin is not None and comparison.groups is None:
+        margin = finite(comparison.margin, f"the margin of {what}")
+        p = p_worse_than_margin(counts, margin)
+        _expect(f"p_inferior of {what}", comparison.p_inferior, p)
+
+
+def _recheck(
+    recorded: Interval | None, method: str, compute: Callable[[float], Interval], what: str
+) -> None:
+    if recorded is None:
+        return
+    low = finite(recorded.low, f"the lower bound of {what}")
+    high = finite(recorded.high, f"the upper bound of {what}")
+    if recorded.method == method and 0 < recorded.level < 1:
+        computed = compute(recorded.level)
+        _expect(f"the lower bound of {what}", low, computed.low)
+        _expect(f"the upper bound of {what}", high, computed.high)
+
+
+def _expect(what: str, recorded: float | None, computed: float) -> None:
+    if recorded is not None and not agree(recorded, computed):
+        raise anomalous(
+            f"altered evidence: {what} is recorded as {recorded:.6g}, "
+            f"but follows as {computed:.6g} from the rest of the record"
+        )

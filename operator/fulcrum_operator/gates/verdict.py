@@ -1,0 +1,93 @@
+"""What the gates decided, as values that are kept with the evidence.
+
+They are records like the evidence itself, frozen and JSON, so that a verdict can be stored, shown,
+and compared with one that somebody computes again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from fulcrum_pipelines.evidence import Digest, Finite, Interval, Record
+
+SCHEMA: Final = "fulcrum.dev/verdict/v1alpha1"
+
+Outcome = Literal["Pass", "Fail", "Inconclusive", "Anomalous"]
+
+PRECEDENCE: tuple[Outcome, ...] = ("Fail", "Anomalous", "Inconclusive", "Pass")
+"""Of several outcomes the first in this order counts."""
+
+
+class Limit(Record):
+    """What a gate accepts of the value that it looks at, in that value's own unit.
+
+    `strict` limits must be cleared, others may be touched.
+    """
+
+    minimum: Finite | None = None
+    maximum: Finite | None = None
+    strict: bool = False
+
+
+class SliceResult(Record):
+    """What a gate decided on one slice.
+
+    `p_adjusted` is the p-value of "the limit is kept" after Holm's correction over the gate's
+    slices, given where it was needed to tell chance from harm.
+    """
+
+    slice: str
+    verdict: Outcome
+    reason: str
+    value: Finite | None = None
+    interval: Interval | None = None
+    limit: Limit | None = None
+    n: int | None = None
+    p_adjusted: Finite | None = None
+
+
+class GateResult(Record):
+    """What one gate decided, and from what.
+
+    `value`, `interval`, `limit` and `n` are of all data; `slices` has each slice that was decided
+    and `left_out` those with too few examples. `inputs` names the records of the evidence used.
+    """
+
+    name: str
+    kind: str
+    mode: Literal["Enforce", "DryRun"]
+    verdict: Outcome
+    reason: str
+    metric: str | None = None
+    value: Finite | None = None
+    interval: Interval | None = None
+    limit: Limit | None = None
+    n: int | None = None
+    slices: tuple[SliceResult, ...] = ()
+    left_out: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+class Verdict(Record):
+    """The outcome of all gates over one run's evidence.
+
+    Whoever has the evidence and the gates of these digests gets the same verdict from the rule
+    `rules`. `evidence` is None where the evidence holds a number that JSON cannot hold.
+    """
+
+    schema_version: Literal["fulcrum.dev/verdict/v1alpha1"] = SCHEMA
+    outcome: Outcome
+    reasons: tuple[str, ...]
+    anomalies: tuple[str, ...] = ()
+    gates: tuple[GateResult, ...]
+    rules: str
+    run: str
+    evidence: Digest | None
+    policy: Digest
+    candidate_model: Digest | None
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """Return the outcome that counts; of nothing it is Inconclusive, never a pass."""
+    return min(outcomes, key=PRECEDENCE.index, default="Inconclusive")
