@@ -1,7 +1,7 @@
 """Student's t distribution, for intervals that rest on few independent units.
 
 A bootstrap over five session pairs or twenty users gives intervals that are too narrow, since its
-variance is (n - 1) / n of the right one and it looks up normal instead of t tails. Hesterberg (2015,
+variance is (n - 1) / n of the right one and it looks up normal tails, not t's. Hesterberg (2015,
 "What Teachers Should Know About the Bootstrap", section 5) corrects both by moving the quantile;
 `expanded_quantile` is that. The distribution is here so that serving measurements need no scipy.
 """

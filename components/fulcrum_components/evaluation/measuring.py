@@ -55,7 +55,7 @@ def compute_metrics(
         names: Which metrics; all of the task by default.
         part: The slice.
         level: Confidence of the intervals.
-        groups: What examples belong together, (n,) for all examples; None where they are independent.
+        groups: What examples belong together, (n,) for all; None where they are independent.
         seed: Of the bootstrap.
 
     Raises:

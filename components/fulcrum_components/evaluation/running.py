@@ -1,4 +1,4 @@
-"""Runs a served model over a data set, since outcomes must be those of the file that is promoted."""
+"""Runs a model file over a data set: outcomes must be those of the file that will be served."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def _answers(session: ort.InferenceSession, batch: Batch, where: str) -> Array:
 
 
 def _padded(values: Array, count: int) -> Array:
-    """Return `values` with the last example repeated up to `count`: a fixed batch is never short."""
+    """Return `values` with the last example repeated up to `count`; a fixed batch is full."""
     missing = count - len(values)
     return values if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, 0)])
 

@@ -1,8 +1,8 @@
 """Area under the ROC curve, with the variance of DeLong, DeLong and Clarke-Pearson (1988).
 
 AUC is a mean over pairs of a positive and a negative example, not a function of sums over examples.
-Its "structural components" say how much each example contributes; their sums of squares are DeLong's
-variance, and those of the difference of two models' components the variance of a paired difference.
+Its "structural components" say how much each example contributes; their sum of squares is DeLong's
+variance, and that of the difference of two models' components the variance of a paired difference.
 With more than two classes it is the mean over classes of one against the rest, whose components are
 means of the classes' components. Components are found from mid-ranks (Sun and Xu 2014).
 """

@@ -10,8 +10,8 @@ from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
-"""Probabilities are clipped to this, as scikit-learn does for float32, so that one certain and wrong
-answer costs 15.9 nats and not infinity."""
+"""Probabilities are clipped to this, as scikit-learn does for float32, so that one certain and
+wrong answer costs 15.9 nats and not infinity."""
 
 
 def example_log_loss(outcomes: Outcomes) -> Array:

@@ -1,0 +1,190 @@
+"""Latency of candidate against baseline by the protocol of the design (section 7)."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fulcrum_components.latency.interleaving import Array, Effort, Inputs, Interleaved, interleave
+from fulcrum_components.latency.intervals import median_ratio
+from fulcrum_components.sessions import OPTIMIZATION_LEVEL
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import LatencyComparison, LatencyDistribution, RatioInterval
+from fulcrum_pipelines.resources.compressionjob import Gate, Measure
+
+FEWEST_PAIRS = 200
+BUDGET_SECONDS = 60.0
+"""Time for the counted calls at one batch size, unless `FEWEST_PAIRS` need more."""
+
+DEFAULT_CONFIDENCE = 0.95
+
+_BEYOND = 10
+"""Calls that must lie above a percentile, else it is an accident: 200 calls for p95, 1000 for
+p99."""
+_ITSELF_LEVEL = 0.99
+"""A model against itself excludes 1 once in 20 runs at 95 %; that many false alarms would make
+people run again until it passes."""
+_NS_PER_MS = 1e6
+
+
+def compare_latency(
+    baseline: Path,
+    candidate: Path,
+    inputs_by_batch: Mapping[int, Inputs],
+    measure: Measure,
+    seed: int,
+    *,
+    confidence_by_batch: Mapping[int, float] | None = None,
+    budget_seconds: float = BUDGET_SECONDS,
+) -> tuple[LatencyComparison, ...]:
+    """Return the comparison at each batch size, in the order of `inputs_by_batch`.
+
+    Args:
+        baseline: ONNX file.
+        candidate: ONNX file with the same inputs.
+        inputs_by_batch: For each batch size one array for each input.
+        measure: Pairs, rounds, warm-up, threads and percentiles.
+        seed: Of the order of calls and of the bootstrap.
+        confidence_by_batch: Confidence of the speed-up's interval, 0.95 where it is not named.
+        budget_seconds: Time for the counted calls at one batch size. It cuts the number of pairs,
+            but not below what the percentiles need.
+
+    Raises:
+        UserError: Where the pairs are too few for a percentile, or a model refuses the inputs.
+    """
+    fewest = _check_percentiles(measure)
+    effort = Effort(measure.pairs, fewest, measure.sessions, measure.warmup, budget_seconds)
+    levels = confidence_by_batch or {}
+    found = []
+    for batch, inputs in inputs_by_batch.items():
+        load = _load_note(measure.threads)
+        timings = interleave(baseline, candidate, inputs, measure.threads, effort, seed)
+        level = levels.get(batch, DEFAULT_CONFIDENCE)
+        found.append(_comparison(timings, batch, measure, level, seed, load))
+    return tuple(found)
+
+
+def speedup_confidences(gates: Iterable[Gate]) -> dict[int, float]:
+    """Return the confidence that the gates on speed-up want at each batch size.
+
+    Of several gates at one batch size the first one's: evidence holds one timing of each size.
+    """
+    wanted: dict[int, float] = {}
+    for gate in gates:
+        if gate.kind == "speedup":
+            wanted.setdefault(gate.batch or 1, gate.confidence)
+    return wanted
+
+
+def quick_speedup(
+    baseline: Path,
+    candidate: Path,
+    inputs: Inputs,
+    *,
+    threads: int = 1,
+    pairs: int = 100,
+    rounds: int = 5,
+    seed: int = 0,
+    budget_seconds: float = 10.0,
+) -> RatioInterval:
+    """Return the speed-up with its 95 % interval, to choose between candidates, not to prove.
+
+    The calls take turns as in `compare_latency`, but there are fewer and the baseline is not timed
+    against itself.
+
+    Raises:
+        UserError: Where a model cannot be loaded or does not take the inputs.
+    """
+    effort = Effort(pairs, 5 * rounds, rounds, 5, budget_seconds, against_itself=False)
+    timings = interleave(baseline, candidate, inputs, threads, effort, seed)
+    return median_ratio(timings.models, DEFAULT_CONFIDENCE, seed)
+
+
+def pairs_for_percentile(percentile: int) -> int:
+    """Return how many calls `percentile` needs so that ten lie above it."""
+    return math.ceil(_BEYOND * 100 / (100 - percentile))
+
+
+def _check_percentiles(measure: Measure) -> int:
+    """Return the fewest pairs that all percentiles of `measure` can be read from."""
+    for percentile in measure.percentiles:
+        if (needed := pairs_for_percentile(percentile)) > measure.pairs:
+            message = (
+                f"{measure.pairs} pairs are too few for percentile {percentile}, which needs "
+                f"{needed}; raise pairs or drop the percentile"
+            )
+            raise UserError(message, where="spec.measure.pairs")
+    return max([FEWEST_PAIRS, *map(pairs_for_percentile, measure.percentiles)])
+
+
+def _comparison(
+    timings: Interleaved, batch: int, measure: Measure, level: float, seed: int, load: str
+) -> LatencyComparison:
+    if timings.itself is None:
+        raise ValueError("the effort must include the baseline against itself")
+    pairs = timings.models.first.size
+    itself = median_ratio(timings.itself, _ITSELF_LEVEL, seed)
+    reliable = itself.interval.low <= 1 <= itself.interval.high
+    notes = [load, _cut_note(pairs, measure), "" if reliable else _unreliable_note(itself)]
+    return LatencyComparison(
+        batch=batch,
+        threads=measure.threads,
+        pairs=pairs,
+        sessions=measure.sessions,
+        warmup=measure.warmup,
+        optimization_level=OPTIMIZATION_LEVEL,
+        baseline=_distribution(timings.models.first, measure.percentiles),
+        candidate=_distribution(timings.models.second, measure.percentiles),
+        speedup=median_ratio(timings.models, level, seed),
+        aa=itself,
+        reliable=reliable,
+        note="; ".join(filter(None, notes)),
+    )
+
+
+def _distribution(times_ns: Array, percentiles: tuple[int, ...]) -> LatencyDistribution:
+    times_ms = times_ns.ravel() / _NS_PER_MS
+    quantiles = np.quantile(times_ms, np.linspace(0, 1, 101))
+    return LatencyDistribution(
+        n=times_ms.size,
+        median_ms=float(np.median(times_ms)),
+        mean_ms=float(times_ms.mean()),
+        percentiles_ms={
+            f"p{p}": float(np.percentile(times_ms, p, method="inverted_cdf")) for p in percentiles
+        },
+        histogram_ms=tuple(quantiles.tolist()),
+    )
+
+
+def available_cpus() -> int:
+    """Return how many CPUs this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load_note(threads: int) -> str:
+    cpus, notes = available_cpus(), []
+    load = os.getloadavg()[0]
+    if load > cpus:
+        notes.append(f"the machine was busy: load {load:.1f} on {cpus} CPUs")
+    if threads > cpus:
+        notes.append(f"{threads} threads on {cpus} CPUs")
+    return "; ".join(notes)
+
+
+def _cut_note(pairs: int, measure: Measure) -> str:
+    if pairs >= measure.pairs:
+        return ""
+    return f"{pairs} of {measure.pairs} pairs fitted into the time"
+
+
+def _unreliable_note(itself: RatioInterval) -> str:
+    low, high = itself.interval.low, itself.interval.high
+    return (
+        f"unreliable: the baseline against itself gives {itself.ratio:.3f}, "
+        f"{itself.interval.level:.0%} interval {low:.3f} to {high:.3f}, which excludes 1; "
+        "measure again on a quiet machine"
+    )
