@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from fulcrum_components.data.dataset import TEXT, Array, Indices
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
+
+
+class Column(Protocol):
+    """What a table needs of an array."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The element type."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes; axis 0 counts examples."""
+
+    def __len__(self) -> int:
+        """Return the number of examples."""
+
+    def __getitem__(self, indices: Indices, /) -> Array:
+        """Return the entries at `indices`."""
 
 
 class ArrayTable:
@@ -26,7 +45,7 @@ class ArrayTable:
     flat = False
     targets_are_cheap = True
 
-    def __init__(self, arrays: Mapping[str, Array], *, origin: str, where: str) -> None:
+    def __init__(self, arrays: Mapping[str, Column], *, origin: str, where: str) -> None:
         self.names = tuple(arrays)
         self.origin = origin
         self._arrays = dict(arrays)
@@ -69,9 +88,52 @@ class ArrayTable:
             raise UserError(message, where=self._where)
         return np.stack(parts, axis=1)
 
-    def _column(self, name: str) -> Array:
+    def _column(self, name: str) -> Column:
         array = self._arrays[name]
         if len(array) != self._examples:
             message = f"array '{name}' has {len(array)} entries for {self._examples} examples"
             raise UserError(message, where=self._where)
         return array
+
+
+class Pieces:
+    """Arrays one after the other that are indexed as if they were one, without copying them.
+
+    Args:
+        parts: Arrays with the same element type and the same shape but for axis 0.
+    """
+
+    def __init__(self, parts: Sequence[Array]) -> None:
+        self._parts = parts
+        self._starts = np.cumsum([0, *map(len, parts)])
+        self.dtype = parts[0].dtype
+        self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        """Return the number of entries of all parts."""
+        return int(self._starts[-1])
+
+    def __getitem__(self, indices: Indices) -> Array:
+        """Return the entries at `indices`."""
+        values = np.empty((len(indices), *self.shape[1:]), self.dtype)
+        owner = np.searchsorted(self._starts, indices, side="right") - 1
+        for number in np.unique(owner):
+            mine = owner == number
+            values[mine] = self._parts[number][indices[mine] - self._starts[number]]
+        return values
+
+
+def concatenated(parts: Sequence[Mapping[str, Array]], where: str) -> dict[str, Column]:
+    """Return the arrays of several files, joined by name.
+
+    Raises:
+        UserError: The files have other names, types or shapes than the first.
+    """
+    if len(parts) == 1:
+        return dict(parts[0])
+    first = {name: (array.dtype, array.shape[1:]) for name, array in parts[0].items()}
+    for number, part in enumerate(parts):
+        if {name: (array.dtype, array.shape[1:]) for name, array in part.items()} != first:
+            message = f"file {number + 1} of {len(parts)} has other arrays than the first"
+            raise UserError(message, where=where)
+    return {name: Pieces([part[name] for part in parts]) for name in first}

@@ -1,0 +1,99 @@
+"""Rows of CSV files, plain or gzipped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import csv
+
+from fulcrum_components.data.dataset import TEXT
+from fulcrum_pipelines.errors import UserError
+
+BLOCK_BYTES = 1 << 20
+"""How much text is parsed at once; also the longest row that can be read."""
+
+
+class CsvRows:
+    """Rows of one or more CSV files with the same header.
+
+    Args:
+        paths: The files.
+        where: Field path and file, for messages.
+
+    Raises:
+        UserError: A file has no header, or another one than the first.
+    """
+
+    def __init__(self, paths: Sequence[Path], where: str) -> None:
+        self._paths = paths
+        self._where = where
+        self.names = self._header(paths[0])
+        for path in paths[1:]:
+            if self._header(path) != self.names:
+                message = f"{path.name} has other columns than {paths[0].name}"
+                raise UserError(message, where=where)
+
+    def count(self) -> int:
+        """Return the number of rows, by reading the first column once."""
+        return sum(batch.num_rows for batch in self.batches(self.names[:1], TEXT))
+
+    def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of `columns` as `dtype`, some at a time."""
+        kind = pa.string() if dtype == TEXT else pa.from_numpy_dtype(dtype)
+        for path in self._paths:
+            row = 0
+            try:
+                with self._open(path, columns, kind) as reader:
+                    for batch in reader:
+                        row += batch.num_rows
+                        yield batch
+            except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+                raise UserError(_readable(error, row), where=self._where) from None
+
+    def _open(
+        self, path: Path, columns: Sequence[str], kind: pa.DataType
+    ) -> csv.CSVStreamingReader:
+        return csv.open_csv(
+            pa.input_stream(path),  # takes gzip by the name's ending
+            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            convert_options=csv.ConvertOptions(
+                include_columns=list(columns),
+                column_types=dict.fromkeys(columns, kind),
+                strings_can_be_null=False,
+            ),
+        )
+
+    def _header(self, path: Path) -> tuple[str, ...]:
+        try:
+            with csv.open_csv(
+                pa.input_stream(path),
+                read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            ) as reader:
+                names = tuple(reader.schema.names)
+        except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
+            raise UserError(_readable(error, 0), where=self._where) from None
+        numbers = [name for name in names if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", name)]
+        if len(numbers) == len(names) or len(set(names)) < len(names) or "" in names:
+            message = f"{path.name} needs a first line with distinct names of the columns"
+            raise UserError(message, where=self._where)
+        return names
+
+
+def _readable(error: Exception, rows_read: int) -> str:
+    """Return Arrow's message in words about the file."""
+    text = str(error).splitlines()[0] if str(error) else type(error).__name__
+    if "Empty CSV file" in text:
+        return "the file is empty; it needs a first line with the names of the columns"
+    if "conversion error" in text:
+        found = re.search(
+            r"CSV column #(\d+).*conversion error to (\w+): invalid value '(.*)'", text
+        )
+        if found:
+            number, kind, value = found.groups()
+            row = re.search(r"Row #(\d+)", text)
+            place = f"row {row.group(1)}" if row else f"some row after row {rows_read}"
+            return f"column {number}: '{value}' in {place} is no {kind}"
+    return f"is damaged, truncated or no CSV file ({text})"

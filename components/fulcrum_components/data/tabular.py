@@ -1,0 +1,180 @@
+"""Tables of rows: CSV and Parquet files, read once from front to back in pieces.
+
+Neither format can be entered at any row, and text is slow to parse. So the columns that are asked
+for are turned once into flat arrays in the cache, piece by piece, and mapped into memory from
+there. That costs disk instead of memory, and makes shuffling and a second stage cheap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from fulcrum_components.data.dataset import TEXT, Array, Indices
+from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.errors import UserError
+
+VALUES, VOCABULARY = "values.npy", "vocabulary.json"
+
+
+class RowReader(Protocol):
+    """One format of rows.
+
+    Attributes:
+        names: The columns, in order.
+    """
+
+    names: tuple[str, ...]
+
+    def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of `columns` as `dtype`, some at a time.
+
+        Raises:
+            UserError: The file is damaged, or a value is not of the type.
+        """
+
+    def count(self) -> int:
+        """Return the number of rows."""
+
+
+class RowTable:
+    """Columns of rows, mapped from arrays in the cache.
+
+    Args:
+        reader: The rows.
+        paths: Files that they come from; a change of them makes the cache void.
+        cache_dir: Where the arrays go.
+        where: Field path and file, for messages.
+    """
+
+    flat = True
+    targets_are_cheap = True
+
+    def __init__(
+        self, reader: RowReader, paths: Sequence[Path], *, cache_dir: Path, where: str
+    ) -> None:
+        self.names = reader.names
+        self.origin = paths[0].name if len(paths) == 1 else f"{paths[0].name}, ..."
+        self._reader = reader
+        self._paths = paths
+        self._cache = cache_dir / "columns"
+        self._where = where
+        self._examples = reader.count()
+        self._mapped: dict[Path, tuple[Array, Array | None]] = {}
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return self._examples
+
+    def restrict(self, names: Sequence[str]) -> RowTable:
+        """Return the table itself: all columns have the same length."""
+        return self
+
+    def read(self, names: Sequence[str], indices: Indices, dtype: str) -> Array:
+        """Return the values of `names` for the rows `indices`, side by side if several."""
+        folder = self._cache / self._key(names, dtype)
+        if folder not in self._mapped:
+            if not folder.is_dir():
+                self._convert(names, dtype, folder)
+            self._mapped[folder] = _open(folder)
+        values, vocabulary = self._mapped[folder]
+        found: Array = np.asarray(values[indices])
+        return found if vocabulary is None else vocabulary[found]
+
+    def _key(self, names: Sequence[str], dtype: str) -> str:
+        """Return a name for these columns of these files as they are now."""
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self._paths]
+        return hashlib.sha256(repr((stats, list(names), dtype)).encode()).hexdigest()
+
+    def _convert(self, names: Sequence[str], dtype: str, folder: Path) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self._cache) as temporary:
+            made = Path(temporary) / "made"
+            made.mkdir()
+            if dtype == TEXT:
+                self._write_text(names[0], made)
+            else:
+                self._write_numbers(names, dtype, made)
+            if not folder.is_dir():
+                shutil.move(made, folder)
+
+    def _write_numbers(self, names: Sequence[str], dtype: str, made: Path) -> None:
+        values: Array | None = None
+        row = 0
+        for batch in self._reader.batches(names, dtype):
+            block = self._block(batch, names, row)
+            if values is None:
+                shape = (self._examples, *block.shape[1:])
+                values = np.lib.format.open_memmap(
+                    made / VALUES, mode="w+", dtype=block.dtype, shape=shape
+                )
+            if block.shape[1:] != values.shape[1:]:
+                message = f"{listed(names)} has rows of different lengths, near row {row}"
+                raise UserError(message, where=self._where)
+            values[row : row + len(block)] = block
+            row += len(block)
+        if isinstance(values, np.memmap):
+            values.flush()
+
+    def _block(self, batch: pa.RecordBatch, names: Sequence[str], row: int) -> Array:
+        """Return a piece as an array of shape (rows,) or (rows, values)."""
+        parts = []
+        for name in names:
+            column = batch.column(batch.schema.get_field_index(name))
+            if column.null_count:
+                first = row + int(np.flatnonzero(column.is_null().to_numpy(False))[0])
+                message = f"column '{name}' has no value in row {first}"
+                raise UserError(message, where=self._where)
+            parts.append(_flat(column, name, self._where))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def _write_text(self, name: str, made: Path) -> None:
+        codes = np.lib.format.open_memmap(
+            made / VALUES, mode="w+", dtype=np.int32, shape=(self._examples,)
+        )
+        known: dict[str, int] = {}
+        row = 0
+        for batch in self._reader.batches([name], TEXT):
+            texts = batch.column(0).to_pylist()
+            codes[row : row + len(texts)] = [
+                known.setdefault("" if text is None else text, len(known)) for text in texts
+            ]
+            row += len(texts)
+        codes.flush()
+        (made / VOCABULARY).write_text(json.dumps(list(known)), "utf-8")
+
+
+def _open(folder: Path) -> tuple[Array, Array | None]:
+    values = np.load(folder / VALUES, mmap_mode="r", allow_pickle=False)
+    vocabulary = folder / VOCABULARY
+    if not vocabulary.is_file():
+        return values, None
+    return values, np.array(json.loads(vocabulary.read_text("utf-8")), dtype=str)
+
+
+def _flat(column: Any, name: str, where: str) -> Array:
+    """Return a column of numbers, or of lists of equally many numbers, as an array."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        lengths = np.unique(column.value_lengths().to_numpy(False))
+        if len(lengths) != 1:
+            raise UserError(f"column '{name}' has lists of different lengths", where=where)
+        return _flat(column.flatten(), name, where).reshape(len(column), -1)
+    if pa.types.is_fixed_size_list(column.type):
+        return _flat(column.flatten(), name, where).reshape(len(column), -1)
+    if column.null_count:
+        raise UserError(f"column '{name}' has lists with empty values", where=where)
+    values: Array = column.to_numpy(zero_copy_only=False)
+    if values.dtype.hasobject:
+        message = f"column '{name}' holds {column.type}, expected numbers"
+        raise UserError(message, where=where)
+    return values
