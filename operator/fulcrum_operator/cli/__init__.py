@@ -1,0 +1,1 @@
+"""The `fulcrum` command: one file a command. Each imports what it needs when it is called."""

@@ -1,0 +1,61 @@
+"""Puts the commands together, and turns errors into one line and an exit code.
+
+Modules of commands import only typer and the standard library at their top, so that `--help` is
+instant.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fulcrum_operator.cli import run
+
+FAILED = 1
+USAGE = 2
+
+app = typer.Typer(
+    name="fulcrum",
+    help="Make a trained model smaller and faster, and prove that it is as good.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run.run)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        import fulcrum_pipelines
+
+        print(f"fulcrum {fulcrum_pipelines.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Keep the commands under their names, even while there is one only."""
+
+
+def main() -> None:
+    """Run the command line; the process ends with its exit code."""
+    from fulcrum_pipelines.errors import FulcrumError
+
+    try:
+        app()
+    except FulcrumError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(USAGE if error.failure_class == "user" else FAILED)
+    except BrokenPipeError:  # whoever read our output has gone
+        sys.stderr.close()
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""From a manifest on disk to the plan of a run on this machine.
+
+A plan must mean the same wherever it is read, so paths relative to the manifest become URLs. What
+is not there is said before anything starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fulcrum_pipelines
+from fulcrum_pipelines.contract import Plan, canonical_json
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+
+DATA_SETS = ("train", "calibration", "validation", "test")
+GLOB = frozenset("*?[")
+
+
+def make_plan(name: str, spec: CompressionJobSpec, base: Path) -> Plan:
+    """Return the plan of the first attempt at `spec`.
+
+    Args:
+        name: Name of the job.
+        spec: As it stands in the manifest.
+        base: Directory of the manifest, which its relative paths are relative to.
+    """
+    resolved = resolve(spec, base.absolute())
+    content = canonical_json(resolved.model_dump(mode="json", by_alias=True))
+    return Plan(
+        name=name,
+        uid=hashlib.sha256(content).hexdigest(),
+        spec=resolved,
+        fulcrum_version=fulcrum_pipelines.__version__,
+    )
+
+
+def resolve(spec: CompressionJobSpec, base: Path) -> CompressionJobSpec:
+    """Return `spec` with every relative path as the URL of a file under `base`."""
+    fields = spec.model_dump(by_alias=True, exclude_unset=True)
+    for _, holder, key in _addresses(fields):
+        if "://" not in holder[key]:
+            holder[key] = f"file://{base / holder[key]}"
+    return CompressionJobSpec.model_validate(fields)
+
+
+def missing_files(spec: CompressionJobSpec) -> list[tuple[str, str]]:
+    """Return field path and path of each local file that a resolved `spec` names and is not there.
+
+    Patterns and remote addresses are left to the stage that reads them.
+    """
+    fields = spec.model_dump(by_alias=True, exclude_unset=True)
+    return [
+        (field, path)
+        for field, holder, key in _addresses(fields)
+        if holder[key].startswith("file://")
+        and not GLOB.intersection(path := holder[key].removeprefix("file://"))
+        and not Path(path).exists()
+    ]
+
+
+def _addresses(fields: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield field path, mapping and key of each address in a specification."""
+    yield "spec.model.uri", fields["model"], "uri"
+    for name in DATA_SETS:
+        source = fields["data"].get(name) or {}
+        for key in ("uri", "targetUri"):
+            if source.get(key) is not None:
+                yield f"spec.data.{name}.{key}", source, key
