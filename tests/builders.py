@@ -52,6 +52,7 @@ from fulcrum_pipelines.statistics import (
 RUN = "mnist-resnet-3f9c2a71b0de-1"
 TEST_EXAMPLES = 1500
 ALL_STAGES: tuple[StageName, ...] = ("evaluate", "prune", "finetune", "quantize", "validate")
+SHARES = ("accuracy", "top5", "macroF1", "ece", "auc")
 LOWER_IS_BETTER = ("logLoss", "mse", "ece", "rmse", "mae")
 
 
@@ -127,9 +128,10 @@ def make_metric(
         "n": TEST_EXAMPLES,
     }
     if value is not None and half_width is not None:
-        fields["interval"] = make_interval(
-            value - half_width, value + half_width, method="percentile bootstrap"
-        )
+        low, high = value - half_width, value + half_width
+        if name in SHARES:
+            low, high = max(low, 0.0), min(high, 1.0)
+        fields["interval"] = make_interval(low, high, method="percentile bootstrap")
     return Metric(**fields | changes)
 
 
@@ -248,7 +250,7 @@ def make_latency(
 def make_confusion(
     wrong: Iterable[tuple[int, int, int]] = (), *, classes: int = 10, per_class: int = 150
 ) -> ConfusionMatrix:
-    """Return a matrix that is right everywhere but for `wrong`: (right class, answer, how often)."""
+    """Return a matrix that is right everywhere but for `wrong`: (right class, answer, times)."""
     counts = [
         [per_class if row == column else 0 for column in range(classes)] for row in range(classes)
     ]
@@ -539,7 +541,12 @@ def make_stage(stage: StageName = "validate", **changes: Any) -> StageEvidence:
         "finished_at": "2026-11-24T09:31:00Z",
         "seconds": _SECONDS[stage],
         "peak_memory_bytes": 640_000_000,
-        "inputs": {"model": make_digest(f"model before {stage}")},
+        "inputs": {
+            "model": make_digest(f"model before {stage}"),
+            **(
+                {"data.test": make_digest("test data")} if stage in ("evaluate", "validate") else {}
+            ),
+        },
         "outputs": (
             Artifact(
                 name=f"{stage}.onnx", digest=make_digest(f"{stage} model"), size_bytes=120_148
