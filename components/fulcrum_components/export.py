@@ -189,7 +189,7 @@ def _check_interface(model: onnx.ModelProto, signature: Signature) -> None:
 def _prove(
     module: torch.nn.Module, signature: Signature, path: Path, examples: Mapping[str, Array]
 ) -> float:
-    """Compare file and module at the example's sizes and at others; return the largest difference."""
+    """Compare file and module at the example's sizes and others; return the largest difference."""
     session = open_session(path)
     has_other_axes = any(
         isinstance(size, str) for spec in signature.inputs for size in spec.shape[1:]

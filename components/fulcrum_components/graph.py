@@ -19,13 +19,14 @@ import onnxslim
 from onnx import numpy_helper, version_converter
 
 from fulcrum_components.quiet import quiet
+from fulcrum_components.sessions import session_options
 from fulcrum_pipelines.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
+STANDARD = ("", "ai.onnx")
 MIN_OPSET = 13  # per-channel QuantizeLinear, and axes as inputs of Squeeze and ReduceSum
-QUIET_SEVERITY = 4  # of ONNX Runtime's log: fatal only
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -65,7 +66,7 @@ def write_graph(model: onnx.ModelProto, path: Path) -> None:
 
 def opset_of(model: onnx.ModelProto) -> int:
     """Return the version of the standard operator set."""
-    return next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    return max(int(entry.version) for entry in model.opset_import if entry.domain in STANDARD)
 
 
 def upgrade_opset(model: onnx.ModelProto, opset: int = MIN_OPSET) -> onnx.ModelProto:
@@ -94,7 +95,7 @@ def clean_graph(model: onnx.ModelProto) -> onnx.ModelProto:
         try:
             slim = onnxslim.slim(folded)
             onnx.checker.check_model(slim)
-        except Exception:  # noqa: BLE001 - slimming is optional, and raises whatever a pass raises
+        except Exception:
             return folded
     same_interface = interface_names(slim) == interface_names(model)
     return slim if same_interface else folded
@@ -114,6 +115,35 @@ def name_nodes(model: onnx.ModelProto) -> None:
         if not node.name or node.name in seen:
             node.name = f"{node.op_type}_{index}"
         seen.add(node.name)
+
+
+def sort_nodes(model: onnx.ModelProto) -> None:
+    """Put every node after those that it reads from, also from inside a subgraph; in place.
+
+    ONNX demands it, ONNX Runtime does not: its quantizer appends nodes that a Loop's body reads.
+    """
+    nodes = {name: node for node in model.graph.node for name in node.output if name}
+    ordered: list[onnx.NodeProto] = []
+    done: set[int] = set()
+
+    def visit(start: onnx.NodeProto) -> None:
+        stack = [(start, False)]
+        while stack:
+            node, inputs_done = stack.pop()
+            if id(node) in done:
+                continue
+            if inputs_done:
+                done.add(id(node))
+                ordered.append(node)
+                continue
+            stack.append((node, True))
+            stack.extend((nodes[name], False) for name in _all_inputs(node) if name in nodes)
+
+    for node in nodes.values():
+        visit(node)
+    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in ordered]
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
 
 
 class GraphIndex:
@@ -149,6 +179,10 @@ class GraphIndex:
         return name in self._initializers or (
             producer is not None and producer.op_type == "Constant"
         )
+
+    def multiplies_by_constant(self, node: onnx.NodeProto) -> bool:
+        """Tell whether the node's second input, where products have their weight, is constant."""
+        return len(node.input) > 1 and self.is_constant(node.input[1])
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
         """Return the one node that reads `name`; None if several do, or it leaves the graph."""
@@ -189,7 +223,7 @@ def open_session(
     level: ort.GraphOptimizationLevel = ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
     optimized_path: Path | None = None,
 ) -> ort.InferenceSession:
-    """Open a CPU session with a pinned thread count (ONNX Runtime would ask the host, not us).
+    """Open a CPU session of a file or a graph, at any level of optimisation.
 
     Args:
         model: File or graph.
@@ -200,10 +234,7 @@ def open_session(
     Raises:
         UserError: ONNX Runtime refuses the graph.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = QUIET_SEVERITY
+    options = session_options(threads)
     options.graph_optimization_level = level
     if optimized_path is not None:
         options.optimized_model_filepath = str(optimized_path)

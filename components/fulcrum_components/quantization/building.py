@@ -1,0 +1,147 @@
+"""Candidates: which integer models can be made from one fp32 graph, and how to make each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import onnx
+
+from fulcrum_components.graph import Array
+from fulcrum_components.quantization.calibration import Calibration, calibrate
+from fulcrum_components.quantization.coverage import Coverage, measure_coverage
+from fulcrum_components.quantization.integer import (
+    STATIC_OPS,
+    IntegerOptions,
+    IntegerType,
+    build_dynamic,
+    build_static,
+)
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.resources.compressionjob import Quantize
+
+if TYPE_CHECKING:
+    from fulcrum_components.data import Dataset
+
+Kind = Literal["static", "dynamic", "mixed"]
+
+AT_RUN_TIME = ("MatMul", "LSTM")
+"""What `mixed` quantizes dynamically; the rest, above all convolutions, statically."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to quantize.
+
+    Attributes:
+        kind: static, dynamic, or static convolutions with dynamic products.
+        activations: Integer type of activations; dynamic always uses uint8.
+        sensitive: Nodes left in fp32 to keep the quality.
+    """
+
+    kind: Kind
+    activations: IntegerType = "uint8"
+    sensitive: tuple[str, ...] = ()
+
+    def name(self, weights: IntegerType) -> str:
+        """Return a name for evidence, such as `static-u8s8` (activations, then weights)."""
+        short = {"uint8": "u8", "int8": "s8"}
+        middle = (
+            short[weights] if self.kind == "dynamic" else (short[self.activations] + short[weights])
+        )
+        suffix = f"-without-{len(self.sensitive)}" if self.sensitive else ""
+        return f"{self.kind}-{middle}{suffix}"
+
+
+@dataclass(frozen=True)
+class Built:
+    """A quantized file and what of it runs in integers."""
+
+    candidate: Candidate
+    name: str
+    path: Path
+    coverage: Coverage
+
+
+class Builder:
+    """Makes candidates from one prepared graph; calibrates once, and only if one needs it.
+
+    Args:
+        prepared: Path of the fp32 graph, from `prepare`.
+        model: The same graph.
+        options: The recipe.
+        reduce_range: Use 7 bits for weights.
+        excluded: Nodes that the user keeps in floating point.
+        data: Calibration data, if there are any.
+        batch: One batch of inputs, for shapes.
+        work_dir: Where candidates are written.
+    """
+
+    def __init__(
+        self,
+        prepared: Path,
+        model: onnx.ModelProto,
+        options: Quantize,
+        *,
+        reduce_range: bool,
+        excluded: tuple[str, ...],
+        data: Dataset | None,
+        batch: Mapping[str, Array],
+        work_dir: Path,
+    ) -> None:
+        self.prepared = prepared
+        self.model = model
+        self.options = options
+        self.excluded = excluded
+        self.data = data
+        self.batch = batch
+        self.work_dir = work_dir
+        self.integer = IntegerOptions(
+            weights=options.weights,
+            per_channel=options.per_channel,
+            reduce_range=reduce_range,
+            exclude=excluded,
+        )
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Ranges of all activations.
+
+        Raises:
+            UserError: There are no calibration data.
+        """
+        if self.data is None:
+            message = "static quantization needs data.calibration or data.train"
+            raise UserError(message, where="spec.recipe.quantize.method")
+        return calibrate(self.model, self.data, self.options)
+
+    def build(self, candidate: Candidate) -> Built:
+        """Write the candidate's file and measure its coverage.
+
+        Raises:
+            UserError: ONNX Runtime cannot make or load it.
+        """
+        name = candidate.name(self.options.weights)
+        path = self.work_dir / f"{name}.onnx"
+        options = replace(
+            self.integer,
+            activations=candidate.activations,
+            exclude=(*self.excluded, *candidate.sensitive),
+        )
+        if candidate.kind == "static":
+            build_static(self.prepared, path, self.calibration, options)
+        elif candidate.kind == "dynamic":
+            build_dynamic(self.prepared, path, options)
+        else:
+            self._build_mixed(path, options)
+        return Built(candidate, name, path, measure_coverage(path, self.batch))
+
+    def _build_mixed(self, path: Path, options: IntegerOptions) -> None:
+        halfway = path.with_suffix(".static.onnx")
+        ops = [op for op in STATIC_OPS if op not in AT_RUN_TIME]
+        build_static(self.prepared, halfway, self.calibration, options, ops=ops)
+        build_dynamic(halfway, path, options, ops=AT_RUN_TIME)
+        halfway.unlink()

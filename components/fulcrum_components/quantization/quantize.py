@@ -1,0 +1,194 @@
+"""Quantization of one ONNX file into another, as the recipe asks."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx
+
+from fulcrum_components.graph import Array, opset_of, read_graph
+from fulcrum_components.quantization.building import Builder, Built, Candidate
+from fulcrum_components.quantization.cpu import saturates
+from fulcrum_components.quantization.prepare import prepare
+from fulcrum_components.quantization.report import matching_nodes, unquantized_nodes
+from fulcrum_components.quantization.selection import (
+    Judge,
+    MeasureSpeedup,
+    Quality,
+    Selection,
+    select,
+)
+from fulcrum_pipelines.errors import QualityError, UserError
+from fulcrum_pipelines.evidence import QuantizationCandidate, QuantizeDetails
+from fulcrum_pipelines.resources.compressionjob import Quantize
+
+if TYPE_CHECKING:
+    from fulcrum_components.data import Dataset
+
+
+def quantize(
+    model: Path,
+    output: Path,
+    options: Quantize,
+    *,
+    calibration: Dataset | None,
+    quality: Quality | None,
+    quality_metric: str,
+    higher_is_better: bool,
+    measure_speedup: MeasureSpeedup | None,
+    work_dir: Path,
+    batch_for_shapes: Mapping[str, Array],
+) -> QuantizeDetails:
+    """Quantize `model` into `output`.
+
+    Weights get 7 of 8 bits (`reduceRange: auto`) where the CPU's instructions would saturate.
+
+    Args:
+        model: fp32 ONNX file.
+        output: File to write; where `auto` finds nothing faster, a copy of `model`.
+        options: The recipe's part.
+        calibration: Examples for ranges of activations; static and auto need them.
+        quality: Computes `quality_metric` of a file on validation data; auto needs it.
+        quality_metric: Name of the metric, for the record.
+        higher_is_better: Its direction.
+        measure_speedup: Times (baseline, candidate), interleaved; auto needs it.
+        work_dir: Directory for intermediate files; the caller removes it.
+        batch_for_shapes: One batch of inputs, to count multiply-accumulates.
+
+    Raises:
+        UserError: The file, the options or the data do not allow it; the message says what does.
+        QualityError: Less runs in integers than `minCoverage` asks for.
+    """
+    work_dir.mkdir(parents=True, exist_ok=True)
+    prepared_path = work_dir / "prepared.onnx"
+    prepared = prepare(model, prepared_path)
+    builder = Builder(
+        prepared_path,
+        prepared,
+        options,
+        reduce_range=_reduce_range(options),
+        excluded=_excluded(prepared, options),
+        data=calibration,
+        batch=batch_for_shapes,
+        work_dir=work_dir,
+    )
+    if options.method == "auto":
+        judge = _judge(model, options, quality, higher_is_better, measure_speedup)
+        selection = select(builder, judge)
+    else:
+        selection = _single(builder, model, quality, measure_speedup)
+    return _finish(builder, selection, model, output, quality_metric)
+
+
+def _reduce_range(options: Quantize) -> bool:
+    if options.reduce_range == "auto":
+        return saturates()
+    return options.reduce_range == "always"
+
+
+def _excluded(model: onnx.ModelProto, options: Quantize) -> tuple[str, ...]:
+    """Resolve the patterns of `exclude`.
+
+    Raises:
+        UserError: A pattern matches no node, which is most likely a slip.
+    """
+    for position, pattern in enumerate(options.exclude or ()):
+        if not matching_nodes(model, [pattern]):
+            names = [node.name for node in model.graph.node]
+            near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.0)
+            message = f"no node is named {pattern!r}; the nearest are {', '.join(near)}"
+            raise UserError(message, where=f"spec.recipe.quantize.exclude[{position}]")
+    return matching_nodes(model, options.exclude or ())
+
+
+def _judge(
+    model: Path,
+    options: Quantize,
+    quality: Quality | None,
+    higher_is_better: bool,
+    measure_speedup: MeasureSpeedup | None,
+) -> Judge:
+    if quality is None or measure_speedup is None:
+        message = "auto needs data.validation, to choose between candidates"
+        raise UserError(message, where="spec.recipe.quantize.method")
+    return Judge(
+        baseline=model,
+        quality=quality,
+        higher_is_better=higher_is_better,
+        max_drop=options.max_drop,
+        measure_speedup=measure_speedup,
+        baseline_quality=quality(model),
+    )
+
+
+def _single(
+    builder: Builder, model: Path, quality: Quality | None, measure_speedup: MeasureSpeedup | None
+) -> Selection:
+    """Build the one candidate that was asked for; what can be measured of it is recorded."""
+    options = builder.options
+    candidate = (
+        Candidate("static", options.activations)
+        if options.method == "static"
+        else Candidate("dynamic")
+    )
+    built = builder.build(candidate)
+    value = quality(built.path) if quality else None
+    reason = f"method {options.method} was asked for"
+    record = QuantizationCandidate(
+        name=built.name,
+        size_bytes=built.path.stat().st_size,
+        quality=value,
+        quality_delta=value - quality(model) if quality and value is not None else None,
+        speedup=measure_speedup(model, built.path) if measure_speedup else None,
+        int8_coverage=built.coverage.share,
+        kept=True,
+        reason=reason,
+    )
+    return Selection(built, (record,), reason)
+
+
+def _finish(
+    builder: Builder, selection: Selection, model: Path, output: Path, metric: str
+) -> QuantizeDetails:
+    """Put the winner in place and describe it."""
+    built = selection.winner
+    output.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(model if built is None else built.path, output)
+    if built is not None:
+        _check_coverage(built, builder.options)
+    calibrated = "calibration" in vars(builder)  # cached once a candidate needed it
+    return QuantizeDetails(
+        chosen="fp32" if built is None else built.name,
+        reason=selection.reason,
+        metric=metric,
+        candidates=selection.records,
+        int8_coverage=0.0 if built is None else built.coverage.share,
+        quantized_nodes=0 if built is None else built.coverage.integer_nodes,
+        unquantized=()
+        if built is None
+        else unquantized_nodes(
+            builder.model,
+            built.coverage,
+            dynamic=built.candidate.kind == "dynamic",
+            excluded=builder.excluded,
+            sensitive=built.candidate.sensitive,
+        ),
+        calibration_examples=builder.calibration.examples if calibrated else 0,
+        calibration_peak_bytes=builder.calibration.peak_bytes if calibrated else None,
+        opset=opset_of(read_graph(output)),
+    )
+
+
+def _check_coverage(built: Built, options: Quantize) -> None:
+    if built.coverage.share < options.min_coverage:
+        message = (
+            f"{built.coverage.share:.1%} of the multiply-accumulates run in integers "
+            f"({built.name}), {options.min_coverage:.1%} is asked for; lower minCoverage or see "
+            "which nodes stay in floating point: "
+            + ", ".join(node.name for node in built.coverage.nodes if not node.integer)[:300]
+        )
+        raise QualityError(message, where="spec.recipe.quantize.minCoverage")
