@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from builders import make_evidence, make_plan, make_stage
+from builders import make_comparison, make_evidence, make_plan, make_stage, make_validate
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import StageName
@@ -21,6 +21,7 @@ from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
 
 FOREVER_S = 600
 TIME = "2026-11-24T09:30:00Z"
+COMPARISONS = {"worse": {"broken": 90, "fixed": 3}, "undecided": {"broken": 30, "fixed": 25}}
 
 
 def stand_in_plan(behaviour: str, **changes: object) -> Plan:
@@ -32,7 +33,7 @@ def work(store: Store, plan: Plan) -> bool:
     """Leave in the store what a run would; False where the run is to go on for ever."""
     digest = digest_of(to_json(plan))
     match plan.name:
-        case "succeed":
+        case "succeed" | "worse" | "undecided":
             _finish(store, plan, digest, plan.stages)
         case "early-end":
             _finish(store, plan, digest, plan.stages[:1])
@@ -59,7 +60,16 @@ def work(store: Store, plan: Plan) -> bool:
 
 
 def _finish(store: Store, plan: Plan, digest: str, stages: tuple[StageName, ...]) -> None:
-    records = tuple(make_stage(stage, run=plan.run, plan=digest) for stage in stages)
+    model = store.put(Path(__file__), "candidate.onnx", "application/vnd.onnx")  # any file will do
+    comparison = make_comparison(**COMPARISONS.get(plan.name, {}))
+    validate = make_validate(candidate_model=model.digest, comparisons=(comparison,))
+    changes: dict[str, dict[str, object]] = {
+        "quantize": {"outputs": (model,)},
+        "validate": {"details": validate},
+    }
+    records = tuple(
+        make_stage(stage, run=plan.run, plan=digest, **changes.get(stage, {})) for stage in stages
+    )
     for record in records:
         state = StageState(stage=record.stage, state="Succeeded", started_at=TIME, fraction=1.0)
         store.write_record(state_path(plan.run, record.stage), state)

@@ -87,7 +87,7 @@ def to_document(published: Published) -> dict[str, object]:
         "candidate": {
             "path": published.candidate_path,
             "digest": published.candidate_digest,
-            "sizeBytes": published.candidate_bytes,
+            "size_bytes": published.candidate_bytes,
         },
-        "peakMemoryBytes": published.peak_memory_bytes,
+        "peak_memory_bytes": published.peak_memory_bytes,
     }

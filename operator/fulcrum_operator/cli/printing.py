@@ -1,0 +1,120 @@
+"""What `fulcrum run` says at the end: to a person, or as one JSON document to a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from fulcrum_operator.cli.displays import duration, elapsed_s
+from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.publishing import Published, to_document
+from fulcrum_operator.results import failed_stage
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.store import StageState, Store, log_path
+
+PASSED, FAILED, USAGE, REJECTED, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 130
+EXIT_CODES = {"Pass": PASSED, "Fail": REJECTED, "Inconclusive": INCONCLUSIVE}
+EXIT_CODES["Anomalous"] = INCONCLUSIVE
+SHOWN_LINES = 8
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended.
+
+    Attributes:
+        plan: Its last attempt.
+        status: What the engine and the store say.
+        states: How its stages ended.
+        published: Its results, where it succeeded.
+        engine_log: Address of what the engine printed.
+    """
+
+    plan: Plan
+    status: RunStatus
+    states: tuple[StageState, ...]
+    published: Published | None
+    engine_log: str
+
+    @property
+    def outcome(self) -> str:
+        """The verdict where there is one, else the state of the run."""
+        return self.published.verdict.outcome if self.published else self.status.state
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of `fulcrum run`."""
+        if self.status.state == "Cancelled":
+            return INTERRUPTED
+        return EXIT_CODES.get(self.outcome, FAILED)
+
+
+def document(result: RunResult) -> dict[str, Any]:
+    """Return the result as one JSON document."""
+    published = result.published
+    reasons = published.verdict.reasons if published else (result.status.message,)
+    empty = dict.fromkeys(("verdict", "evidence", "report", "candidate", "peak_memory_bytes"))
+    return {
+        "run": result.plan.run,
+        "outcome": result.outcome,
+        "exit_code": result.exit_code,
+        "reason": "; ".join(reasons),
+        **(to_document(published) if published else empty),
+        "stages": [
+            {
+                "stage": state.stage,
+                "state": state.state,
+                "cached": state.cached,
+                "seconds": round(elapsed_s(state), 3),
+                "message": state.message,
+                "failure_class": state.failure_class,
+            }
+            for state in result.states
+        ],
+    }
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON document on standard output."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_problems(problems: list[str], *, as_json: bool) -> None:
+    """Print why nothing was run."""
+    for problem in problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if as_json:
+        problem_document = {"run": None, "outcome": "Invalid", "exit_code": USAGE}
+        print_json({**problem_document, "reason": "; ".join(problems), "problems": problems})
+
+
+def failure_lines(store: Store, result: RunResult) -> list[str]:
+    """Return what a person needs to know about a run without a verdict."""
+    failed = failed_stage(result.states)
+    if result.status.state == "Cancelled":
+        return [f"run {result.plan.run} was cancelled"]
+    if failed is None:
+        kind = result.status.failure_class or "internal"
+        return [
+            f"run {result.plan.run} failed ({kind}): {result.status.message}",
+            f"log: {result.engine_log}",
+        ]
+    took = duration(elapsed_s(failed))
+    return [
+        f"stage {failed.stage} failed after {took} ({failed.failure_class}): {failed.message}",
+        *(f"  | {line}" for line in useful_lines(failed)),
+        f"log: {store.locate(log_path(result.plan.run, failed.stage))}",
+    ]
+
+
+def useful_lines(state: StageState) -> list[str]:
+    """Return the last lines of a failed stage that add something to its message.
+
+    A defect of ours leaves a stack trace, which is for its log only.
+    """
+    if state.failure_class == "internal":
+        return []
+    lines = [line for line in state.last_lines if state.message not in line]
+    return lines[-SHOWN_LINES:]

@@ -1,0 +1,119 @@
+"""The work behind `fulcrum run`: from a file to an exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from fulcrum_operator.cli.displays import Display
+from fulcrum_operator.cli.printing import (
+    RunResult,
+)
+from fulcrum_operator.embedded import Watcher, run_job
+from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.ports import Engine, RunStatus
+from fulcrum_operator.publishing import publish
+from fulcrum_operator.results import stage_states
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.evidence import EvaluateDetails, StageName
+from fulcrum_pipelines.store import Store
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+NEEDED = {"fulcrum_components": "fulcrum-components", "kfp": "fulcrum-pipelines[local]"}
+
+
+class Progress:
+    """Passes what the store says on to a display, and warnings once."""
+
+    def __init__(self, store: Store, display: Display) -> None:
+        self._store = store
+        self._display = display
+        self._warned: set[tuple[str, StageName]] = set()
+
+    def started(self, plan: Plan, joined: bool) -> None:
+        """Say that a run that is going already is watched instead of started."""
+        if joined:
+            self._display.note(f"run {plan.run} is going already: joining it; Ctrl-C stops it")
+        else:
+            self._display.show(plan, ())
+
+    def polled(self, plan: Plan) -> None:
+        """Show the stages, and the warnings of those that ended."""
+        states = stage_states(self._store, plan)
+        for state in states:
+            if state.state == "Succeeded" and (plan.run, state.stage) not in self._warned:
+                self._warned.add((plan.run, state.stage))
+                for warning in self._warnings(plan, state.stage):
+                    self._display.note(f"warning: {state.stage}: {warning}")
+        self._display.show(plan, states)
+
+    def retrying(self, plan: Plan, status: RunStatus) -> None:
+        """Say why there is another attempt."""
+        count = f"attempt {plan.attempt + 1} of {plan.spec.backoff_limit + 1}"
+        self._display.note(f"warning: {status.message}; {count} follows")
+
+    def _warnings(self, plan: Plan, stage: StageName) -> tuple[str, ...]:
+        evidence = self._store.stage_evidence(plan.run, stage)
+        if evidence is None:
+            return ()
+        details = evidence.details
+        advice = details.advice if isinstance(details, EvaluateDetails) else ()
+        return (*advice, *evidence.warnings)
+
+
+def run_plan(engine: Engine, store: Store, plan: Plan, display: Display) -> RunResult | None:
+    """Run `plan` to its end and publish its results; None where the user interrupted it."""
+    progress = Progress(store, display)
+    watcher = Watcher(progress.started, progress.polled, progress.retrying)
+    with display:
+        try:
+            last, status = asyncio.run(_interruptible(engine, plan, watcher, display.note))
+        except asyncio.CancelledError:
+            return None
+    published = publish(store, last) if status.state == "Succeeded" else None
+    log = engine.log_path(last.run) if isinstance(engine, ProcessEngine) else ""
+    return RunResult(last, status, stage_states(store, last), published, str(log))
+
+
+async def _interruptible(
+    engine: Engine, plan: Plan, watcher: Watcher, note: Callable[[str], None]
+) -> tuple[Plan, RunStatus]:
+    """Run the job; the first signal cancels it, and more of them do not hurry the clean-up."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.ensure_future(run_job(engine, plan, watcher))
+
+    def stop() -> None:
+        if not stop_requested.is_set():
+            stop_requested.set()
+            note("interrupted: stopping the run and cleaning up")
+            task.cancel()
+
+    stop_requested = asyncio.Event()
+    for number in STOPPING:
+        loop.add_signal_handler(number, stop)
+    try:
+        return await task
+    finally:
+        for number in STOPPING:
+            loop.remove_signal_handler(number)
+
+
+def check_environment() -> None:
+    """Make sure that what the stages need is installed beside this command.
+
+    Raises:
+        InfrastructureError: Something is missing.
+    """
+    missing = [name for module, name in NEEDED.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        message = f"running a job on this machine needs {' and '.join(missing)}; install it"
+        raise InfrastructureError(message, where="this environment")
+
+
+def open_store(url: str) -> Store:
+    """Return the store at `url`; a path means the same from every working directory."""
+    return Store(url if "://" in url else str(Path(url).absolute()))
