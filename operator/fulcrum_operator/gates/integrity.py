@@ -16,6 +16,12 @@ from fulcrum_pipelines.evidence import (
     ValidateDetails,
 )
 
+DATA = "data."
+"""What the names of inputs that are data sets begin with."""
+
+TEST_DATA = f"{DATA}test"
+"""The input that decides."""
+
 
 def validate_details(evidence: Evidence) -> ValidateDetails | None:
     """Return what validate measured, or None where it did not."""
@@ -34,7 +40,7 @@ def anomalies(evidence: Evidence) -> Iterator[str]:
         yield "the baseline is unproven: the evidence has no stage evaluate"
     else:
         yield from _models(evidence, evaluate, details)
-        yield from _data(evaluate, details)
+        yield from _data(evidence, evaluate, details)
     if details.identical_models != (details.baseline_model == details.candidate_model):
         yield "identical_models contradicts the digests of the models"
     overlaps = details.overlaps
@@ -71,7 +77,16 @@ def _models(evidence: Evidence, evaluate: StageEvidence, details: ValidateDetail
         )
 
 
-def _data(evaluate: StageEvidence, details: ValidateDetails) -> Iterator[str]:
+def _data(evidence: Evidence, evaluate: StageEvidence, details: ValidateDetails) -> Iterator[str]:
+    if evaluate.inputs.get(TEST_DATA) != details.test_data:
+        yield (
+            f"the test data changed: validate read {details.test_data}, "
+            f"stage evaluate {evaluate.inputs.get(TEST_DATA, 'recorded none')}"
+        )
+    for stage in evidence.stages:
+        for name, digest in stage.inputs.items():
+            if name.startswith(DATA) and evaluate.inputs.get(name, digest) != digest:
+                yield f"{name} changed between stage evaluate and stage {stage.stage}"
     if isinstance(evaluate.details, EvaluateDetails) and (
         evaluate.details.test_examples != details.test_examples
     ):

@@ -44,6 +44,7 @@ class Observation:
         unit: What the independent units are.
         detail: More that a reader wants to know.
         p_break: Exact one-sided p-value of "the limit is kept", where there is one.
+        exact: The value is known, not sampled, so that `n` does not matter.
     """
 
     subject: str
@@ -55,6 +56,7 @@ class Observation:
     unit: str = "examples"
     detail: str = ""
     p_break: float | None = None
+    exact: bool = False
 
 
 class Kind(Protocol):
@@ -158,7 +160,7 @@ def _decide_part(
     try:
         limit = kind.limit(gate, part)
         seen = kind.observe(gate, details, where, limit)
-        if seen.n < min_samples:
+        if seen.n < min_samples and not seen.exact:
             raise inconclusive(
                 f"{seen.subject}: only {seen.n} {seen.unit}, minSamples is {min_samples}"
             )

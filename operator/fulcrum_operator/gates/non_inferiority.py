@@ -39,7 +39,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
     delta = comparison.delta or 0.0
     show = wording.points if metric in SHARES else wording.signed
     units = comparison.n if comparison.groups is None else comparison.groups
-    if units >= gate.min_samples:
+    if where != ALL or units >= gate.min_samples:
         _check_gain(gate, comparison, interval, show)
     return Observation(
         subject=f"{metric} on {where} data" if where == ALL else f"{metric} on {where}",

@@ -26,26 +26,32 @@ def limit(gate: Gate, part: GateSlice | None) -> Limit:
 
 def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> Observation:
     """Return the ratio of the baseline's latency to the candidate's."""
-    timing = _find(details, gate.batch or DEFAULT_BATCH)
-    what = f"the speed-up at batch {timing.batch}"
-    ratio = finite(timing.speedup.ratio, what, timing.note)
-    interval = recorded_interval(timing.speedup.interval, gate.confidence, what)
-    if min(ratio, interval.low) <= 0:
-        raise anomalous(f"{what} is recorded as {ratio}, but a ratio of times is above 0")
-    detail = f"threads: {timing.threads}"
+    batch = gate.batch or DEFAULT_BATCH
+    subject = f"speed-up at batch {batch}"
     if details.identical_models:
-        ratio, detail = 1.0, "no difference: both models are the same file"
-        interval = Interval(level=gate.confidence, low=1.0, high=1.0, method="identical")
-    else:
-        _check_control(timing, what)
+        return Observation(
+            subject=subject,
+            value=1.0,
+            interval=Interval(level=gate.confidence, low=1.0, high=1.0, method="identical"),
+            n=0,
+            show=wording.times,
+            detail="no difference: both models are the same file",
+            exact=True,
+        )
+    timing = _find(details, batch)
+    ratio = finite(timing.speedup.ratio, f"the {subject}", timing.note)
+    interval = recorded_interval(timing.speedup.interval, gate.confidence, f"the {subject}")
+    if min(ratio, interval.low) <= 0:
+        raise anomalous(f"the {subject} is recorded as {ratio}, but a ratio of times is above 0")
+    _check_control(timing, f"the {subject}")
     return Observation(
-        subject=f"speed-up at batch {timing.batch}",
+        subject=subject,
         value=ratio,
         interval=interval,
         n=timing.pairs,
         show=wording.times,
         unit="pairs of calls",
-        detail=detail,
+        detail=f"threads: {timing.threads}",
     )
 
 
