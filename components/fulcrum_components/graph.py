@@ -190,8 +190,11 @@ class GraphIndex:
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
     def set_constant(self, name: str, value: Array) -> None:
-        """Replace the value of initializer `name`, in place."""
-        self._initializers[name].CopyFrom(numpy_helper.from_array(value, name))
+        """Replace the value of constant `name`, in place."""
+        tensor = self._initializers.get(name)
+        if tensor is None:
+            tensor = next(entry.t for entry in self.producers[name].attribute)
+        tensor.CopyFrom(numpy_helper.from_array(value, name))
 
     def add_constant(self, name: str, value: Array) -> None:
         """Add a new initializer."""

@@ -50,6 +50,6 @@ def _single(node: onnx.NodeProto) -> list[Layer]:
         return [Layer(node, node.input[1], (0 if attribute(node, "transB", 0) else 1,))]
     if node.op_type in CHANNEL_AXIS:
         return [Layer(node, node.input[1], (CHANNEL_AXIS[node.op_type],))]
-    if node.op_type == "Gather":  # an embedding: its rows
+    if node.op_type == "Gather" and attribute(node, "axis", 0) == 0:  # an embedding: its rows
         return [Layer(node, node.input[0], (0,))]
     return []

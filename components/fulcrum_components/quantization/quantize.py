@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
 
-from fulcrum_components.graph import Array, opset_of, read_graph
+from fulcrum_components.graph import Array, opset_of, write_graph
+from fulcrum_components.quantization.bias_correction import correct_biases
 from fulcrum_components.quantization.building import Builder, Built, Candidate
 from fulcrum_components.quantization.cpu import saturates
+from fulcrum_components.quantization.equalization import equalize
 from fulcrum_components.quantization.prepare import prepare
 from fulcrum_components.quantization.report import matching_nodes, unquantized_nodes
+from fulcrum_components.quantization.rounding import rounding_for
 from fulcrum_components.quantization.selection import (
     Judge,
     MeasureSpeedup,
@@ -22,6 +25,7 @@ from fulcrum_components.quantization.selection import (
     Selection,
     select,
 )
+from fulcrum_components.quantization.weight_only import round_weights
 from fulcrum_pipelines.errors import QualityError, UserError
 from fulcrum_pipelines.evidence import QuantizationCandidate, QuantizeDetails
 from fulcrum_pipelines.resources.compressionjob import Quantize
@@ -76,12 +80,15 @@ def quantize(
         batch=batch_for_shapes,
         work_dir=work_dir,
     )
+    notes = _improve(builder)
+    if options.method == "weightOnly":
+        return _weights_only(builder, model, output, quality, quality_metric, notes)
     if options.method == "auto":
         judge = _judge(model, options, quality, higher_is_better, measure_speedup)
         selection = select(builder, judge)
     else:
         selection = _single(builder, model, quality, measure_speedup)
-    return _finish(builder, selection, model, output, quality_metric)
+    return _finish(builder, selection, model, output, quality_metric, notes)
 
 
 def _reduce_range(options: Quantize) -> bool:
@@ -103,6 +110,86 @@ def _excluded(model: onnx.ModelProto, options: Quantize) -> tuple[str, ...]:
             message = f"no node is named {pattern!r}; the nearest are {', '.join(near)}"
             raise UserError(message, where=f"spec.recipe.quantize.exclude[{position}]")
     return matching_nodes(model, options.exclude or ())
+
+
+def _improve(builder: Builder) -> str:
+    """Prepare the fp32 graph for rounding as the recipe asks; say what was done.
+
+    Raises:
+        UserError: Bias correction lacks calibration data.
+    """
+    options, notes = builder.options, ""
+    if options.equalization:
+        pairs = equalize(builder.model, builder.excluded)
+        notes += f"; {len(pairs)} pairs of layers equalised" + _listed(map(str, pairs))
+    if options.bias_correction:
+        if builder.data is None:
+            message = "needs data.calibration or data.train"
+            raise UserError(message, where="spec.recipe.quantize.biasCorrection")
+        rounding = rounding_for(options, builder.integer.reduce_range)
+        corrected = correct_biases(builder.model, rounding, builder.data, builder.excluded)
+        notes += f"; biases of {len(corrected)} layers corrected"
+    if notes:
+        write_graph(builder.model, builder.prepared)
+    return notes
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = ", ".join(names)
+    return f" ({shown})" if shown else ""
+
+
+def _weights_only(
+    builder: Builder,
+    model: Path,
+    output: Path,
+    quality: Quality | None,
+    metric: str,
+    notes: str,
+) -> QuantizeDetails:
+    """Write the simulation of b-bit weights.
+
+    Raises:
+        QualityError: `minCoverage` asks for integer arithmetic, which this method has none of.
+    """
+    options = builder.options
+    bits = options.bits
+    if bits is None:
+        message = "weightOnly needs bits, from 2 to 8"
+        raise UserError(message, where="spec.recipe.quantize.bits")
+    if options.min_coverage > 0:
+        message = "weightOnly computes in floating point, so no minCoverage above 0 can be met"
+        raise QualityError(message, where="spec.recipe.quantize.minCoverage")
+    rounded = round_weights(builder.model, rounding_for(options, False), bits, builder.excluded)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_graph(builder.model, output)
+    value = quality(output) if quality else None
+    name = f"w{bits}-{'per-channel' if options.per_channel else 'per-tensor'}"
+    reason = (
+        f"{bits}-bit weights of {rounded.layers} layers, simulated in fp32: no speed is claimed"
+        + notes
+    )
+    record = QuantizationCandidate(
+        name=name,
+        size_bytes=output.stat().st_size,
+        quality=value,
+        quality_delta=value - quality(model) if quality and value is not None else None,
+        speedup=None,
+        int8_coverage=None,
+        kept=True,
+        reason=reason,
+    )
+    return QuantizeDetails(
+        chosen=name,
+        reason=reason,
+        metric=metric,
+        candidates=(record,),
+        int8_coverage=0.0,
+        quantized_nodes=rounded.layers,
+        bits=bits,
+        accounted_bytes=rounded.accounted_bytes,
+        opset=opset_of(builder.model),
+    )
 
 
 def _judge(
@@ -152,7 +239,7 @@ def _single(
 
 
 def _finish(
-    builder: Builder, selection: Selection, model: Path, output: Path, metric: str
+    builder: Builder, selection: Selection, model: Path, output: Path, metric: str, notes: str
 ) -> QuantizeDetails:
     """Put the winner in place and describe it."""
     built = selection.winner
@@ -163,7 +250,7 @@ def _finish(
     calibrated = "calibration" in vars(builder)  # cached once a candidate needed it
     return QuantizeDetails(
         chosen="fp32" if built is None else built.name,
-        reason=selection.reason,
+        reason=selection.reason + notes,
         metric=metric,
         candidates=selection.records,
         int8_coverage=0.0 if built is None else built.coverage.share,
@@ -179,7 +266,7 @@ def _finish(
         ),
         calibration_examples=builder.calibration.examples if calibrated else 0,
         calibration_peak_bytes=builder.calibration.peak_bytes if calibrated else None,
-        opset=opset_of(read_graph(output)),
+        opset=opset_of(onnx.load(str(output))),
     )
 
 
