@@ -1,0 +1,103 @@
+"""What a metric is called and how its values read: a share in per cent, a loss in digits.
+
+Gates and evidence know a metric by one name; people know it by another and expect its own unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fulcrum_operator.report.formatting import (
+    NOT_MEASURED,
+    SPACE,
+    decimals_for,
+    fixed,
+    percent,
+    points,
+    relative_change,
+    span,
+)
+from fulcrum_operator.report.svg import EVERYWHERE
+from fulcrum_pipelines.evidence import Comparison, Interval
+
+
+@dataclass(frozen=True)
+class Style:
+    """How values of one metric are written.
+
+    Attributes:
+        label: What people call it.
+        share: Whether 1 means all, so that it is written in per cent and its change in points.
+        unit: Written after values that are not shares.
+    """
+
+    label: str
+    share: bool = False
+    unit: str = ""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Where values can lie."""
+        return (0.0, 1.0) if self.share else EVERYWHERE
+
+    def value(self, value: float | None, decimals: int | None = None) -> str:
+        """Return one value with its unit."""
+        if value is None:
+            return NOT_MEASURED
+        if self.share:
+            return percent(value, 2 if decimals is None else decimals)
+        text = fixed(value, decimals_for(value) if decimals is None else decimals)
+        return f"{text}{SPACE}{self.unit}" if self.unit else text
+
+    def delta(self, comparison: Comparison) -> str:
+        """Return a change with its unit; where the metric is no share, also in per cent."""
+        if comparison.delta is None:
+            return NOT_MEASURED
+        if self.share:
+            return points(comparison.delta)
+        text = fixed(comparison.delta, self._decimals(comparison), sign=True)
+        relative = relative_change(comparison.baseline, comparison.candidate)
+        return f"{text} ({relative})" if relative else text
+
+    def delta_span(self, comparison: Comparison) -> str:
+        """Return the interval of a change, in the unit of `delta`."""
+        if self.share:
+            return span(comparison.interval, 2, scale=100)
+        return span(comparison.interval, self._decimals(comparison))
+
+    def interval(self, interval: Interval | None, value: float | None) -> str:
+        """Return the interval of a value, in the unit of `value`."""
+        if self.share:
+            return span(interval, 2, scale=100, sign=False)
+        return span(interval, decimals_for(value or 0.0), sign=False)
+
+    @staticmethod
+    def _decimals(comparison: Comparison) -> int:
+        return decimals_for(comparison.baseline or comparison.candidate or 0.0)
+
+
+_STYLES = {
+    "accuracy": Style("Accuracy", share=True),
+    "top5": Style("Top-5 accuracy", share=True),
+    "macroF1": Style("Macro F1", share=True),
+    "logLoss": Style("Log loss"),
+    "mse": Style("Mean squared error"),
+    "ece": Style("Calibration error (ECE)", share=True),
+    "auc": Style("AUC", share=True),
+    "rmse": Style("Root mean squared error"),
+    "mae": Style("Mean absolute error"),
+    "r2": Style("R²"),
+}
+
+
+def style_of(metric: str, unit: str = "") -> Style:
+    """Return how `metric` is written; an unknown one goes by its own name, in digits."""
+    known = _STYLES.get(metric)
+    if known is None:
+        return Style(metric, unit=unit)
+    return known if known.share or not unit else Style(known.label, unit=unit)
+
+
+def is_worse(direction: str, delta: float) -> bool:
+    """Return whether a change by `delta` is for the worse."""
+    return delta < 0 if direction == "higher" else delta > 0

@@ -1,0 +1,1 @@
+"""Plots as SVG text, one form a file: intervals, distributions, bars, heat maps, curves, levers."""

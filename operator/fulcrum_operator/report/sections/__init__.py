@@ -1,0 +1,1 @@
+"""The parts of the report, one a file: evidence and verdict in, blocks out."""

@@ -1,0 +1,196 @@
+"""What pruning was asked for and what it achieved, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fulcrum_operator.report.blocks import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    Figures,
+    Note,
+    Section,
+    Table,
+    columns,
+    missing,
+    only,
+    plural,
+    row,
+)
+from fulcrum_operator.report.formatting import byte_size, count, percent, short_count
+from fulcrum_operator.report.metrics import is_worse, style_of
+from fulcrum_operator.report.plots.bars import Bar, bar_plot
+from fulcrum_operator.report.plots.heatmap import HeatCell, heatmap
+from fulcrum_operator.report.reading import details, find_metric
+from fulcrum_pipelines.evidence import (
+    Evidence,
+    LayerSparsity,
+    Metric,
+    PruneDetails,
+    Sensitivity,
+)
+
+_DRAWN_LAYERS = 40
+
+
+def pruning_section(evidence: Evidence) -> Section:
+    """Return the achieved sparsity and the sensitivity of each layer."""
+    title = "Pruning"
+    prune = details(evidence, PruneDetails)
+    if prune is None:
+        return Section("pruning", title, "", (missing("The recipe did not prune."),))
+    blocks: list[Block | None] = [
+        _facts(prune),
+        Note(prune.speed_claim) if prune.speed_claim else None,
+        Figures((_layers(prune.layers), *_sensitivity(prune.sensitivity))),
+        None if prune.sensitivity else missing("Sensitivity of the layers was not measured."),
+        _layer_table(prune.layers),
+        _sensitivity_table(prune.sensitivity) if prune.sensitivity else None,
+    ]
+    return Section("pruning", title, f"Method: {prune.method}.", only(blocks))
+
+
+def _facts(prune: PruneDetails) -> Facts:
+    rounded, statistics = prune.round_to, prune.batch_norm_examples
+    asked = "nothing" if prune.asked_sparsity is None else percent(prune.asked_sparsity, 1)
+    return Facts(
+        (
+            ("Sparsity asked", asked),
+            ("Sparsity achieved", percent(prune.achieved_sparsity, 1)),
+            ("Channels rounded to", "not rounded" if rounded is None else f"{rounded}"),
+            ("Parameters", _arrow(prune.parameters_before, prune.parameters_after)),
+            ("Non-zero after", count(prune.nonzero_after)),
+            ("Multiply-accumulates", _arrow(prune.macs_before, prune.macs_after)),
+            ("File", f"{byte_size(prune.size_bytes)}, gzip {byte_size(prune.gzip_bytes)}"),
+            ("Validation", _validation(prune.validation_before, prune.validation_after)),
+            (
+                "Batch norm re-estimated on",
+                f"{count(statistics)} examples" if statistics else "none",
+            ),
+        )
+    )
+
+
+def _arrow(before: int | None, after: int | None) -> str:
+    return f"{short_count(before)} → {short_count(after)}"
+
+
+def _validation(before: Sequence[Metric], after: Sequence[Metric]) -> str:
+    changes = []
+    for metric in before:
+        style = style_of(metric.name, metric.unit)
+        pruned = find_metric(after, metric.name, metric.slice)
+        if metric.slice == "all" and pruned is not None:
+            values = f"{style.value(metric.value)} → {style.value(pruned.value)}"
+            changes.append(f"{style.label} {values}")
+    return "; ".join(changes) or "not measured"
+
+
+def _layers(layers: Sequence[LayerSparsity]) -> Figure:
+    shown = layers
+    note = ""
+    if len(layers) > _DRAWN_LAYERS:
+        shown = sorted(layers, key=lambda layer: layer.sparsity, reverse=True)[:_DRAWN_LAYERS]
+        note = f"The {_DRAWN_LAYERS} sparsest of {len(layers)} layers are drawn; the table has all."
+    svg = bar_plot(
+        "layers",
+        "Achieved sparsity of each layer",
+        f"{len(shown)} layers; 100 % would leave nothing.",
+        [
+            Bar(layer.layer, layer.sparsity, percent(layer.sparsity, 1), "candidate")
+            for layer in shown
+        ],
+    )
+    return Figure(svg, heading="Achieved sparsity by layer", note=note)
+
+
+def _layer_table(layers: Sequence[LayerSparsity]) -> Table:
+    return Table(
+        f"Sparsity of {plural(len(layers), 'layer')}",
+        columns("Layer", "#Shape before", "#Shape after", "#Sparsity", "Note"),
+        tuple(
+            row(
+                Cell(layer.layer, code=True),
+                _shape(layer.shape_before),
+                _shape(layer.shape_after),
+                percent(layer.sparsity, 1),
+                layer.note or "–",
+            )
+            for layer in layers
+        ),
+        folded=True,
+    )
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(str(size) for size in shape) or "scalar"
+
+
+def _sensitivity(measured: Sequence[Sensitivity]) -> tuple[Figure, ...]:
+    """Return the grid of layers and sparsities, the most sensitive layers if there are many."""
+    if not measured:
+        return ()
+    metric = measured[0].metric
+    points = {(s.layer, s.sparsity): s for s in measured if s.metric == metric}
+    layers = list(dict.fromkeys(layer for layer, _ in points))
+    note = ""
+    if len(layers) > _DRAWN_LAYERS:
+        harm: dict[str, float] = {}
+        for each in points.values():
+            harm[each.layer] = max(abs(each.delta), harm.get(each.layer, 0.0))
+        layers = sorted(layers, key=lambda name: harm[name], reverse=True)[:_DRAWN_LAYERS]
+        note = f"The {_DRAWN_LAYERS} most sensitive layers are drawn; the table has all."
+    shares = sorted({share for _, share in points})
+    largest = max(abs(s.delta) for s in points.values()) or 1.0
+    style = style_of(metric)
+    svg = heatmap(
+        "sensitivity",
+        f"Change of {style.label} with only this layer pruned",
+        f"{len(layers)} layers at {len(shares)} sparsities; the stronger the colour the larger.",
+        layers,
+        [percent(share, 0) for share in shares],
+        [
+            [_sensitivity_cell(points.get((name, share)), name, share, largest) for share in shares]
+            for name in layers
+        ],
+        axis="sparsity of the one layer",
+    )
+    unit = " in points" if style.share else ""
+    heading = f"Sensitivity: change of validation {style.label.lower()}{unit}"
+    return (Figure(svg, heading=heading, note=note),)
+
+
+def _sensitivity_cell(
+    measured: Sensitivity | None, layer: str, share: float, largest: float
+) -> HeatCell:
+    if measured is None:
+        return HeatCell(0.0, "quiet", "–", f"{layer} at {percent(share, 0)}: not measured")
+    style = style_of(measured.metric)
+    direction = "lower" if measured.metric in ("logLoss", "mse", "rmse", "mae", "ece") else "higher"
+    look = "bad" if is_worse(direction, measured.delta) else "good"
+    delta = percent(measured.delta, 1, sign=True) if style.share else f"{measured.delta:+.3g}"
+    text = delta.removesuffix("%").strip().replace("-", "\u2212")
+    tip = f"{layer} at {percent(share, 0)}: {style.value(measured.value)}"
+    return HeatCell(abs(measured.delta) / largest, look, text, tip)
+
+
+def _sensitivity_table(measured: Sequence[Sensitivity]) -> Table:
+    return Table(
+        f"Sensitivity, {plural(len(measured), 'trial')}",
+        columns("Layer", "#Sparsity", "Metric", "#Value", "#Change"),
+        tuple(
+            row(
+                Cell(each.layer, code=True),
+                percent(each.sparsity, 0),
+                style_of(each.metric).label,
+                style_of(each.metric).value(each.value),
+                percent(each.delta, 2, sign=True)
+                if style_of(each.metric).share
+                else f"{each.delta:+.4g}".replace("-", "\u2212"),
+            )
+            for each in measured
+        ),
+        folded=True,
+    )

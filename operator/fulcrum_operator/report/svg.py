@@ -1,0 +1,189 @@
+"""Markup for plots: elements, scales and axis ticks; all that comes from outside is escaped.
+
+A report must open anywhere, for years, without a network: so plots are plain SVG made here, not by
+a plotting library and its script. Colours are classes; the page's style sheet gives them for light
+and dark.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+WIDTH = 340.0
+"""Width of every plot in its own units: about what a phone or a column of the page leaves."""
+
+FONT_SIZE = 11.5
+_CHARACTER = 0.58  # mean advance of a character of a wide sans-serif face, in font sizes
+_BOLD = 0.66
+
+Attribute = str | float | None
+
+
+def node(name: str, *children: str, **attributes: Attribute) -> Markup:
+    """Return one element; plain strings among `children` are escaped.
+
+    Args:
+        name: Name of the element.
+        children: What stands inside.
+        attributes: Its attributes; a trailing underscore is dropped and others become hyphens;
+            None leaves one out.
+    """
+    pairs = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_plain(value))}"'
+        for key, value in attributes.items()
+        if value is not None
+    )
+    return Markup(f"<{name}{pairs}>{Markup('').join(children)}</{name}>")
+
+
+def _plain(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{round(value, 2):g}"
+
+
+def group(*children: str, tip: str = "", **attributes: Attribute) -> Markup:
+    """Return a group of elements that shows `tip` under the pointer."""
+    inner = (node("title", tip), *children) if tip else children
+    return node("g", *inner, **attributes)
+
+
+def label(x: float, y: float, text: str, **attributes: Attribute) -> Markup:
+    """Return a line of text whose baseline starts (by default) at (x, y)."""
+    return node("text", text, x=x, y=y, **attributes)
+
+
+def drawing(key: str, title: str, description: str, height: float, parts: Iterable[str]) -> Markup:
+    """Return a whole plot.
+
+    Args:
+        key: Tells this plot from the others of the page; letters, digits and hyphens.
+        title: What the plot shows, for those who cannot see it.
+        description: What there is to be seen.
+        height: In units of which `WIDTH` make its width.
+        parts: Its elements.
+    """
+    return node(
+        "svg",
+        node("title", title, id=f"{key}-title"),
+        node("desc", description, id=f"{key}-desc"),
+        *parts,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH:g} {height:g}",
+        role="img",
+        aria_labelledby=f"{key}-title {key}-desc",
+        id=key,
+    )
+
+
+def text_width(text: str, font_size: float = FONT_SIZE, *, bold: bool = False) -> float:
+    """Return about how wide `text` is drawn; there are no font metrics here."""
+    return (_BOLD if bold else _CHARACTER) * font_size * len(text)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Maps values in [low, high] to places in [start, end], linearly."""
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        share = (value - self.low) / (self.high - self.low)
+        return self.start + share * (self.end - self.start)
+
+    def clamp(self, value: float) -> float:
+        """Return the place of `value`, or of the nearer end where it lies outside."""
+        return self(min(max(value, self.low), self.high))
+
+
+EVERYWHERE = (-math.inf, math.inf)
+
+
+def spanning(
+    values: Iterable[float],
+    start: float,
+    end: float,
+    *,
+    pad: float = 0.08,
+    bounds: tuple[float, float] = EVERYWHERE,
+) -> Scale:
+    """Return a scale with all `values` in it.
+
+    Args:
+        values: What must have a place.
+        start: Where the scale starts.
+        end: Where it ends.
+        pad: Part of the values' extent that is left free on both sides.
+        bounds: Where no value can lie, and so no room is left; values outside widen them.
+    """
+    low, high = _extent(values)
+    free = (high - low) * pad
+    return Scale(
+        min(low, max(low - free, bounds[0])), max(high, min(high + free, bounds[1])), start, end
+    )
+
+
+def _extent(values: Iterable[float]) -> tuple[float, float]:
+    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
+    low, high = min(finite), max(finite)
+    if high > low:
+        return low, high
+    around = abs(low) * 0.05 or 0.5
+    return low - around, high + around
+
+
+def ticks(low: float, high: float, wanted: int = 4) -> tuple[float, ...]:
+    """Return round values within [low, high], as near to `wanted` as steps of 1, 2, 5 give."""
+    magnitude = 10.0 ** math.floor(math.log10((high - low) / max(wanted, 1)))
+    series = (_multiples(low, high, magnitude * nice) for nice in (1, 2, 5, 10))
+    return min(series, key=lambda places: abs(len(places) - wanted))
+
+
+def _multiples(low: float, high: float, step: float) -> tuple[float, ...]:
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return tuple(float(f"{index * step:.12g}") for index in range(first, last + 1))
+
+
+def x_axis(
+    scale: Scale, top: float, bottom: float, write: Callable[[float], str], wanted: int = 4
+) -> Markup:
+    """Return grid lines from `top` to `bottom` with their values below, as many as have room."""
+    places = ticks(scale.low, scale.high, wanted)
+    room = abs(scale.end - scale.start) / max(len(places), 1)
+    while len(places) > 2 and max(text_width(write(value), 10) for value in places) > 0.9 * room:
+        places = places[::2]
+        room = abs(scale.end - scale.start) / len(places)
+    return node(
+        "g",
+        *(
+            node("line", x1=scale(value), x2=scale(value), y1=top, y2=bottom, class_="grid")
+            + _tick(scale(value), bottom + 14, write(value))
+            for value in places
+        ),
+    )
+
+
+def _tick(x: float, y: float, text: str) -> Markup:
+    """Return a tick's text, moved as far as the borders of the plot need."""
+    half = text_width(text, 10) / 2
+    middle = min(max(x, half + 1), WIDTH - half - 1)
+    return label(middle, y, text, class_="tick", text_anchor="middle")
+
+
+def y_axis(
+    scale: Scale, left: float, right: float, write: Callable[[float], str], wanted: int = 4
+) -> Markup:
+    """Return grid lines from `left` to `right` with their values at the left."""
+    return node(
+        "g",
+        *(
+            node("line", x1=left, x2=right, y1=scale(value), y2=scale(value), class_="grid")
+            + label(left - 6, scale(value) + 4, write(value), class_="tick", text_anchor="end")
+            for value in ticks(scale.low, scale.high, wanted)
+        ),
+    )

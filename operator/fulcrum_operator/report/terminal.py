@@ -1,0 +1,260 @@
+"""The result of a run as the terminal shows it: the report's first page in a few tables.
+
+Works without colour, without a terminal, at any width, and where the output cannot hold signs such
+as × or →. Names come from manifests, so neither rich's markup nor escape sequences in them count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from fulcrum_operator.gates.verdict import GateResult, Verdict
+from fulcrum_operator.report.formatting import (
+    NOT_MEASURED,
+    byte_size,
+    count,
+    duration,
+    factor,
+    level,
+    milliseconds,
+    span,
+)
+from fulcrum_operator.report.metrics import style_of
+from fulcrum_operator.report.reading import details
+from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
+from fulcrum_operator.report.sections.overview import TONES, change_tone, headline
+from fulcrum_pipelines.evidence import (
+    Comparison,
+    Evidence,
+    LatencyComparison,
+    SizeComparison,
+    StageEvidence,
+    ValidateDetails,
+)
+
+NARROW_COLUMNS = 76
+"""Below this width a row becomes lines of "name: value": figures broken in two mislead."""
+
+_COLOURS = {
+    "good": "green",
+    "bad": "red",
+    "unclear": "yellow",
+    "odd": "magenta",
+    "quiet": "dim",
+    "": "",
+}
+_PLAIN = str.maketrans(
+    {
+        "×": "x",
+        "→": "->",
+        "\u2212": "-",
+        "\u00a0": " ",
+        "≥": ">=",
+        "≤": "<=",
+        "…": "...",
+        "–": "-",
+        "²": "2",
+        "─": "-",
+        "╶": "-",
+        "╴": "-",
+    }
+)
+
+Row = tuple[str | Text, ...]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table before it is known how wide it may be; columns that start with "#" hold numbers."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+
+
+def print_result(
+    console: Console, evidence: Evidence, verdict: Verdict | None, *, report_path: str | None
+) -> None:
+    """Print what a run found.
+
+    Args:
+        console: Where to; its width, colours and encoding are respected.
+        evidence: What the stages recorded.
+        verdict: What the gates decided; None where there were none.
+        report_path: Where the HTML report is; None where none was written.
+    """
+    with console.capture() as captured:
+        for line in _headline(verdict):
+            console.print(line)
+        for sheet in sheets(evidence, verdict):
+            if console.width < NARROW_COLUMNS:
+                _print_lines(console, sheet)
+            else:
+                console.print(_table(sheet))
+        where = f"Report: {report_path}" if report_path else "No report was written."
+        console.print(_text(where), soft_wrap=True)
+    text = captured.get()
+    if not console.encoding.lower().startswith("utf"):
+        text = text.translate(_PLAIN).encode(console.encoding, "replace").decode(console.encoding)
+    console.file.write(text)
+    console.file.flush()
+
+
+def sheets(evidence: Evidence, verdict: Verdict | None) -> tuple[Sheet, ...]:
+    """Return all tables in the order in which they are printed; one without rows says why."""
+    validate = details(evidence, ValidateDetails)
+    stages = _stages(evidence.stages)
+    if validate is None:
+        lacking = Sheet("Validate left no evidence: nothing was compared.", (), ())
+        return (*_gates(verdict), lacking, stages)
+    return (
+        *_gates(verdict),
+        _quality(validate),
+        _size(validate.size),
+        _speed(validate.latency),
+        stages,
+    )
+
+
+def _text(text: str | Text, style: str = "") -> Text:
+    """Return text without markup and control characters, that breaks anywhere if it must."""
+    if isinstance(text, Text):
+        return text
+    safe = "".join(c if c.isprintable() or c == "\u00a0" else "\ufffd" for c in text)
+    return Text(safe, style=style, overflow="fold")
+
+
+def _table(sheet: Sheet) -> Table | Text:
+    if not sheet.rows:
+        return _text(sheet.title, "yellow")
+    table = Table(title=sheet.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    for name in sheet.columns:
+        if name.startswith("#"):
+            table.add_column(name[1:], justify="right", overflow="fold")
+        else:
+            table.add_column(name, overflow="fold")
+    for row in sheet.rows:
+        table.add_row(*(_text(cell) for cell in row))
+    return table
+
+
+def _print_lines(console: Console, sheet: Sheet) -> None:
+    console.print(_text(sheet.title, "bold" if sheet.rows else "yellow"))
+    for row in sheet.rows:
+        console.print(Text("  ").append_text(_text(row[0])))
+        for name, cell in zip(sheet.columns[1:], row[1:], strict=True):
+            console.print(Text(f"    {name.removeprefix('#').lower()}: ").append_text(_text(cell)))
+
+
+def _headline(verdict: Verdict | None) -> tuple[Text, ...]:
+    word, sentence, tone = headline(verdict)
+    reasons = () if verdict is None or verdict.outcome == "Pass" else verdict.reasons
+    first = _text(word, f"bold {_COLOURS[tone]}").append(f". {sentence}", style="default not bold")
+    return (first, *(_text(f"  {reason}") for reason in reasons))
+
+
+def _gates(verdict: Verdict | None) -> tuple[Sheet, ...]:
+    if verdict is None or not verdict.gates:
+        return (Sheet("There are no gates.", (), ()),)
+    columns = ("Gate", "Verdict", "#Observed", "#Interval", "#Must be")
+    return (Sheet("Gates", columns, tuple(_gate(gate) for gate in verdict.gates)),)
+
+
+def _gate(gate: GateResult) -> Row:
+    write = gate_writer(gate.kind, gate.metric)
+    dry = " (dry run)" if gate.mode == "DryRun" else ""
+    return (
+        gate.name,
+        _text(f"{gate.verdict}{dry}", _COLOURS[TONES[gate.verdict]]),
+        NOT_MEASURED if gate.value is None else write(gate.value),
+        "exact" if gate.kind == "size" else interval_cell(gate.interval, write).text,
+        limit_text(gate.limit, write),
+    )
+
+
+def _quality(validate: ValidateDetails) -> Sheet:
+    whole = {c.metric: c for c in reversed(validate.comparisons) if c.slice == "all"}
+    if not whole:
+        return Sheet("No metric was compared.", (), ())
+    confidence = next(
+        (f", {level(c.interval)} intervals" for c in whole.values() if c.interval), ""
+    )
+    return Sheet(
+        f"Quality on {count(validate.test_examples)} test examples{confidence}",
+        ("Metric", "#Before", "#After", "#Change", "#Interval"),
+        tuple(_metric(comparison) for comparison in reversed(whole.values())),
+    )
+
+
+def _metric(comparison: Comparison) -> Row:
+    style = style_of(comparison.metric, comparison.unit)
+    return (
+        style.label,
+        style.value(comparison.baseline),
+        style.value(comparison.candidate),
+        _text(style.delta(comparison), _COLOURS[change_tone(comparison)]),
+        style.delta_span(comparison),
+    )
+
+
+def _size(size: SizeComparison) -> Sheet:
+    sizes = (
+        ("File", size.baseline_bytes, size.candidate_bytes),
+        ("File, gzip", size.baseline_gzip_bytes, size.candidate_gzip_bytes),
+        ("Serving memory", size.baseline_peak_memory_bytes, size.candidate_peak_memory_bytes),
+    )
+    rows = tuple(
+        (
+            name,
+            byte_size(before),
+            byte_size(after),
+            factor(before / after) if before and after else NOT_MEASURED,
+        )
+        for name, before, after in sizes
+    )
+    return Sheet("Size", ("What", "#Before", "#After", "#Smaller by"), rows)
+
+
+def _speed(latency: Sequence[LatencyComparison]) -> Sheet:
+    if not latency:
+        return Sheet("Latency was not measured.", (), ())
+    threads = ", ".join(dict.fromkeys(str(measured.threads) for measured in latency))
+    return Sheet(
+        f"Speed, median latency of a call, threads: {threads}",
+        ("Batch", "#Before", "#After", "#Speed-up", "#Interval"),
+        tuple(_latency(measured) for measured in latency),
+    )
+
+
+def _latency(measured: LatencyComparison) -> Row:
+    speedup = _text(factor(measured.speedup.ratio))
+    if not measured.reliable:
+        speedup = _text("unreliable", "yellow")
+    return (
+        f"{measured.batch}",
+        milliseconds(measured.baseline.median_ms),
+        milliseconds(measured.candidate.median_ms),
+        speedup,
+        span(measured.speedup.interval, 2, sign=False),
+    )
+
+
+def _stages(stages: Sequence[StageEvidence]) -> Sheet:
+    if not stages:
+        return Sheet("No stage left evidence.", (), ())
+    rows = tuple(
+        (
+            stage.stage,
+            duration(stage.seconds),
+            byte_size(stage.peak_memory_bytes),
+            "no" if stage.cached_from is None else "yes",
+        )
+        for stage in stages
+    )
+    return Sheet("Stages", ("Stage", "#Time", "#Peak memory", "From cache"), rows)
