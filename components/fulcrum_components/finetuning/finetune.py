@@ -1,0 +1,174 @@
+"""The finetune stage's one function: everything around the training loop.
+
+It borrows what it changes (device, torch's switches, weight normalisation) and gives it back, so
+that a module comes out as plain as it went in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fulcrum_components.finetuning.determinism import deterministic
+from fulcrum_components.finetuning.early_stopping import best_epoch
+from fulcrum_components.finetuning.loop import Training, run
+from fulcrum_components.finetuning.optimizers import make_optimizer
+from fulcrum_components.finetuning.sparsity import Masks
+from fulcrum_components.finetuning.validation import METRICS
+from fulcrum_components.finetuning.weight_norm import weight_norm
+from fulcrum_components.modes import evaluating
+from fulcrum_components.objective import Examples, Meaning, SignatureLike, Task
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import Epoch
+from fulcrum_pipelines.resources.compressionjob import Finetune
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """What fine-tuning did, in the terms of evidence.FinetuneDetails.
+
+    Attributes:
+        epochs: All epochs, those before a resumption included.
+        best_epoch: Number, from 1, of the epoch whose weights the module has.
+        stopped_early: Whether early stopping ended it.
+        resumed_from_epoch: The last epoch of the checkpoint, where there was one.
+        sparsity_kept: Share of the zeros of `sparse_layers` that are zero still.
+        device: Where it ran.
+        precision: Precision of the computation.
+        metric: Name of `validation_metric`.
+    """
+
+    epochs: tuple[Epoch, ...]
+    best_epoch: int
+    stopped_early: bool
+    resumed_from_epoch: int | None
+    sparsity_kept: float | None
+    device: str
+    precision: str
+    metric: str
+
+
+def finetune(
+    module: nn.Module,
+    teacher: nn.Module | None,
+    train: Examples,
+    validation: Examples | None,
+    options: Finetune,
+    *,
+    task: Task,
+    meaning: Meaning,
+    signature: SignatureLike,
+    seed: int,
+    checkpoint_dir: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    sparse_layers: Sequence[str] = (),
+) -> FinetuneResult:
+    """Train `module` in place; it ends in evaluation mode on the device where it was.
+
+    Args:
+        module: The compressed module.
+        teacher: The original, for `options.distillation`.
+        train: Examples with targets.
+        validation: Examples for early stopping and the record.
+        options: How to train.
+        task: Selects the validation metric.
+        meaning: What the first output means; selects the loss.
+        signature: The module's inputs.
+        seed: Seed of shuffling, dropout and all else.
+        checkpoint_dir: Where to keep a checkpoint, and to resume from.
+        on_epoch: Called after each epoch that runs now.
+        sparse_layers: Names of parameters whose zeros stay zero.
+
+    Raises:
+        UserError: Options, model and data do not fit each other, or the loss became NaN.
+    """
+    _require(train, validation, teacher, options)
+    device = choose_device(options.device)
+    home = next(module.parameters()).device
+    masks = Masks(module.to(device), sparse_layers)
+    with (
+        deterministic(),
+        _teaching(teacher, device),
+        weight_norm(module, enabled=options.weight_norm),
+    ):
+        trainable = [value for value in module.parameters() if value.requires_grad]
+        if not trainable:
+            raise UserError("the model has no parameters that can be trained", where="model")
+        training = Training(
+            module=module,
+            teacher=teacher,
+            train=train,
+            validation=validation,
+            options=options,
+            task=task,
+            meaning=meaning,
+            signature=signature,
+            seed=seed,
+            device=device,
+            optimizer=make_optimizer(trainable, options),
+            masks=masks,
+        )
+        epochs, resumed = run(training, checkpoint_dir, on_epoch)
+    module.zero_grad(set_to_none=True)
+    masks.apply()
+    module.to(home).eval()
+    losses = [epoch.validation_loss for epoch in epochs if epoch.validation_loss is not None]
+    stopping = options.early_stopping
+    return FinetuneResult(
+        epochs=epochs,
+        best_epoch=best_epoch(losses, stopping.min_delta) if stopping else len(epochs),
+        stopped_early=len(epochs) < options.epochs,
+        resumed_from_epoch=resumed,
+        sparsity_kept=masks.sparsity_kept(),
+        device=str(device),
+        precision=options.precision,
+        metric=METRICS[task],
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device that `auto`, `cpu` or `cuda` means here.
+
+    Raises:
+        UserError: CUDA is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        message = "device cuda was asked for, but this machine has none; use auto or cpu"
+        raise UserError(message, where="recipe.finetune.device")
+    return torch.device("cuda" if available and name != "cpu" else "cpu")
+
+
+def _require(
+    train: Examples, validation: Examples | None, teacher: nn.Module | None, options: Finetune
+) -> None:
+    """Raise a UserError where options need what is not there."""
+    if len(train) == 0:
+        raise UserError("has no examples to train on", where="data.train")
+    if validation is not None and len(validation) == 0:
+        raise UserError("has no examples", where="data.validation")
+    if options.early_stopping is not None and validation is None:
+        message = "needs data.validation to tell when to stop; give it, or leave early stopping out"
+        raise UserError(message, where="recipe.finetune.earlyStopping")
+    if options.distillation is not None and teacher is None:
+        message = "needs the original as a torch module to learn from"
+        raise UserError(message, where="recipe.finetune.distillation")
+
+
+@contextmanager
+def _teaching(teacher: nn.Module | None, device: torch.device) -> Iterator[None]:
+    """Have `teacher` on `device` and evaluating inside the block, then where and as it was."""
+    if teacher is None:
+        yield
+        return
+    home = next(teacher.parameters()).device
+    with evaluating(teacher.to(device)):
+        try:
+            yield
+        finally:
+            teacher.to(home)

@@ -1,0 +1,54 @@
+"""Loss and one telling metric on the validation set, for early stopping and the record."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fulcrum_components.objective import (
+    Examples,
+    Meaning,
+    SignatureLike,
+    Task,
+    call,
+    input_tensors,
+    per_example_loss,
+    target_tensor,
+)
+
+METRICS: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
+
+BATCH_SIZE = 256
+
+
+@torch.no_grad()
+def validate(
+    module: nn.Module,
+    examples: Examples,
+    *,
+    task: Task,
+    meaning: Meaning,
+    signature: SignatureLike,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Return (mean loss, metric of `METRICS[task]`) of `module` on all `examples`."""
+    module.eval()
+    loss, score, count = 0.0, 0.0, 0
+    for batch in examples.batches(BATCH_SIZE):
+        outputs = call(module, input_tensors(batch, signature, device))
+        targets = target_tensor(batch, meaning, device)
+        loss += float(per_example_loss(outputs, targets, meaning).double().sum())
+        score += _score(outputs, targets, task)
+        count += len(targets)
+    mean = score / count
+    return loss / count, mean if task == "classification" else math.sqrt(mean)
+
+
+def _score(outputs: Tensor, targets: Tensor, task: Task) -> float:
+    """Return the sum over examples of right answers, or of squared errors."""
+    if task == "classification":
+        return float((outputs.argmax(dim=1) == targets).sum())
+    difference = outputs.reshape(targets.shape).double() - targets
+    return float(difference.square().reshape(len(targets), -1).mean(dim=1).sum())

@@ -1,0 +1,166 @@
+"""The task's loss on batches of a data set, shared by everything that needs gradients.
+
+Pruning scores channels by gradients and fine-tuning follows them; neither may import the other, and
+both must mean the same loss by the same words. The Protocols say how little of a data set and of a
+model's signature is needed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fulcrum_pipelines.errors import FulcrumError, UserError
+
+Meaning = Literal["logits", "probabilities", "value"]
+Task = Literal["classification", "regression"]
+
+SMALLEST_PROBABILITY = 1e-7
+"""Probabilities are clamped here before the logarithm, so that one sure mistake is not infinite."""
+
+
+class InputSpec(Protocol):
+    """Name and numpy dtype of one input."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+
+
+class SignatureLike(Protocol):
+    """The inputs of a model in the order of its forward's arguments."""
+
+    @property
+    def inputs(self) -> Sequence[InputSpec]: ...
+
+
+class BatchLike(Protocol):
+    """Some examples."""
+
+    @property
+    def inputs(self) -> Mapping[str, NDArray[Any]]: ...
+    @property
+    def targets(self) -> NDArray[Any] | None: ...
+
+
+class Examples(Protocol):
+    """A data set that is read in batches."""
+
+    def __len__(self) -> int: ...
+
+    def batches(
+        self, batch_size: int, *, shuffle_seed: int | None = None, columns: Sequence[str] = ()
+    ) -> Iterator[BatchLike]: ...
+
+
+def input_tensors(
+    batch: BatchLike, signature: SignatureLike, device: torch.device
+) -> tuple[Tensor, ...]:
+    """Return the batch's inputs in signature order, in the declared dtypes, on `device`.
+
+    Raises:
+        UserError: The batch lacks an input.
+    """
+    return tuple(_input_tensor(batch, spec, device) for spec in signature.inputs)
+
+
+def _input_tensor(batch: BatchLike, spec: InputSpec, device: torch.device) -> Tensor:
+    if spec.name not in batch.inputs:
+        message = f"the data have no input {spec.name!r}; they have {sorted(batch.inputs)}"
+        raise UserError(message, where="data")
+    # A copy, because torch refuses to share read-only memory, which memory-mapped data are.
+    return torch.from_numpy(np.array(batch.inputs[spec.name], dtype=spec.dtype)).to(device)
+
+
+def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> Tensor:
+    """Return the right answers: int64 labels (n,), or float32 values (n, ...) for `value`.
+
+    Raises:
+        UserError: The batch has no targets.
+    """
+    if batch.targets is None:
+        raise UserError("training needs targets, but the data have none", where="data.train.target")
+    dtype = np.float32 if meaning == "value" else np.int64
+    return torch.from_numpy(np.array(batch.targets, dtype=dtype)).to(device)
+
+
+def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return the model's first output.
+
+    Raises:
+        UserError: The model's own code failed on these inputs, or returned no tensor.
+    """
+    try:
+        outputs = module(*inputs)
+    except FulcrumError:
+        raise
+    except Exception as error:  # user code may raise anything; it must be named, not leak
+        shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
+        message = (
+            f"the model's forward failed on inputs of {shapes}: {type(error).__name__}: {error}"
+        )
+        raise UserError(message, where="model") from error
+    first = outputs[0] if isinstance(outputs, tuple | list) else outputs
+    if not isinstance(first, Tensor):
+        message = (
+            f"forward must return a tensor or a tuple of tensors, not {type(outputs).__name__}"
+        )
+        raise UserError(message, where="model")
+    return first
+
+
+def per_example_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
+    """Return the task's loss of each example, shape (n,).
+
+    Cross entropy for `logits` (n, C), negative log likelihood for `probabilities` (n, C), and the
+    squared error, averaged over the elements of an example, for `value`.
+
+    Raises:
+        UserError: Shapes do not fit each other, or a label is not a class of the model.
+    """
+    if meaning == "value":
+        return _squared_error(outputs, targets)
+    _check_labels(outputs, targets)
+    outputs = outputs.float()
+    if meaning == "logits":
+        return functional.cross_entropy(outputs, targets, reduction="none")
+    return functional.nll_loss(
+        outputs.clamp_min(SMALLEST_PROBABILITY).log(), targets, reduction="none"
+    )
+
+
+def task_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
+    """Return the mean of `per_example_loss` as a scalar."""
+    return per_example_loss(outputs, targets, meaning).mean()
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    if outputs.numel() != targets.numel():
+        message = (
+            f"the model gives values of shape {tuple(outputs.shape)}, the targets have "
+            f"{tuple(targets.shape)}; both must have the same number of values an example"
+        )
+        raise UserError(message, where="data.train.target")
+    difference = outputs.float().reshape(targets.shape) - targets
+    return difference.square().reshape(len(targets), -1).mean(dim=1)
+
+
+def _check_labels(outputs: Tensor, targets: Tensor) -> None:
+    if outputs.ndim != 2 or targets.ndim != 1 or len(outputs) != len(targets):
+        message = (
+            f"classification needs outputs of shape (n, classes) and labels (n,), but got "
+            f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
+        )
+        raise UserError(message, where="data.train.target")
+    lowest, highest = int(targets.min()), int(targets.max())
+    if lowest < 0 or highest >= outputs.shape[1]:
+        wrong = lowest if lowest < 0 else highest
+        message = f"label {wrong} is not one of the model's classes 0 to {outputs.shape[1] - 1}"
+        raise UserError(message, where="data.train.target")

@@ -1,0 +1,98 @@
+"""Which weights sparse methods may touch: matrices and kernels, but not the output layers'."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from fulcrum_components.modes import all_require_gradients, evaluating
+from fulcrum_components.pruning.boundaries import RECURRENT
+from fulcrum_pipelines.errors import UserError
+
+WEIGHTED = (_ConvNd, nn.Linear, nn.MultiheadAttention, *RECURRENT)
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Tell whether a module's name, or that of a module around it, matches one of the patterns."""
+    parts = name.split(".")
+    prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return any(fnmatchcase(prefix, pattern) for prefix in prefixes for pattern in patterns)
+
+
+def prunable_weights(
+    module: nn.Module, example_inputs: tuple[Tensor, ...], ignore: Sequence[str]
+) -> dict[str, nn.Parameter]:
+    """Return by parameter name the weights (2 axes or more) that may become sparse.
+
+    Raises:
+        UserError: There are none.
+    """
+    outputs = output_layers(module, example_inputs)
+    found = {
+        f"{name}.{key}" if name else key: parameter
+        for name, layer in module.named_modules()
+        if isinstance(layer, WEIGHTED) and name not in outputs and not matches(name, ignore)
+        for key, parameter in layer.named_parameters(recurse=False)
+        if parameter.dim() >= 2 and not matches(f"{name}.{key}", ignore)
+    }
+    if not found:
+        message = (
+            f"the model has no weights to prune: its output layers {sorted(outputs)} are left "
+            f"alone, and ignore is {list(ignore)}"
+        )
+        raise UserError(message, where="recipe.prune")
+    return found
+
+
+def layer_name(parameter_name: str) -> str:
+    """Return the name to report a weight by: its layer's, where that has only the one."""
+    return parameter_name.removesuffix(".weight")
+
+
+def output_layers(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> set[str]:
+    """Return the names of the weighted layers from which the outputs come with no other between.
+
+    Walks back from the outputs over the gradient functions up to the first weighted layers.
+    """
+    makers: dict[Any, str] = {}
+
+    def remember(name: str) -> Any:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            for value in output if isinstance(output, tuple | list) else (output,):
+                if isinstance(value, Tensor) and value.grad_fn is not None:
+                    makers[value.grad_fn] = name
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(remember(name))
+        for name, layer in module.named_modules()
+        if isinstance(layer, WEIGHTED)
+    ]
+    try:
+        with evaluating(module), all_require_gradients(module):
+            outputs = module(*example_inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    flat = outputs if isinstance(outputs, tuple | list) else (outputs,)
+    return _first_makers([value.grad_fn for value in flat if isinstance(value, Tensor)], makers)
+
+
+def _first_makers(waiting: list[Any], makers: dict[Any, str]) -> set[str]:
+    found: set[str] = set()
+    seen: set[Any] = set()
+    while waiting:
+        function = waiting.pop()
+        if function is None or function in seen:
+            continue
+        seen.add(function)
+        if function in makers:
+            found.add(makers[function])
+        else:
+            waiting.extend(source for source, _ in function.next_functions)
+    return found

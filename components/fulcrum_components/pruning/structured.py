@@ -1,0 +1,307 @@
+"""Structured pruning: whole channels, neurons and heads go, and the network gets smaller.
+
+Rounding and coupling can leave layers as they were without a word, so what was achieved is read
+back from the module and held against what was asked.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from fulcrum_components.objective import Examples, Meaning, SignatureLike
+from fulcrum_components.pruning import history as history_module
+from fulcrum_components.pruning.checks import OutputCheck
+from fulcrum_components.pruning.graph import (
+    HEADS_KEPT,
+    ONE_CHANNEL,
+    OUTPUT,
+    RECURRENT,
+    ChannelGraph,
+    ChannelGroup,
+)
+from fulcrum_components.pruning.history import History, Removal
+from fulcrum_components.pruning.importance import accumulate_gradients, unit_scores
+from fulcrum_components.pruning.layers import matches
+from fulcrum_components.pruning.schedule import sparsities
+from fulcrum_components.pruning.selection import (
+    Candidates,
+    Scores,
+    global_counts,
+    lowest,
+    uniform_count,
+    unit_step,
+)
+from fulcrum_components.pruning.vector_width import resolve_round
+from fulcrum_pipelines.errors import QualityError, UserError
+from fulcrum_pipelines.evidence import LayerSparsity
+from fulcrum_pipelines.resources.compressionjob import Structured
+
+IGNORED = "ignored by the recipe"
+NO_SCORE = "has no score of this importance"
+NO_MULTIPLE = "has no smaller multiple to round to"
+FIXED_SIZE = "the model's code depends on its size"
+
+NOT_ASKED = (OUTPUT, RECURRENT, HEADS_KEPT, ONE_CHANNEL, IGNORED)
+"""Why a layer does not count as prunable; with any other reason it was asked for and missed."""
+
+
+@dataclass(frozen=True)
+class StructuredResult:
+    """What structured pruning did.
+
+    Attributes:
+        history: How to build the pruned module again.
+        layers: For each convolution and linear layer its shapes and the share of outputs gone.
+        achieved: Share of the prunable channels that are gone.
+        round_to: The multiple that channel counts were rounded to.
+        skipped: Layers that were asked for and left whole, each with the reason.
+    """
+
+    history: History
+    layers: tuple[LayerSparsity, ...]
+    achieved: float
+    round_to: int
+    skipped: dict[str, str]
+
+
+@dataclass
+class _Original:
+    """A group's size before any step, and why it is left alone, once that is known."""
+
+    channels: int
+    layers: tuple[str, ...]
+    note: str = ""
+
+
+def prune_structured(
+    module: nn.Module,
+    options: Structured,
+    *,
+    signature: SignatureLike,
+    example_inputs: tuple[Tensor, ...],
+    train: Examples | None,
+    meaning: Meaning,
+    seed: int,
+    after_step: Callable[[], None],
+) -> StructuredResult:
+    """Remove channels from `module` in place.
+
+    Args:
+        module: The trained module.
+        options: What to remove.
+        signature: Its inputs, for taylor.
+        example_inputs: A batch of at least 2 of its inputs.
+        train: Data for taylor; None where there are none.
+        meaning: What its outputs mean, for taylor.
+        seed: Seed of the sample for taylor.
+        after_step: Called after each step, to re-estimate statistics and recover.
+
+    Raises:
+        UserError: Nothing can be pruned, or the structure cannot be followed.
+        QualityError: Achieved and asked sparsity differ by more than `options.tolerance`.
+    """
+    if options.importance == "taylor" and train is None:
+        message = "importance taylor needs data.train; give it, or use magnitude"
+        raise UserError(message, where="recipe.prune.structured.importance")
+    check = OutputCheck(module, example_inputs)
+    before = history_module.sizes(module)
+    pruner = _Pruner(module, options, example_inputs, check)
+    removals: list[Removal] = []
+    for sparsity in sparsities(options.schedule, options.sparsity, options.iterations):
+        if options.importance == "taylor" and train is not None:
+            accumulate_gradients(module, train, signature, meaning, seed)
+        removals += pruner.step(sparsity)
+        module.zero_grad(set_to_none=True)
+        check.verify(module)
+        after_step()
+    achieved = pruner.achieved()
+    skipped = pruner.skipped()
+    _require_tolerance(options, achieved, pruner.multiple, skipped)
+    after = history_module.sizes(module)
+    return StructuredResult(
+        history=history_module.difference(before, after, tuple(removals)),
+        layers=_layers(module, before, after, pruner.notes()),
+        achieved=achieved,
+        round_to=pruner.multiple,
+        skipped=skipped,
+    )
+
+
+class _Pruner:
+    """State over the steps: the original sizes that shares refer to."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        options: Structured,
+        example_inputs: tuple[Tensor, ...],
+        check: OutputCheck,
+    ) -> None:
+        self._module = module
+        self._options = options
+        self._inputs = example_inputs
+        self._check = check
+        self.multiple = resolve_round(options.round)
+        self._originals: dict[str, _Original] = {}
+        for group in ChannelGraph(module, example_inputs).groups(heads=options.heads):
+            ignored = any(matches(name, options.ignore or ()) for name in group.layers)
+            note = IGNORED if ignored and group.kept != OUTPUT else group.kept
+            self._originals[group.root] = _Original(group.units.size, group.layers, note)
+        self._require_something()
+
+    def step(self, sparsity: float) -> list[Removal]:
+        """Prune to `sparsity` of the original; leave alone what turns out not to be possible."""
+        chosen = self._choose(sparsity)
+        if not chosen:
+            return []
+        if not self._works(chosen):
+            for root in [root for root in chosen if not self._works({root: chosen[root]})]:
+                self._originals[root].note = FIXED_SIZE
+            self._require_something()
+            chosen = self._choose(sparsity)
+            if not self._works(chosen):
+                message = (
+                    "each layer can be pruned alone, but not all together; name some of "
+                    f"{', '.join(chosen)} in ignore"
+                )
+                raise UserError(message, where="recipe.prune.structured.ignore")
+        return _apply(self._module, self._inputs, chosen, heads=self._options.heads)
+
+    def achieved(self) -> float:
+        """Return the share of the channels asked for that are gone."""
+        counted = {r: o for r, o in self._originals.items() if o.note not in NOT_ASKED}
+        left = sum(_channels(self._module.get_submodule(root)) for root in counted)
+        return 1.0 - left / sum(original.channels for original in counted.values())
+
+    def skipped(self) -> dict[str, str]:
+        """Return the layers that were asked for and are whole, with the reason."""
+        return {
+            root: original.note or NO_MULTIPLE
+            for root, original in self._originals.items()
+            if original.note not in NOT_ASKED
+            and _channels(self._module.get_submodule(root)) == original.channels
+        }
+
+    def notes(self) -> dict[str, str]:
+        """Return for each layer left alone the reason."""
+        skipped = self.skipped()
+        return {
+            layer: skipped.get(root, original.note)
+            for root, original in self._originals.items()
+            for layer in original.layers
+        }
+
+    def _choose(self, sparsity: float) -> dict[str, list[int]]:
+        """Return for each root the channels to remove now."""
+        groups: list[ChannelGroup] = []
+        scores: list[Scores] = []
+        graph = ChannelGraph(self._module, self._inputs)
+        for group in graph.groups(heads=self._options.heads):
+            if self._originals[group.root].note not in ("", NO_SCORE):
+                continue
+            score = unit_scores(group, self._options.importance)
+            self._originals[group.root].note = NO_SCORE if score is None else ""
+            if score is not None:
+                groups.append(group)
+                scores.append(score)
+        counts = self._counts(groups, scores, sparsity)
+        doomed = {
+            group.root: group.units[lowest(score, len(score) - count)].reshape(-1)
+            for group, score, count in zip(groups, scores, counts, strict=True)
+            if count < len(score)
+        }
+        return {root: sorted(int(c) for c in channels) for root, channels in doomed.items()}
+
+    def _counts(
+        self, groups: list[ChannelGroup], scores: list[Scores], sparsity: float
+    ) -> list[int]:
+        """Return how many units each group keeps."""
+        weights = [group.units.shape[1] for group in groups]
+        originals = [self._originals[group.root].channels for group in groups]
+        candidates = [
+            Candidates(original // weight, unit_step(weight, self.multiple))
+            for original, weight in zip(originals, weights, strict=True)
+        ]
+        if self._options.scope == "uniform":
+            wanted = [uniform_count(candidate, sparsity) for candidate in candidates]
+            return [min(len(s), count) for s, count in zip(scores, wanted, strict=True)]
+        present = sum(group.units.size for group in groups)
+        remove = present - sum(originals) * (1.0 - sparsity)
+        return global_counts(scores, candidates, weights, remove)
+
+    def _works(self, chosen: dict[str, list[int]]) -> bool:
+        """Tell whether the module still runs without `chosen`, tried on a copy."""
+        trial = copy.deepcopy(self._module)
+        try:
+            _apply(trial, self._inputs, chosen, heads=self._options.heads)
+            self._check.verify(trial)
+        except Exception:  # user code and torch-pruning may raise anything here
+            return False
+        return True
+
+    def _require_something(self) -> None:
+        notes = {root: original.note for root, original in self._originals.items()}
+        if all(note not in ("",) for note in notes.values()):
+            reasons = "; ".join(f"{root}: {note}" for root, note in notes.items())
+            message = (
+                "the model has no channels that can be removed "
+                f"({reasons or 'no convolution or linear layer'}); use unstructured, nm or truncate"
+            )
+            raise UserError(message, where="recipe.prune.structured")
+
+
+def _apply(
+    module: nn.Module, inputs: tuple[Tensor, ...], chosen: dict[str, list[int]], *, heads: bool
+) -> list[Removal]:
+    graph = ChannelGraph(module, inputs)
+    groups = {group.root: group for group in graph.groups(heads=heads)}
+    return [graph.prune(groups[root], channels) for root, channels in chosen.items()]
+
+
+def _channels(layer: nn.Module) -> int:
+    """Return the number of outputs of a convolution or linear layer."""
+    return int(getattr(layer, "out_channels", 0) or getattr(layer, "out_features", 0))
+
+
+def _layers(
+    module: nn.Module,
+    before: history_module.Sizes,
+    after: history_module.Sizes,
+    notes: dict[str, str],
+) -> tuple[LayerSparsity, ...]:
+    return tuple(
+        LayerSparsity(
+            layer=name,
+            shape_before=before[1][f"{name}.weight"],
+            shape_after=after[1][f"{name}.weight"],
+            sparsity=1.0 - _channels(layer) / _original_channels(before[0][name]),
+            note=notes.get(name, ""),
+        )
+        for name, layer in module.named_modules()
+        if isinstance(layer, _ConvNd | nn.Linear)  # the common base has no public name
+    )
+
+
+def _original_channels(attributes: dict[str, history_module.Attribute]) -> int:
+    value = attributes.get("out_channels", attributes.get("out_features"))
+    return value if isinstance(value, int) else 1
+
+
+def _require_tolerance(
+    options: Structured, achieved: float, multiple: int, skipped: dict[str, str]
+) -> None:
+    if abs(achieved - options.sparsity) <= options.tolerance + 1e-9:
+        return
+    left = ", ".join(f"{layer} ({reason})" for layer, reason in skipped.items()) or "none"
+    message = (
+        f"asked for sparsity {options.sparsity:g}, achieved {achieved:.4f}, which is further away "
+        f"than tolerance {options.tolerance:g}; channel counts were rounded to a multiple of "
+        f"{multiple}; layers left whole: {left}. Use a smaller "
+        "round, name those layers in ignore, ask for a sparsity that the sizes allow, or raise tolerance"
+    )
+    raise QualityError(message, where="recipe.prune.structured")
