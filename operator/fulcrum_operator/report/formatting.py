@@ -134,13 +134,3 @@ def duration(seconds: float | None) -> str:
 def short_digest(digest: str) -> str:
     """Return the first digits of a digest, enough to tell two apart by eye."""
     return digest.removeprefix("sha256:")[:12]
-
-
-def ellipsis_end(text: str, length: int) -> str:
-    """Return `text` cut at its end to `length` characters."""
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def ellipsis_start(text: str, length: int) -> str:
-    """Return `text` cut at its start: layer names differ at their end."""
-    return text if len(text) <= length else f"…{text[1 - length :]}"

@@ -8,6 +8,7 @@ and dark.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -17,8 +18,9 @@ WIDTH = 340.0
 """Width of every plot in its own units: about what a phone or a column of the page leaves."""
 
 FONT_SIZE = 11.5
-_CHARACTER = 0.58  # mean advance of a character of a wide sans-serif face, in font sizes
-_BOLD = 0.66
+_NARROW = frozenset("fijlrtIJ.,:;'|!()[]{}/\\ \u00a0-")
+_WIDE = frozenset("mwMW@%&→×\u2212…<>=+~")
+_EAST_ASIAN = 0x2E80  # from here on characters are mostly as wide as high
 
 Attribute = str | float | None
 
@@ -59,12 +61,13 @@ def drawing(key: str, title: str, description: str, height: float, parts: Iterab
     """Return a whole plot.
 
     Args:
-        key: Tells this plot from the others of the page; letters, digits and hyphens.
+        key: Tells this plot from the others of the page; its id.
         title: What the plot shows, for those who cannot see it.
         description: What there is to be seen.
         height: In units of which `WIDTH` make its width.
         parts: Its elements.
     """
+    key = re.sub("[^A-Za-z0-9-]+", "-", key)
     return node(
         "svg",
         node("title", title, id=f"{key}-title"),
@@ -79,8 +82,36 @@ def drawing(key: str, title: str, description: str, height: float, parts: Iterab
 
 
 def text_width(text: str, font_size: float = FONT_SIZE, *, bold: bool = False) -> float:
-    """Return about how wide `text` is drawn; there are no font metrics here."""
-    return (_BOLD if bold else _CHARACTER) * font_size * len(text)
+    """Return about how wide `text` is drawn; there are no font metrics here.
+
+    The figures are of DejaVu Sans, which is wider than the faces that most systems have.
+    """
+    advance = sum(_advance(character) for character in text)
+    return advance * font_size * (1.1 if bold else 1.0)
+
+
+def _advance(character: str) -> float:
+    if character in _NARROW:
+        return 0.4
+    if character in _WIDE:
+        return 0.96
+    if ord(character) >= _EAST_ASIAN:
+        return 1.1
+    return 0.7 if character.isupper() else 0.64
+
+
+def cut_end(text: str, room: float) -> str:
+    """Return `text` with as much of its end cut off as `room` needs."""
+    if text_width(text) <= room:
+        return text
+    while text and text_width(f"{text}…") > room:
+        text = text[:-1]
+    return f"{text}…" if text else ""
+
+
+def cut_start(text: str, room: float) -> str:
+    """Return `text` with as much of its start cut off as `room` needs: layers differ at the end."""
+    return text if text_width(text) <= room else cut_end(text[::-1], room)[::-1]
 
 
 @dataclass(frozen=True)

@@ -182,9 +182,8 @@ def _quality(validate: ValidateDetails) -> Sheet:
     whole = {c.metric: c for c in reversed(validate.comparisons) if c.slice == "all"}
     if not whole:
         return Sheet("No metric was compared.", (), ())
-    confidence = next(
-        (f", {level(c.interval)} intervals" for c in whole.values() if c.interval), ""
-    )
+    levels = [level(c.interval) for c in whole.values() if c.interval is not None]
+    confidence = f", {levels[0]} intervals" if levels else ""
     return Sheet(
         f"Quality on {count(validate.test_examples)} test examples{confidence}",
         ("Metric", "#Before", "#After", "#Change", "#Interval"),

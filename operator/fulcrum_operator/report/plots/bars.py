@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fulcrum_operator.report.formatting import NOT_MEASURED, ellipsis_start
-from fulcrum_operator.report.svg import WIDTH, drawing, group, label, node, text_width
+from fulcrum_operator.report.formatting import NOT_MEASURED
+from fulcrum_operator.report.svg import WIDTH, cut_start, drawing, group, label, node, text_width
 
 _ROW = 22.0
-_LABEL_CHARACTERS = 22
+_NAME_ROOM = 150.0
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Bar:
 
 def bar_plot(key: str, title: str, description: str, bars: Sequence[Bar]) -> Markup:
     """Return the bars below one another."""
-    names = [ellipsis_start(bar.name, _LABEL_CHARACTERS) for bar in bars]
+    names = [cut_start(bar.name, _NAME_ROOM) for bar in bars]
     left = max((text_width(name) for name in names), default=0.0) + 10
     right = max((text_width(bar.text, bold=True) for bar in bars), default=0.0) + 12
     full = max(WIDTH - left - right, 40.0)

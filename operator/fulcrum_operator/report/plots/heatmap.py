@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fulcrum_operator.report.formatting import ellipsis_end, ellipsis_start
 from fulcrum_operator.report.svg import (
     FONT_SIZE,
     WIDTH,
+    cut_end,
+    cut_start,
     drawing,
     group,
     label,
@@ -20,6 +21,7 @@ from fulcrum_operator.report.svg import (
 
 _STRONGEST = 0.72  # opacity at which text is still readable on every colour
 _TOP = 34.0
+_NAME_ROOM = 150.0
 _NAMED_ROWS = 40  # more rows or columns than this are too narrow to be named
 
 
@@ -64,7 +66,7 @@ def heatmap(
         square: Whether cells are as high as wide.
     """
     named = len(rows) <= _NAMED_ROWS
-    names = [ellipsis_start(row, 22) if named else "" for row in rows]
+    names = [cut_start(row, _NAME_ROOM) if named else "" for row in rows]
     left = max((text_width(name) for name in names), default=0.0) + 10
     width = (WIDTH - left - 4) / max(len(columns), 1)
     height = width if square else 22.0
@@ -82,14 +84,13 @@ def heatmap(
 
 
 def _headings(columns: Sequence[str], left: float, width: float) -> list[Markup]:
-    room = int(width / text_width("x"))
-    if room < 1 or len(columns) > _NAMED_ROWS:
+    if len(columns) > _NAMED_ROWS:
         return []
     return [
         label(
             left + (index + 0.5) * width,
             _TOP - 6,
-            ellipsis_end(column, room) if room > 1 else column[:1],
+            cut_end(column, width),
             class_="tick",
             text_anchor="middle",
         )

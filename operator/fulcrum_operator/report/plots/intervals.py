@@ -11,11 +11,12 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from fulcrum_operator.report.formatting import NOT_MEASURED, ellipsis_end
+from fulcrum_operator.report.formatting import NOT_MEASURED
 from fulcrum_operator.report.svg import (
     EVERYWHERE,
     WIDTH,
     Scale,
+    cut_end,
     drawing,
     group,
     label,
@@ -27,7 +28,7 @@ from fulcrum_operator.report.svg import (
 
 _ROW = 26.0
 _TOP = 8.0
-_LABEL_CHARACTERS = 18
+_NAME_ROOM = 125.0
 
 Look = Literal["baseline", "candidate", "check", "good", "bad", "unclear"]
 
@@ -87,7 +88,7 @@ def interval_plot(
         show_text: Whether the rows' texts are written at the right.
         bounds: Where values can lie at all.
     """
-    names = [ellipsis_end(row.name, _LABEL_CHARACTERS) for row in rows]
+    names = [cut_end(row.name, _NAME_ROOM) for row in rows]
     left = max((text_width(name) for name in names), default=0.0) + 12
     right = 20.0
     if show_text:

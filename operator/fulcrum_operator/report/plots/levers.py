@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fulcrum_operator.report.formatting import NOT_MEASURED, ellipsis_end
+from fulcrum_operator.report.formatting import NOT_MEASURED
 from fulcrum_operator.report.svg import (
     EVERYWHERE,
     WIDTH,
     Scale,
+    cut_end,
     drawing,
     group,
     label,
@@ -80,8 +81,7 @@ def lever_plot(
 
 
 def _step(step: Step, x: float, vertical: Scale, width: float, text_y: float) -> Markup:
-    room = max(1, int(width / text_width("x")))
-    name = ellipsis_end(step.name, room)
+    name = cut_end(step.name, width)
     parts: list[str] = [label(x, _BOTTOM + 16, name, class_="name", text_anchor="middle")]
     if step.value is None:
         middle = (_TOP + _BOTTOM) / 2
