@@ -65,10 +65,13 @@ def paired_interval(comparison: Comparison, level: float) -> Interval:
     counts = counts_of(comparison)
     if counts is None:
         return recorded_interval(comparison.interval, level, what)
-    _recheck(
-        comparison.interval, "tango-score", lambda at: paired_difference_interval(counts, at), what
-    )
-    return paired_difference_interval(counts, level)
+    computed = paired_difference_interval(counts, level)
+
+    def at_level(recorded: float) -> Interval:
+        return computed if recorded == level else paired_difference_interval(counts, recorded)
+
+    _recheck(comparison.interval, "tango-score", at_level, what)
+    return computed
 
 
 def share_interval(
