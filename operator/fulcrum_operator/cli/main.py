@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from fulcrum_operator.cli import run
+from fulcrum_operator.cli import report, run
 
 FAILED = 1
 USAGE = 2
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run.run)
+app.command()(report.report)
 
 
 def _print_version(wanted: bool) -> None:

@@ -46,7 +46,7 @@ def gates_section(verdict: Verdict | None) -> Section:
         empty = missing("The list of gates is empty; an empty list never passes.")
         return Section("gates", title, lead, (empty, _rule(verdict)))
     blocks: tuple[Block | None, ...] = (
-        *(Note(text, "odd") for text in verdict.anomalies),
+        *(Note(text, "odd") for text in verdict.anomalies if text not in verdict.reasons),
         _table(verdict.gates),
         _slices(verdict.gates),
         *(_left_out(gate) for gate in verdict.gates if gate.left_out),

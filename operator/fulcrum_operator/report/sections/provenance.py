@@ -164,7 +164,7 @@ def _export(evidence: Evidence) -> Note | None:
 def digests_section(evidence: Evidence) -> Section:
     """Return the identity of everything, so that anybody can check it."""
     validate = details(evidence, ValidateDetails)
-    rows = [row("plan", "", Cell(evidence.plan, code=True), "–")]
+    rows = [row("plan", "all", Cell(evidence.plan, code=True), "–")]
     if validate is not None:
         rows += [
             row("baseline model", "validate", Cell(validate.baseline_model, code=True), "–"),

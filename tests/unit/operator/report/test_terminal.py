@@ -1,0 +1,107 @@
+"""The result of a run in terminals of all kinds."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from builders import make_comparison, make_evidence, make_latency, make_stage, make_validate
+from rich.console import Console
+
+from fulcrum_operator.gates import decide
+from fulcrum_operator.report.terminal import print_result
+from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.resources.compressionjob import Gate
+
+GATES = (
+    Gate(name="accuracy", kind="nonInferiority", metric="accuracy", margin=0.01),
+    Gate(name="speed", kind="speedup", min=4.5),
+)
+
+
+def shown(evidence: Evidence, *, width: int = 100, encoding: str = "utf-8", **options: bool) -> str:
+    """Return what is printed, no-break spaces and minus signs as a keyboard has them."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding=encoding, newline="")
+    console = Console(file=output, width=width, **options)  # type: ignore[arg-type]
+    print_result(console, evidence, decide(evidence, GATES), report_path="runs/x/report.html")
+    output.flush()
+    text = output.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    return text.replace("\u00a0", " ").replace("\u2212", "-")
+
+
+@pytest.mark.parametrize("width", [30, 50, 75, 76, 100, 200])
+def test_everything_is_there_at_every_width(width: int) -> None:
+    text = " ".join(shown(make_evidence(), width=width).split())
+    for expected in ("Pass", "97.80 %", "97.73 %", "×5.80", "[5.65,", "×10.5", "48.2 s", "640 MB"):
+        assert expected in text
+    assert "Log loss" in text
+    assert "…" not in text
+    assert "Report: runs/x/report.html" in text
+
+
+@pytest.mark.parametrize("width", [40, 76, 100])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    assert max(len(line) for line in shown(make_evidence(), width=width).splitlines()) <= width
+
+
+def test_no_escape_sequences_without_a_terminal() -> None:
+    assert "\x1b" not in shown(make_evidence())
+
+
+def test_colour_on_a_terminal_and_none_where_it_is_not_wanted() -> None:
+    assert "\x1b[" in shown(make_evidence(), force_terminal=True)
+    assert "\x1b[3" not in shown(make_evidence(), force_terminal=True, no_color=True)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_signs_that_the_output_lacks_are_spelled(encoding: str) -> None:
+    text = shown(make_evidence(), encoding=encoding)
+    assert "x5.80" in text
+    assert "-0.07 points" in text
+
+
+def test_the_reason_of_a_failure_is_printed() -> None:
+    evidence = make_evidence(
+        validate=make_validate(comparisons=(make_comparison(broken=60, fixed=2),))
+    )
+    verdict = decide(evidence, GATES)
+    text = " ".join(shown(evidence, width=300).split())
+    assert verdict.outcome == "Fail"
+    assert " ".join(verdict.reasons[0].split()) in text
+
+
+def test_an_unreliable_speed_is_not_claimed() -> None:
+    evidence = make_evidence(validate=make_validate(latency=(make_latency(reliable=False),)))
+    assert "unreliable" in shown(evidence)
+    assert "×5.80" not in shown(evidence)
+
+
+@pytest.mark.parametrize(
+    ("evidence", "sentence"),
+    [
+        (make_evidence(stages=("evaluate",)), "Validate left no evidence"),
+        (make_evidence(stages=()), "No stage left evidence"),
+        (make_evidence(validate=make_validate(latency=())), "Latency was not measured"),
+        (make_evidence(validate=make_validate(comparisons=())), "No metric was compared"),
+    ],
+)
+def test_what_is_missing_is_said(evidence: Evidence, sentence: str) -> None:
+    assert sentence in shown(evidence)
+
+
+def test_a_run_without_gates_or_report_says_so() -> None:
+    output = io.StringIO()
+    print_result(Console(file=output, width=80), make_evidence(), None, report_path=None)
+    assert "No verdict" in output.getvalue()
+    assert "There are no gates." in output.getvalue()
+    assert "No report was written." in output.getvalue()
+
+
+def test_markup_and_control_characters_in_names_do_nothing() -> None:
+    stage = make_stage(
+        details=make_validate(comparisons=(make_comparison("[red]x[/]\x1b[31m\x07"),))
+    )
+    text = shown(make_evidence(records=(stage,)), force_terminal=True, no_color=True)
+    assert "[red]x[/]" in text
+    assert "\x1b[31m" not in text
+    assert "\x07" not in text
