@@ -14,7 +14,12 @@ from fulcrum_components.evaluation.outcomes import (
     load_outcomes,
     save_outcomes,
 )
-from fulcrum_components.evaluation.running import run_onnx
+from fulcrum_components.evaluation.requests import (
+    metrics_for,
+    required_comparisons,
+    required_metrics,
+)
+from fulcrum_components.evaluation.running import run_onnx, to_outcomes
 from fulcrum_components.evaluation.slices import (
     ALL,
     WHOLE,
@@ -44,7 +49,11 @@ __all__ = [
     "load_outcomes",
     "metric_names",
     "metric_value",
+    "metrics_for",
+    "required_comparisons",
+    "required_metrics",
     "run_onnx",
     "save_outcomes",
     "slices_by",
+    "to_outcomes",
 ]

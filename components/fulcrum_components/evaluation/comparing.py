@@ -26,7 +26,7 @@ from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
-from fulcrum_components.evaluation.statistic import Array, Statistic
+from fulcrum_components.evaluation.statistic import Array, Statistic, mean_statistic
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval
 from fulcrum_pipelines.statistics import (
@@ -35,6 +35,8 @@ from fulcrum_pipelines.statistics import (
     paired_difference_interval,
     wilson_interval,
 )
+
+_CHURN = "churn"
 
 NO_EXAMPLES = "no examples"
 NO_DIFFERENCE = "both models do equally well on every example"
@@ -110,6 +112,12 @@ class _Pair:
         """Baseline's and candidate's outcomes."""
         return self.baseline, self.candidate
 
+    @property
+    def changed(self) -> Array:
+        """Whether the answer to each example of a classification changed, (n,)."""
+        result: Array = answers(self.baseline) != answers(self.candidate)
+        return result
+
     def defines(self, metric: MetricDefinition) -> bool:
         """Whether both models have a value of `metric` here."""
         return len(self.baseline) > 0 and not any(map(metric.undefined, self.both))
@@ -183,23 +191,22 @@ def _bootstrapped(
     pair: _Pair, metrics: Sequence[MetricDefinition], levels: Sequence[float], seed: int
 ) -> dict[str, Replicates]:
     """Return the resampled differences of those metrics that need them, by name."""
-    metrics = [
-        m
-        for m in metrics
-        if not m.influence and (not m.correct or pair.groups is not None) and pair.defines(m)
-    ]
-    if not metrics or len(pair.baseline) < 2:
+    if len(pair.baseline) == 0:
         return {}
     units = unit_numbers(len(pair.baseline), pair.groups, seed)
     count = int(units.max()) + 1
-    if count < 2:
+    pairs: dict[str, tuple[Statistic, Statistic | None]] = {
+        m.name: (m.on_units(pair.baseline, units), m.on_units(pair.candidate, units))
+        for m in metrics
+        if not m.influence and (not m.correct or pair.groups is not None) and pair.defines(m)
+    }
+    if pair.groups is not None and pair.task == "classification":
+        pairs[_CHURN] = (mean_statistic(pair.changed.astype(np.float64), units), None)
+    if not pairs or count < 2:
         return {}
-    pairs: list[tuple[Statistic, Statistic | None]] = [
-        (m.on_units(pair.baseline, units), m.on_units(pair.candidate, units)) for m in metrics
-    ]
-    sampled = paired_replicates(pairs, count, replicates_for(levels), seed)
-    found = zip(metrics, sampled, strict=True)
-    return {metric.name: replicates for metric, replicates in found if len(replicates.resampled)}
+    sampled = paired_replicates(list(pairs.values()), count, replicates_for(levels), seed)
+    found = zip(pairs, sampled, strict=True)
+    return {name: replicates for name, replicates in found if len(replicates.resampled)}
 
 
 def _comparison(
@@ -210,7 +217,7 @@ def _comparison(
     counts = None if delta is None else _counts(pair, metric)
     sources = [] if delta is None else _sources(pair, metric, counts, sampled)
     interval, p_inferior = _bounded(sources, metric, request)
-    churn, churn_interval = _churn(pair, request.confidence)
+    churn, churn_interval = _churn(pair, request.confidence, sampled.get(_CHURN))
     return Comparison(
         metric=metric.name,
         direction=metric.direction,
@@ -253,13 +260,7 @@ def _bounded(
     """Return the interval of the difference, and the p-value of no worse than -margin."""
     if not sources:
         return None, None
-    intervals = [source.interval(request.confidence) for source in sources]
-    hull = Interval(
-        level=request.confidence,
-        low=min(interval.low for interval in intervals),
-        high=max(interval.high for interval in intervals),
-        method=" or ".join(interval.method for interval in intervals),
-    )
+    hull = _hull([source.interval(request.confidence) for source in sources])
     if request.margin is None:
         return hull, None
     oriented = [s if metric.direction == "higher" else s.negated() for s in sources]
@@ -289,13 +290,27 @@ def _note(pair: _Pair, metric: MetricDefinition, interval: Interval | None) -> s
     return NO_DIFFERENCE if interval.low == interval.high else ""
 
 
-def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
+def _churn(
+    pair: _Pair, level: float, sampled: Replicates | None
+) -> tuple[float | None, Interval | None]:
     """Return the share of changed answers; None for regression, where all change a little."""
     if pair.task != "classification" or len(pair.baseline) == 0:
         return None, None
-    changed = answers(pair.baseline) != answers(pair.candidate)
+    changed = pair.changed
     interval = wilson_interval(int(changed.sum()), len(changed), level)
+    if sampled is not None:
+        interval = _hull([interval, sampled.interval(level)])
     return float(changed.mean()), interval
+
+
+def _hull(intervals: Sequence[Interval]) -> Interval:
+    """Return the smallest interval that holds all of `intervals`, which are at one level."""
+    return Interval(
+        level=intervals[0].level,
+        low=min(interval.low for interval in intervals),
+        high=max(interval.high for interval in intervals),
+        method=" or ".join(interval.method for interval in intervals),
+    )
 
 
 def _check_same_examples(baseline: Outcomes, candidate: Outcomes) -> None:

@@ -72,6 +72,22 @@ def run_onnx(
     )
 
 
+def to_outcomes(raw: Array, targets: Array, meaning: Meaning, *, where: str) -> Outcomes:
+    """Return the outcomes of raw outputs that came from elsewhere, such as a torch module.
+
+    Args:
+        raw: First outputs of the model for all examples, axis 0 is the example.
+        targets: Right answers.
+        meaning: What `raw` holds.
+        where: What to name in an error.
+
+    Raises:
+        UserError: The outputs are not finite, or not what `meaning` says.
+    """
+    _check_finite(raw, 0, where)
+    return Outcomes(_to_meaning(raw, meaning, 0, where), _flat_targets(targets, meaning))
+
+
 def _answers(session: ort.InferenceSession, batch: Batch, where: str) -> Array:
     """Return the first output for `batch`, (examples, ...)."""
     count = len(next(iter(batch.inputs.values())))

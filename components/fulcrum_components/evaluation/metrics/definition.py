@@ -22,8 +22,8 @@ def _always_defined(_: Outcomes) -> str:
 class MetricDefinition:
     """A metric of per-example outcomes.
 
-    Exactly one of `correct`, `statistic` and `influence` says how it is computed, and with that what
-    its intervals rest on: counts, a bootstrap, or the variance of its influence.
+    Exactly one of `correct`, `statistic` and `influence` says how it is computed, and with that
+    what its intervals rest on: counts, a bootstrap, or the variance of its influence.
 
     Attributes:
         name: As in the manifest.

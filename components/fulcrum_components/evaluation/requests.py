@@ -1,0 +1,126 @@
+"""What of all possible figures validate has to compute: those that gates decide from, and a report.
+
+A gate finds nothing but what stands in evidence, at exactly its confidence and on its slices, so
+what is computed follows from the gates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fulcrum_components.evaluation.comparing import Request
+from fulcrum_components.evaluation.measuring import SLICE_METRICS, compute_metrics
+from fulcrum_components.evaluation.metrics import metric_names
+from fulcrum_components.evaluation.outcomes import Outcomes
+from fulcrum_components.evaluation.slices import WHOLE, declared_slices, slices_by
+from fulcrum_components.evaluation.statistic import Array
+from fulcrum_pipelines.evidence import Metric
+from fulcrum_pipelines.resources.compressionjob import Data, Gate
+
+METRIC_OF_KIND = {"churn": "accuracy", "calibration": "ece"}
+"""The metric whose comparison carries what a kind without a metric needs."""
+
+QUALITY_KINDS = ("nonInferiority", "threshold", "change", "churn", "calibration")
+"""Kinds that are about outcomes; the others are about time, size and memory."""
+
+OF_ONE_MODEL = ("threshold", "calibration")
+"""Kinds that look at a model's own metric."""
+
+
+def required_comparisons(
+    gates: Sequence[Gate], data: Data, outcomes: Outcomes
+) -> tuple[Request, ...]:
+    """Return the comparisons that the gates need, and those that a report shows, each once.
+
+    A report shows all metrics on all data, and the task's main one on each slice.
+
+    Args:
+        gates: Of the job.
+        data: Declares the task, classes and slices.
+        outcomes: Of any model on the test data: what values slices have.
+
+    Raises:
+        UserError: Where a slice is not declared or cannot be made.
+    """
+    names = metric_names(data.task)
+    requests = [Request(name) for name in names]
+    requests += [Request(names[0], part) for part in declared_slices(outcomes, data)]
+    for gate in gates:
+        requests += _of_gate(gate, data, outcomes)
+    return _unique(requests)
+
+
+def required_metrics(gates: Sequence[Gate], data: Data, outcomes: Outcomes) -> tuple[Request, ...]:
+    """Return the metrics of one model that the gates need, each once; without margins.
+
+    Raises:
+        UserError: As `required_comparisons`.
+    """
+    requests = [
+        Request(request.metric, request.part, request.confidence)
+        for gate in gates
+        if gate.kind in OF_ONE_MODEL
+        for request in _of_gate(gate, data, outcomes)
+    ]
+    return _unique(requests)
+
+
+def metrics_for(
+    outcomes: Outcomes,
+    gates: Sequence[Gate],
+    data: Data,
+    *,
+    groups: Array | None = None,
+    seed: int = 0,
+) -> tuple[Metric, ...]:
+    """Return the metrics of one model that the gates need, and those that a report shows.
+
+    A report shows all metrics on all data, and `SLICE_METRICS` on each slice, at 95 %.
+
+    Raises:
+        UserError: As `required_comparisons`.
+    """
+    shown = [Request(name) for name in metric_names(data.task)]
+    parts = declared_slices(outcomes, data)
+    shown += [Request(name, part) for part in parts for name in SLICE_METRICS[data.task]]
+    requests = _unique([*shown, *required_metrics(gates, data, outcomes)])
+    batches: dict[tuple[str, float], list[Request]] = {}
+    for request in requests:
+        batches.setdefault((request.part.name, request.confidence), []).append(request)
+    found: list[Metric] = []
+    for (_, level), batch in batches.items():
+        names = [request.metric for request in batch]
+        found += compute_metrics(
+            outcomes,
+            data.task,
+            names=names,
+            part=batch[0].part,
+            level=level,
+            groups=groups,
+            seed=seed,
+        )
+    return tuple(found)
+
+
+def _of_gate(gate: Gate, data: Data, outcomes: Outcomes) -> Iterator[Request]:
+    if gate.kind not in QUALITY_KINDS:
+        return
+    metric = gate.metric or METRIC_OF_KIND[gate.kind]
+    yield Request(metric, WHOLE, gate.confidence, gate.margin)
+    for declared in gate.slices or ():
+        margin = gate.margin if declared.margin is None else declared.margin
+        for part in slices_by(outcomes, declared.by, data):
+            yield Request(metric, part, gate.confidence, margin)
+
+
+def _unique(requests: Sequence[Request]) -> tuple[Request, ...]:
+    """Return the first of each equal request.
+
+    One with a margin also answers what the same without a margin asks.
+    """
+    found: dict[tuple[str, str, float, float | None], Request] = {}
+    for request in requests:
+        key = (request.metric, request.part.name, request.confidence, request.margin)
+        found.setdefault(key, request)
+    with_margin = {key[:3] for key in found if key[3] is not None}
+    return tuple(r for key, r in found.items() if key[3] is not None or key[:3] not in with_margin)
