@@ -1,23 +1,31 @@
-"""Try a module once before anything long is started with it.
+"""Try a model once before anything long is started with it.
 
-Most wrong bundles (a transposed shape, an output too many, a batch size written into a reshape)
+Most wrong models (a transposed shape, an output too many, a batch size written into a reshape)
 show up in a forward pass of two examples; found there, they cost the user seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from fulcrum_components.models.signature import Signature, TensorSpec, example_arrays
+from fulcrum_components.models.signature import BATCH, Signature, TensorSpec, example_arrays
 from fulcrum_components.sources.usercode import user_errors
 from fulcrum_pipelines.errors import UserError
 
 BATCHES = (2, 3)
 """Two sizes, neither of them 1, which exporters treat as a constant."""
+
+DYNAMIC_SIZES = (8, 32, 128)
+"""Sizes to try for other dynamic axes: a text model may be too short for the large ones, an image
+model may pool the small ones away."""
+
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 def check_forward(module: torch.nn.Module, signature: Signature, directory: Path) -> None:
@@ -26,27 +34,55 @@ def check_forward(module: torch.nn.Module, signature: Signature, directory: Path
     Args:
         module: Takes the inputs positionally, in the order of the signature.
         signature: What is promised.
-        directory: Where the user's code is, to name its lines.
+        directory: Where the user's code is, to name its lines; for a file, the file.
 
     Raises:
         UserError: It raises, or an output has another number, shape or type than declared.
     """
-    for batch in BATCHES:
-        arrays = example_arrays(signature, batch)
-        with user_errors(directory, f"{directory}: forward with a batch of {batch}"):
-            outputs = run_module(module, signature, arrays)
-        axes = {
-            name: size
-            for spec in signature.inputs
-            for name, size in zip(spec.shape, arrays[spec.name].shape, strict=True)
-            if isinstance(name, str)
-        }
-        _check_outputs(outputs, signature.outputs, axes, str(directory))
+
+    def run(arrays: Arrays) -> tuple[object, ...]:
+        size = len(next(iter(arrays.values())))
+        with user_errors(directory, f"{directory}: forward with a batch of {size}"):
+            return run_module(module, signature, arrays)
+
+    for arrays in example_batches(signature, run):
+        axes = axis_sizes(signature, arrays)
+        check_outputs(run(arrays), signature.outputs, axes, str(directory))
 
 
-def run_module(
-    module: torch.nn.Module, signature: Signature, arrays: Mapping[str, np.ndarray]
-) -> tuple[object, ...]:
+def example_batches(
+    signature: Signature, run: Callable[[Arrays], object]
+) -> list[dict[str, npt.NDArray[Any]]]:
+    """Return inputs of each size in `BATCHES`, with sizes of other axes on which `run` works.
+
+    Raises:
+        UserError: `run` works with none of `DYNAMIC_SIZES`; the error is that of the first.
+    """
+    only_batch = signature.dynamic_axes == (BATCH,)
+    failure: UserError | None = None
+    for dynamic in DYNAMIC_SIZES[:1] if only_batch else DYNAMIC_SIZES:
+        batches = [example_arrays(signature, batch, dynamic=dynamic) for batch in BATCHES]
+        try:
+            run(batches[0])
+        except UserError as error:
+            failure = failure or error
+        else:
+            return batches
+    assert failure is not None
+    raise failure
+
+
+def axis_sizes(signature: Signature, arrays: Arrays) -> dict[str, int]:
+    """Return the size that each dynamic axis of the inputs has in `arrays`."""
+    return {
+        name: size
+        for spec in signature.inputs
+        for name, size in zip(spec.shape, arrays[spec.name].shape, strict=True)
+        if isinstance(name, str)
+    }
+
+
+def run_module(module: torch.nn.Module, signature: Signature, arrays: Arrays) -> tuple[object, ...]:
     """Return the outputs of `module` in evaluation mode, as a tuple."""
     training = module.training
     module.eval()
@@ -58,23 +94,29 @@ def run_module(
     return tuple(result) if isinstance(result, tuple | list) else (result,)
 
 
-def _check_outputs(
+def check_outputs(
     outputs: tuple[object, ...],
     specs: tuple[TensorSpec, ...],
     axes: Mapping[str, int],
     where: str,
 ) -> None:
+    """Compare tensors or arrays with what is declared.
+
+    Raises:
+        UserError: Number, type or shape differ.
+    """
     if len(outputs) != len(specs):
         message = f"forward returns {len(outputs)} outputs, but {len(specs)} are declared"
         raise UserError(message, where=where)
     for spec, output in zip(specs, outputs, strict=True):
-        if not isinstance(output, torch.Tensor):
+        if not isinstance(output, torch.Tensor | np.ndarray):
             message = f"output '{spec.name}' is a {type(output).__name__}, expected a tensor"
             raise UserError(message, where=where)
         dtype = str(output.dtype).removeprefix("torch.")
         if dtype != spec.dtype or not spec.matches(tuple(output.shape), axes):
+            sizes = ", ".join(f"{name} {size}" for name, size in axes.items())
             message = (
-                f"output '{spec.name}' is {dtype}{list(output.shape)} "
-                f"for {axes}, but {spec} is declared"
+                f"output '{spec.name}' is {dtype}{list(output.shape)} for {sizes}, "
+                f"but {spec} is declared"
             )
             raise UserError(message, where=where)

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 
 from fulcrum_components.models.bundle import load_bundle
+from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
+from fulcrum_components.models.pt2 import load_pt2
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.models.weights import NEEDS_UNPICKLING, STATE_DICTS
 from fulcrum_components.sources.digest import content_digest
@@ -48,6 +50,7 @@ def load_model(
     digest: str | None = None,
     *,
     cache_dir: Path,
+    task: str | None = None,
     where: str = "spec.model",
 ) -> LoadedModel:
     """Fetch, check and load a model.
@@ -57,6 +60,8 @@ def load_model(
         format: `bundle`, `pt2`, `onnx`, or `auto`, which goes by the name.
         digest: The digest that the model must have.
         cache_dir: Where copies of remote files and converted files go.
+        task: `classification` or `regression`; tells what the first output of a `.pt2` or ONNX
+            model holds, which the file cannot say.
         where: Field path for messages.
 
     Raises:
@@ -65,14 +70,18 @@ def load_model(
     """
     path = fetch(uri, cache_dir=cache_dir, where=f"{where}.uri")
     kind = _format_of(path, format, where)
-    found = content_digest(path)
+    found = onnx_digest(path) if kind == "onnx" else content_digest(path)
     if digest is not None and digest != found:
         message = f"the model at '{uri}' has digest {found}, expected {digest}"
         raise UserError(message, where=f"{where}.digest")
     if kind == "bundle":
         module, signature = load_bundle(path)
         return LoadedModel(kind, signature, module, None, found, path.resolve())
-    raise UserError(f"format {kind} is not supported yet by this version", where=where)
+    if kind == "pt2":
+        module, signature = load_pt2(path, task)
+        return LoadedModel(kind, signature, module, None, found, None)
+    onnx_path, signature, notes = load_onnx(path, cache_dir=cache_dir, task=task)
+    return LoadedModel(kind, signature, None, onnx_path, found, None, notes)
 
 
 def _format_of(path: Path, declared: str, where: str) -> Format:

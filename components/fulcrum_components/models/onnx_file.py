@@ -1,0 +1,269 @@
+"""Plain ONNX files: checked, made self-contained, upgraded where they are too old.
+
+What leaves here is one file without references to other files, with an operator set that the rest
+of Fulcrum knows, and proven to run on more than one size of batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnx import external_data_helper, numpy_helper, shape_inference, version_converter
+
+from fulcrum_components.models.checking import axis_sizes, check_outputs, example_batches
+from fulcrum_components.models.meaning import guess_meaning
+from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
+from fulcrum_components.sources.digest import file_digest
+from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.errors import UserError
+
+MIN_OPSET = 17
+"""Older operator sets are upgraded to this one."""
+
+STANDARD = ("", "ai.onnx")
+FATAL = 4
+"""Log level of ONNX Runtime: what goes wrong is raised and told, not printed."""
+
+
+def onnx_digest(path: Path) -> str:
+    """Return the digest of an ONNX file, which covers its external data where it has some.
+
+    Without external data it is the SHA-256 of the file. With, it is that of the sorted lines
+    (relative path, SHA-256) of all files, as for a bundle.
+    """
+    names = _external_files(_parse(path), path)
+    if not names:
+        return file_digest(path)
+    lines = sorted(f"{name} {file_digest(path.parent / name)}\n" for name in (path.name, *names))
+    return f"sha256:{hashlib.sha256(''.join(lines).encode()).hexdigest()}"
+
+
+def load_onnx(
+    path: Path, *, cache_dir: Path, task: str | None = None
+) -> tuple[Path, Signature, tuple[str, ...]]:
+    """Check an ONNX file and return a self-contained one, its signature, and what was changed.
+
+    Args:
+        path: The user's file.
+        cache_dir: Where a changed file goes.
+        task: `classification` or `regression`; tells what the first output holds.
+
+    Raises:
+        UserError: The file is damaged, breaks the standard, reads files it must not, has weights
+            that are not finite, a fixed batch, or does not run.
+    """
+    model = _parse(path)
+    external = _external_files(model, path)
+    _check(path)
+    if external:
+        external_data_helper.load_external_data_for_model(model, str(path.parent))
+    _check_finite(model, path)
+    notes = [f"external data ({listed(external)}) was put into the ONNX file"] if external else []
+    opset = _opset(model, path)
+    if opset < MIN_OPSET:
+        model = _upgraded(model, opset, path)
+        notes.append(f"the operator set was upgraded from {opset} to {MIN_OPSET}")
+    ready = _saved(model, path, cache_dir) if notes else path
+    signature = signature_of(model, path, task)
+    _check_run(ready, signature, path)
+    return ready, signature, tuple(notes)
+
+
+def _parse(path: Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception:  # protobuf's own exception class is not public
+        raise UserError("is no ONNX file, or is truncated", where=str(path)) from None
+    if not model.graph.node:
+        message = "holds no graph; it is no ONNX file, or is truncated"
+        raise UserError(message, where=str(path))
+    return model
+
+
+def _external_files(model: onnx.ModelProto, path: Path) -> list[str]:
+    """Return the names of the files that hold tensors, each of them beside the model."""
+    names: set[str] = set()
+    for tensor in external_data_helper._get_all_tensors(model):
+        if external_data_helper.uses_external_data(tensor):
+            location = external_data_helper.ExternalDataInfo(tensor).location
+            names.add(_inside(path, location, tensor.name))
+    return sorted(names)
+
+
+def _inside(path: Path, location: str, tensor: str) -> str:
+    parts = PurePosixPath(location).parts
+    folder = path.parent.resolve()
+    file = (folder / location).resolve()
+    if not location or ".." in parts or not file.is_relative_to(folder):
+        message = f"tensor '{tensor}' refers to '{location}', outside of the model's directory"
+        raise UserError(message, where=str(path))
+    if not file.is_file():
+        message = f"tensor '{tensor}' is in the file '{location}', which is not beside the model"
+        raise UserError(message, where=str(path))
+    return location
+
+
+def _check(path: Path) -> None:
+    try:
+        onnx.checker.check_model(str(path))
+    except Exception as error:
+        message = f"breaks the ONNX standard: {_first_line(error)}"
+        raise UserError(message, where=str(path)) from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+def _check_finite(model: onnx.ModelProto, path: Path) -> None:
+    bad = []
+    for tensor in model.graph.initializer:
+        try:
+            values = numpy_helper.to_array(tensor)
+        except ValueError:
+            message = f"the values of tensor '{tensor.name}' are truncated"
+            raise UserError(message, where=str(path)) from None
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            bad.append(tensor.name)
+    if bad:
+        message = f"weights are not finite (NaN or infinity) in {listed(bad)}"
+        raise UserError(message, where=str(path))
+
+
+def _opset(model: onnx.ModelProto, path: Path) -> int:
+    versions = [entry.version for entry in model.opset_import if entry.domain in STANDARD]
+    if not versions:
+        raise UserError("imports no standard operator set", where=str(path))
+    return int(max(versions))
+
+
+def _upgraded(model: onnx.ModelProto, opset: int, path: Path) -> onnx.ModelProto:
+    try:
+        return version_converter.convert_version(model, MIN_OPSET)
+    except Exception as error:  # the converter raises bare exceptions from C++
+        message = (
+            f"operator set {opset} could not be upgraded to {MIN_OPSET} ({_first_line(error)}); "
+            f"export the model with opset {MIN_OPSET} or newer"
+        )
+        raise UserError(message, where=str(path)) from None
+
+
+def _saved(model: onnx.ModelProto, path: Path, cache_dir: Path) -> Path:
+    """Write a changed model into the cache, named by its content."""
+    try:
+        content = model.SerializeToString(deterministic=True)
+    except Exception:
+        message = "is larger than the 2 GiB that one ONNX file without external data can hold"
+        raise UserError(message, where=str(path)) from None
+    target = cache_dir / "onnx" / hashlib.sha256(content).hexdigest() / path.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f"{target.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    temporary.replace(target)
+    return target
+
+
+def signature_of(model: onnx.ModelProto, path: Path, task: str | None = None) -> Signature:
+    """Return what the graph says about its inputs and outputs.
+
+    Axis 0 of the first input is the batch, whatever the graph calls it; axes without a name get
+    one.
+
+    Raises:
+        UserError: A batch axis is fixed, or a type is not known.
+    """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in constants]
+    if not inputs:
+        raise UserError("the graph has no inputs", where=str(path))
+    batch = _batch_name(inputs[0], path)
+    specs = tuple(_spec(value, batch, path) for value in inputs)
+    for spec in specs:
+        if not spec.shape or spec.shape[0] != BATCH:
+            message = (
+                f"input '{spec.name}' is {spec}; its first axis must be the same dynamic batch "
+                "axis as that of the first input"
+            )
+            raise UserError(message, where=str(path))
+    outputs = tuple(_spec(value, batch, path) for value in _inferred(model).graph.output)
+    makers = {name: node.op_type for node in model.graph.node for name in node.output}
+    last = makers.get(outputs[0].name, "").lower()
+    return Signature(specs, outputs, guess_meaning(task, last, outputs[0]))
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return shape_inference.infer_shapes(model)
+    except Exception:  # without inference, shapes are as far as the graph declares them
+        return model
+
+
+def _batch_name(value: Any, path: Path) -> str:
+    """Return the graph's own name of the batch axis, empty if it has none."""
+    dimensions = value.type.tensor_type.shape.dim
+    if dimensions and dimensions[0].HasField("dim_value"):
+        message = (
+            f"input '{value.name}' has its batch fixed to {dimensions[0].dim_value}; export the "
+            "model again with an example batch of 2 and a dynamic first axis"
+        )
+        raise UserError(message, where=str(path))
+    return str(dimensions[0].dim_param) if dimensions else ""
+
+
+def _spec(value: Any, batch: str, path: Path) -> TensorSpec:
+    tensor = value.type.tensor_type
+    try:
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)).name
+    except (KeyError, TypeError):
+        dtype = "no tensor"
+    if dtype not in DTYPES:
+        message = f"'{value.name}' has the type {dtype}; known are {listed(DTYPES)}"
+        raise UserError(message, where=str(path))
+    shape = tuple(
+        _size(dimension, axis, value.name, batch) for axis, dimension in enumerate(tensor.shape.dim)
+    )
+    return TensorSpec(value.name, shape, dtype)
+
+
+def _size(dimension: Any, axis: int, name: str, batch: str) -> int | str:
+    if dimension.HasField("dim_value"):
+        return int(dimension.dim_value)
+    if axis == 0 or (batch and dimension.dim_param == batch):
+        same = not dimension.dim_param or dimension.dim_param == batch
+        return BATCH if same else str(dimension.dim_param)
+    return str(dimension.dim_param) or f"{name}_axis{axis}"
+
+
+def _check_run(ready: Path, signature: Signature, path: Path) -> None:
+    """Run the file on two sizes of batch and compare its outputs with the signature."""
+    session = _session(ready, path)
+
+    def run(arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Any, ...]:
+        try:
+            return tuple(session.run(None, dict(arrays)))
+        except Exception as error:
+            size = len(next(iter(arrays.values())))
+            message = f"does not run with a batch of {size}: {_first_line(error)}"
+            raise UserError(message, where=str(path)) from None
+
+    for arrays in example_batches(signature, run):
+        check_outputs(run(arrays), signature.outputs, axis_sizes(signature, arrays), str(path))
+
+
+def _session(ready: Path, path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = FATAL
+    options.intra_op_num_threads = 1
+    try:
+        return ort.InferenceSession(str(ready), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        message = f"ONNX Runtime does not load it: {_first_line(error)}"
+        raise UserError(message, where=str(path)) from None
