@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fulcrum_pipelines.errors import FulcrumError, UserError
+from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 
 Meaning = Literal["logits", "probabilities", "value"]
 Task = Literal["classification", "regression"]
@@ -101,6 +101,9 @@ def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         outputs = module(*inputs)
     except FulcrumError:
         raise
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        message = "ran out of memory; a smaller batchSize needs less, or give the stage more"
+        raise InfrastructureError(message, where="model") from error
     except Exception as error:  # user code may raise anything; it must be named, not leak
         shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
         message = (

@@ -1,8 +1,9 @@
 """Checkpoints that training resumes from bit by bit, without pickle.
 
 Tensors are in safetensors, the rest in JSON. The JSON names its tensor file and is put in place
-last by a rename, so a crash at any point leaves the former checkpoint whole. There is no random state in
-it: each epoch seeds itself, and learning rate and early stopping are functions of what is here.
+last by a rename, so a crash at any point leaves the former checkpoint whole. There is no random
+state in it: each epoch seeds itself, and learning rate and early stopping are functions of what is
+here.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 torch-pruning follows gradient functions and takes every operation that it does not know as
 element-wise. Inside a recurrent layer that is wrong, and for several layers it asserts. So while a
 module is traced, hooks *cut* the graph around recurrent layers (what flows in is kept like an
-output) and make self-attention a single node from its input to its output.
+output), make self-attention a single node from its input to its output, and stop behind gates.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,22 +22,37 @@ class Boundaries:
     """Forward hooks on the layers that tracing cannot look into.
 
     Attributes:
-        sinks: Tensors that flowed into a cut layer; their channels must stay.
+        sinks: Tensors whose channels must stay, since the graph was cut behind them.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.sinks: list[Tensor] = []
         self._handles = [
-            layer.register_forward_hook(hook, with_kwargs=True)
+            # torch-pruning's own hooks must see what replaces an attention's output.
+            layer.register_forward_hook(hook, with_kwargs=True, prepend=hook == self._step_over)
             for layer in module.modules()
-            for types, hook in ((RECURRENT, self._cut), (nn.MultiheadAttention, self._step_over))
-            if isinstance(layer, types)
+            if (hook := self._hook_for(layer)) is not None
         ]
 
     def remove(self) -> None:
         """Take the hooks off again."""
         for handle in self._handles:
             handle.remove()
+
+    def _hook_for(self, layer: nn.Module) -> Callable[..., Any] | None:
+        if isinstance(layer, RECURRENT):
+            return self._cut
+        if isinstance(layer, nn.MultiheadAttention):
+            return self._step_over
+        widths = (getattr(layer, "out_channels", 0), getattr(layer, "out_features", 0))
+        return self._cut_behind if 1 in widths else None
+
+    def _cut_behind(
+        self, layer: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any
+    ) -> Any:
+        """Stop behind a layer of one output, whose channel is broadcast over those of others."""
+        self.sinks += [value for value in _tensors(output) if value.requires_grad]
+        return _leaves(output)
 
     def _cut(
         self, layer: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any

@@ -23,6 +23,7 @@ from torch.nn.modules.pooling import (
     _AvgPoolNd,
     _MaxPoolNd,
 )
+from torch.utils.flop_counter import FlopCounterMode
 
 from fulcrum_components.modes import evaluating
 
@@ -60,7 +61,17 @@ def count_macs_and_parameters(
         for handle in handles:
             handle.remove()
     parameters = sum(parameter.numel() for parameter in module.parameters())
+    if total == 0:
+        total = _macs_of_operations(module, example_inputs)
     return total // len(example_inputs[0]), parameters
+
+
+def _macs_of_operations(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> int:
+    """Count matrix products and convolutions only, for a module without layers, as a .pt2 is."""
+    counter = FlopCounterMode(display=False)
+    with evaluating(module), torch.no_grad(), counter:
+        module(*example_inputs)
+    return int(counter.get_total_flops()) // 2
 
 
 @contextmanager
@@ -123,7 +134,7 @@ def _attention(layer: nn.MultiheadAttention, inputs: tuple[Any, ...], output: An
     bias = (length + 2 * source_length) * width if layer.in_proj_bias is not None else 0
     scores = 2 * length * source_length * width + layer.num_heads * length * source_length
     out = length * width * (width + 1)
-    return batch * (projections + bias + scores + out)
+    return int(batch * (projections + bias + scores + out))
 
 
 COUNTERS: tuple[tuple[tuple[type, ...], Counter], ...] = (

@@ -29,6 +29,7 @@ RECURRENT = "feeds a recurrent layer or cross-attention"
 UNKNOWN_HEADS = "flows through an attention whose heads are not known"
 HEADS_KEPT = "attention heads are kept (heads: false)"
 ONE_CHANNEL = "has one channel"
+MISMATCH = "is combined with layers of other sizes"
 
 
 @dataclass(frozen=True)
@@ -203,13 +204,23 @@ class ChannelGraph:
         ends = {id(node.grad_fn) for node in nodes if node.type == ops.OPTYPE.OUTPUT}
         if ends & {id(value.grad_fn) for value in self._outputs}:
             return OUTPUT
+        if channels == 1:
+            return ONE_CHANNEL
         if ends:
             return RECURRENT
         if attention is not None:
             return "" if heads and channels % attention.heads == 0 else HEADS_KEPT
         if any(_mixes_activations(node) for node in nodes):
             return UNKNOWN_HEADS
-        return ONE_CHANNEL if channels == 1 else ""
+        return "" if all(self._in_range(dep, numbers) for dep, numbers in group) else MISMATCH
+
+    def _in_range(self, dep: Any, numbers: list[int]) -> bool:
+        """Tell whether a coupled layer has all the channels that the graph says it has."""
+        outputs = self._graph.is_out_channel_pruning_fn(dep.handler)
+        pruner = self._graph.get_pruner_of_module(dep.target.module)
+        pruner.pruning_dim = dep.target.pruning_dim
+        count = (pruner.get_out_channels if outputs else pruner.get_in_channels)(dep.target.module)
+        return count is None or not numbers or max(numbers) < count
 
 
 def _has_history(value: Any) -> bool:

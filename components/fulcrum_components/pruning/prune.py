@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from fulcrum_components.objective import Examples, Meaning, SignatureLike
+from fulcrum_components.pruning.attention import find_attentions
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
 from fulcrum_components.pruning.checks import OutputCheck
 from fulcrum_components.pruning.counting import count_macs_and_parameters
@@ -87,6 +89,7 @@ def prune(
         UserError: Model, data or options do not allow it.
         QualityError: Achieved and asked sparsity differ by more than the tolerance.
     """
+    _refuse_exported(module)
     check = OutputCheck(module, example_inputs)
     macs_before, parameters_before = count_macs_and_parameters(module, example_inputs)
     sensitivity: tuple[Sensitivity, ...] = ()
@@ -112,8 +115,17 @@ def prune(
         batch_norm_examples=steps.batch_norm_examples,
         history=structured.history if structured else None,
         sparse_layers=done.sparse_layers if isinstance(done, SparseResult) else (),
-        warnings=_warnings(structured.skipped if structured else {}),
+        warnings=_warnings(module, options, structured.skipped if structured else {}),
     )
+
+
+def _refuse_exported(module: nn.Module) -> None:
+    if any(isinstance(part, torch.fx.GraphModule) for part in module.modules()):
+        message = (
+            "an exported program (.pt2) has no layers left to prune, only operations; give a bundle "
+            "directory with the code that builds the model"
+        )
+        raise UserError(message, where="model")
 
 
 class _AfterStep:
@@ -191,5 +203,8 @@ def _asked(options: Prune) -> float | None:
     return method.sparsity if method is not None else None
 
 
-def _warnings(skipped: dict[str, str]) -> tuple[str, ...]:
-    return tuple(f"{layer} was left whole: {reason}" for layer, reason in skipped.items())
+def _warnings(module: nn.Module, options: Prune, skipped: dict[str, str]) -> tuple[str, ...]:
+    left = tuple(f"{layer} was left whole: {reason}" for layer, reason in skipped.items())
+    if options.structured is None or not options.structured.heads or find_attentions(module):
+        return left
+    return (*left, "no attention heads could go: that needs separate query, key and value layers")

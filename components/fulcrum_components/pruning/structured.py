@@ -246,11 +246,12 @@ class _Pruner:
 
     def _require_something(self) -> None:
         notes = {root: original.note for root, original in self._originals.items()}
-        if all(note not in ("",) for note in notes.values()):
+        if all(notes.values()):
             reasons = "; ".join(f"{root}: {note}" for root, note in notes.items())
             message = (
                 "the model has no channels that can be removed "
-                f"({reasons or 'no convolution or linear layer'}); use unstructured, nm or truncate"
+                f"({reasons or 'no convolution or linear layer'}; recurrent layers stay whole); "
+                "use unstructured, nm or truncate"
             )
             raise UserError(message, where="recipe.prune.structured")
 
@@ -301,7 +302,7 @@ def _require_tolerance(
     message = (
         f"asked for sparsity {options.sparsity:g}, achieved {achieved:.4f}, which is further away "
         f"than tolerance {options.tolerance:g}; channel counts were rounded to a multiple of "
-        f"{multiple}; layers left whole: {left}. Use a smaller "
-        "round, name those layers in ignore, ask for a sparsity that the sizes allow, or raise tolerance"
+        f"{multiple}; layers left whole: {left}. Use a smaller round, name those layers in ignore, "
+        "ask for a sparsity that the sizes allow, or raise tolerance"
     )
     raise QualityError(message, where="recipe.prune.structured")
