@@ -1,0 +1,177 @@
+"""How many test examples a gate on right answers needs, told before anything runs.
+
+The usual formula, n = 6.2 churn / margin^2 for 80 % power at one-sided 5 %, is optimistic: at 1 %
+of changed answers and a margin of one point it gives 620 pairs, which pass a two-sided 95 %
+interval in 53 % of cases. So the power is summed over all outcomes of the very test that decides.
+Pure Python, since the command line warns too.
+
+Notation: each of n examples is discordant (one model right, the other wrong) with probability d,
+then fixed or broken with probability 1/2 each: the candidate is as good as the baseline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
+
+from fulcrum_pipelines.evidence import Counts
+from fulcrum_pipelines.resources.compressionjob import Gate
+from fulcrum_pipelines.statistics import normal_quantile, p_worse_than_margin
+
+ASSUMED_CHURN = 0.02
+"""Share of answers that change from right to wrong or back, before one knows. Eight-bit integers
+change about 1 %, pruning with fine-tuning several."""
+POWER = 0.8
+MOST_EXAMPLES = 10_000_000
+"""More than this is not advice but a way to say that it will not be decided."""
+
+_DEVIATIONS = 6
+"""Numbers of discordant pairs further from their mean than this many standard deviations weigh
+less than 1e-8 together."""
+_PRECISION = 0.01
+_ENOUGH_FOR_NORMAL = 1000
+
+_NORMAL = NormalDist()
+
+
+def required_sample_size(
+    *,
+    baseline_accuracy: float,
+    margin: float,
+    churn: float = ASSUMED_CHURN,
+    level: float = 0.95,
+    power: float = POWER,
+) -> int | None:
+    """Return about how many examples prove with probability `power` that the candidate is as good.
+
+    Args:
+        baseline_accuracy: Share of right answers, which bounds how many can be fixed or broken.
+        margin: How much worse is still as good, a share.
+        churn: Assumed share of examples that are discordant.
+        level: Confidence of the two-sided interval whose lower end must stay above -margin.
+        power: Wanted probability of a pass where both models are equally good.
+
+    Returns:
+        Examples to two digits, within one per cent; None where `MOST_EXAMPLES` are not enough, as
+        always with a margin of 0.
+    """
+    if margin <= 0:
+        return None
+    room = 2 * min(baseline_accuracy, 1 - baseline_accuracy)
+    discordance = max(0.0, min(churn, room))
+    high = 8
+    while power_at(high, discordance, margin, level) < power:
+        high *= 2
+        if high > MOST_EXAMPLES:
+            return None
+    low = high // 2
+    while high - low > max(1, _PRECISION * high):
+        middle = (low + high) // 2
+        if power_at(middle, discordance, margin, level) < power:
+            low = middle
+        else:
+            high = middle
+    return _two_digits(high)
+
+
+def power_at(n: int, discordance: float, margin: float, level: float) -> float:
+    """Return the probability that `n` examples pass, where both models are equally good.
+
+    Summed over the number t of discordant pairs, which is Binomial(n, `discordance`), and the
+    number of fixed among them, Binomial(t, 1/2). What passes passes with more fixed, and the least
+    that does grows with t, so that the inner sum is updated and not done again. Where thousands are
+    discordant the normal approximation is as good.
+    """
+    if n * discordance > _ENOUGH_FOR_NORMAL:
+        return _NORMAL.cdf(margin * math.sqrt(n / discordance) - normal_quantile(level))
+    total, fewest_fixed, tail = 0.0, 0, 1.0
+    previous: int | None = None
+    for t in _likely_discordant(n, discordance):
+        if previous is None:
+            fewest_fixed = _fewest_fixed(n, t, margin, level)
+            tail = sum(_binomial(t, k, 0.5) for k in range(fewest_fixed, t + 1))
+        else:
+            if fewest_fixed > 0:
+                tail += _binomial(previous, fewest_fixed - 1, 0.5) / 2
+            while fewest_fixed <= t and not _passes(n, t, fewest_fixed, margin, level):
+                tail -= _binomial(t, fewest_fixed, 0.5)
+                fewest_fixed += 1
+        previous = t
+        total += _binomial(n, t, discordance) * max(tail, 0.0)
+    return min(total, 1.0)
+
+
+def advice(gates: Sequence[Gate], shares: Mapping[str, float], examples: int) -> tuple[str, ...]:
+    """Return warnings that the test data are too few for a gate's margin, one for each such gate.
+
+    Args:
+        gates: Of the job; those of non-inferiority on a metric in `shares` are looked at.
+        shares: The baseline's share of right answers by metric, accuracy and top5.
+        examples: Number of test examples.
+    """
+    found = []
+    for gate in gates:
+        share = shares.get(gate.metric or "")
+        if gate.kind != "nonInferiority" or gate.margin is None or share is None:
+            continue
+        needed = required_sample_size(
+            baseline_accuracy=share, margin=gate.margin, level=gate.confidence
+        )
+        if needed is None or needed > examples:
+            found.append(_warning(gate, needed, examples))
+    return tuple(found)
+
+
+def _warning(gate: Gate, needed: int | None, examples: int) -> str:
+    start = f"gate {gate.name}: "
+    if not gate.margin:
+        return start + "with a margin of 0 a candidate that is only as good never passes; raise it"
+    few = f"{examples:,} test examples are few for a margin of {gate.margin:g}"
+    condition = f"if {ASSUMED_CHURN:.0%} of the answers change between right and wrong, in balance"
+    if needed is None:
+        return f"{start}{few}: {condition}, even {MOST_EXAMPLES:,} would not do; widen the margin"
+    return f"{start}{few}: {condition}, about {needed:,} give a pass in {POWER:.0%} of cases"
+
+
+def _likely_discordant(n: int, discordance: float) -> Iterator[int]:
+    mean = n * discordance
+    reach = _DEVIATIONS * math.sqrt(mean * (1 - discordance)) + _DEVIATIONS
+    yield from range(max(0, math.floor(mean - reach)), min(n, math.ceil(mean + reach)) + 1)
+
+
+def _fewest_fixed(n: int, discordant: int, margin: float, level: float) -> int:
+    """Return the smallest number of fixed that passes; `discordant` + 1 where none does."""
+    low, high = 0, discordant + 1
+    while low < high:
+        middle = (low + high) // 2
+        if middle <= discordant and not _passes(n, discordant, middle, margin, level):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _passes(n: int, discordant: int, fixed: int, margin: float, level: float) -> bool:
+    """Tell whether the interval's lower end is above -margin, which p tells without a search."""
+    counts = Counts.model_construct(
+        both_right=n - discordant,
+        only_baseline_right=discordant - fixed,
+        only_candidate_right=fixed,
+        both_wrong=0,
+    )
+    return p_worse_than_margin(counts, margin) > (1 + level) / 2
+
+
+def _binomial(n: int, k: int, p: float) -> float:
+    """Return the probability of `k` among `n`."""
+    if p <= 0 or p >= 1:
+        return float(k == (0 if p <= 0 else n))
+    log_ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+    return math.exp(log_ways + k * math.log(p) + (n - k) * math.log1p(-p))
+
+
+def _two_digits(n: int) -> int:
+    """Return `n` rounded up to two significant digits."""
+    unit = int(10 ** max(0, len(str(n)) - 2))
+    return -(-n // unit) * unit
