@@ -147,7 +147,8 @@ def examples_to_decide(observation: Observation, limit: Limit) -> float | None:
         if bound == value or half_width <= 0:
             return None
         factor = 1 + _NORMAL.inv_cdf(POWER) / normal_quantile(interval.level)
-        needed.append(observation.n * (factor * half_width / (value - bound)) ** 2)
+        ratio = factor * half_width / (value - bound)
+        needed.append(observation.n * ratio * ratio)  # ** 2 would raise where this is infinite
     return max([*needed, observation.n + 1.0]) if needed else None
 
 
