@@ -10,6 +10,7 @@ are computed from the run's key, and every artifact is checked against its diges
     runs/<run>/logs/<stage>.log      what a stage printed
     runs/<run>/evidence.json         the whole
     cache/<stage>/<digest>.json      the evidence of a stage that had the same inputs
+    checkpoints/<digest>/            where a training with these inputs can be taken up again
 """
 
 from __future__ import annotations
@@ -104,6 +105,22 @@ class Store:
         if self._fs.exists(self._path(path)):
             self._fs.rm(self._path(path), recursive=True)
 
+    def names(self, path: str) -> tuple[str, ...]:
+        """Return the names of the files in the folder `path`, none where it is not there."""
+        try:
+            found = self._fs.ls(self._path(path), detail=False)
+        except FileNotFoundError:
+            return ()
+        return tuple(sorted(str(name).rsplit("/", 1)[-1] for name in found))
+
+    def download(self, path: str, target: Path) -> None:
+        """Copy the file at `path` to the local file `target`."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._fs.get_file(self._path(path), str(target))
+        except OSError as error:
+            raise InfrastructureError(f"cannot read {path}: {error}", where=self.url) from error
+
     def locate(self, path: str) -> str:
         """Return the address of `path` as a person would open it."""
         return self._path(path) if self.is_local else f"{self.url.rstrip('/')}/{path}"
@@ -114,11 +131,12 @@ class Store:
         """Store the file `source` under its digest and return what names it."""
         digest = file_digest(source)
         if self._fs.exists(self._path(object_path(digest))) is False:
-            self._upload(source, object_path(digest))
+            self.upload(source, object_path(digest))
         size = source.stat().st_size
         return Artifact(name=name, digest=digest, size_bytes=size, media_type=media_type)
 
-    def _upload(self, source: Path, path: str) -> None:
+    def upload(self, source: Path, path: str) -> None:
+        """Copy the file `source` to `path`; whoever reads it sees all of it or none."""
         target = self._path(path)
         try:
             self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
@@ -135,12 +153,7 @@ class Store:
         Raises:
             InfrastructureError: It is not there, or its content has another digest.
         """
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            self._fs.get_file(self._path(object_path(digest)), str(target))
-        except OSError as error:
-            message = f"artifact {digest} cannot be read: {error}"
-            raise InfrastructureError(message, where=self.url) from error
+        self.download(object_path(digest), target)
         if (found := file_digest(target)) != digest:
             target.unlink()
             message = f"artifact {digest} is corrupt: its content has the digest {found}"
@@ -230,6 +243,11 @@ def log_path(run: str, stage: StageName) -> str:
 def cache_path(stage: StageName, inputs_digest: str) -> str:
     """Return where evidence of `stage` with these inputs is found again."""
     return f"cache/{stage}/{inputs_digest.removeprefix('sha256:')}.json"
+
+
+def checkpoint_path(inputs_digest: str) -> str:
+    """Return where a training with these inputs keeps its newest checkpoint."""
+    return f"checkpoints/{inputs_digest.removeprefix('sha256:')}"
 
 
 def file_digest(path: Path) -> str:

@@ -198,7 +198,9 @@ def _outcome(
     if timed_out:
         limit_s = _deadline_s(plan, stage)
         field = f"spec.stageDeadlineSeconds.{stage}"
-        message = f"ran longer than {limit_s:g} s and was stopped; raise {field}, or make it smaller"
+        message = (
+            f"ran longer than {limit_s:g} s and was stopped; raise {field}, or make it smaller"
+        )
         return None, Failure("deadline", message)
     if reported is not None:
         return None, reported
@@ -217,4 +219,3 @@ def _outcome(
         )
         return None, Failure("user", message)
     return evidence, None
-

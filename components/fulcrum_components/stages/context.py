@@ -51,6 +51,7 @@ class StageContext:
     store: Store
     work_dir: Path
     report: Callable[[str, float | None], None]
+    inputs_digest: str = ""  # known once the stage has named its inputs
     warnings: list[str] = field(default_factory=list)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 

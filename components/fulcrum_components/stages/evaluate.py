@@ -7,13 +7,13 @@ of the data, and whether test examples stand in other sets.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from fulcrum_components.data import fingerprint
 from fulcrum_components.evaluation import (
     check_outcomes,
     columns_needed,
-    confusion_matrix,
     run_onnx,
     save_outcomes,
 )
@@ -21,7 +21,8 @@ from fulcrum_components.stages import measuring
 from fulcrum_components.stages.context import NPZ, ONNX, Output, StageContext, StageResult
 from fulcrum_components.stages.torch_models import export, size_of
 from fulcrum_pipelines.contract import canonical_json, digest_of
-from fulcrum_pipelines.evidence import EvaluateDetails
+from fulcrum_pipelines.evidence import EvaluateDetails, Metric
+from fulcrum_pipelines.power import advice
 
 DATA_SETS = ("train", "calibration", "validation", "test")
 
@@ -52,25 +53,30 @@ def run(context: StageContext) -> StageResult:
     outcomes = run_onnx(onnx_path, test, model.signature.meaning, columns=columns_needed(data))
     check_outcomes(outcomes, data.task, where="spec.data.test")
     context.report("computing metrics", 0.7)
-    metrics = measuring.all_metrics(outcomes, data, context.spec.seed)
+    metrics = measuring.all_metrics(outcomes, context)
     outcomes_path = context.work_dir / "outcomes.npz"
     save_outcomes(outcomes, outcomes_path)
     parameters, macs = size_of(context)
     details = EvaluateDetails(
         metrics=metrics,
-        confusion=confusion_matrix(outcomes, data.classes) if data.task == "classification" else None,
+        confusion=measuring.confusion(outcomes, data),
         parameters=parameters,
         macs=macs,
         export_max_difference=difference,
         test_examples=len(outcomes),
         overlaps=measuring.overlaps(context, test),
-        advice=measuring.advice(context.spec.gates, metrics, len(outcomes)),
+        advice=advice(context.spec.gates, _shares(metrics), len(outcomes)),
     )
     outputs = {
         "model.onnx": Output(onnx_path, ONNX),
         "outcomes.npz": Output(outcomes_path, NPZ),
     }
     return StageResult(details, outputs, model.notes)
+
+
+def _shares(metrics: Sequence[Metric]) -> dict[str, float]:
+    values = {name: measuring.overall(metrics, name) for name in ("accuracy", "top5")}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _export_baseline(context: StageContext, path: Path) -> float | None:

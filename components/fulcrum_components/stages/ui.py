@@ -88,9 +88,13 @@ def render_summary(evidence: StageEvidence) -> str:
     """Return a small self-contained page with the stage's figures, warnings and artifacts."""
     rows: Rows = [(name, f"{value:,.6g}") for name, value in figures(evidence).items()]
     rows += [("warning", warning) for warning in evidence.warnings]
-    rows += [(output.name, f"{output.digest} ({output.size_bytes:,} bytes)") for output in evidence.outputs]
+    rows += [
+        (output.name, f"{output.digest} ({output.size_bytes:,} bytes)")
+        for output in evidence.outputs
+    ]
     cells = "\n".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>" for name, value in rows
+        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+        for name, value in rows
     )
     title = html.escape(f"{evidence.stage} of {evidence.run}")
     style = "body{font:14px sans-serif}th{text-align:left;padding-right:2em;font-weight:500}"

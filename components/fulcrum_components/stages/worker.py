@@ -46,7 +46,7 @@ def execute(
     context = StageContext(stage, plan, store, work_dir, progress)
     module = cast(Stage, importlib.import_module(f"fulcrum_components.stages.{stage}"))
     inputs = module.inputs(context)
-    inputs_digest = _inputs_digest(stage, inputs)
+    inputs_digest = context.inputs_digest = _inputs_digest(stage, inputs)
     found = store.cached(stage, inputs_digest) if use_cache else None
     if found is not None:
         changes = {
@@ -156,7 +156,9 @@ def _headline(evidence: StageEvidence) -> str:
             first = next(metric for metric in metrics if metric.slice == "all")
             return f"{first.name} {first.value:.4f}" if first.value is not None else first.note
         case "prune":
-            return f"{details.achieved_sparsity:.1%} removed, {details.nonzero_after:,} weights left"
+            return (
+                f"{details.achieved_sparsity:.1%} removed, {details.nonzero_after:,} weights left"
+            )
         case "finetune":
             return f"best of {len(details.epochs)} epochs: {details.best_epoch}"
         case "quantize":
@@ -186,7 +188,9 @@ def main() -> int:
         failure = Failure("infrastructure", "out of memory")
     except Exception as error:  # a defect of ours: the log has the trace, the user a short line
         traceback.print_exc()
-        failure = Failure("internal", f"{type(error).__name__}: {error}; this is a defect, see the log")
+        failure = Failure(
+            "internal", f"{type(error).__name__}: {error}; this is a defect, see the log"
+        )
     else:
         return 0
     print(f"{failure.failure_class}: {failure.message}", file=sys.stderr)

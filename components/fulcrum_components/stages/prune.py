@@ -1,0 +1,124 @@
+"""Stage prune: remove weights from the model, and say what was really removed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from fulcrum_components.finetuning import finetune
+from fulcrum_components.models.state import ModelState
+from fulcrum_components.pruning import prune
+from fulcrum_components.sizes import gzip_bytes
+from fulcrum_components.stages import measuring, torch_models
+from fulcrum_components.stages.context import StageContext, StageResult
+from fulcrum_pipelines.contract import canonical_json, digest_of
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import Metric, PruneDetails
+
+NO_SPEED = (
+    "zeros make the compressed file smaller; ONNX Runtime on CPU computes them like any other "
+    "weight, so no speed is claimed"
+)
+
+
+def inputs(context: StageContext) -> dict[str, str]:
+    """Return the digests of the model, of the data that it looks at, and of its options."""
+    recipe = context.spec.recipe
+    asked = {
+        "prune": recipe.prune.model_dump(mode="json") if recipe.prune else None,
+        "finetune": _recovery_options(context),
+        "seed": context.spec.seed,
+    }
+    evaluated = context.evidence("evaluate").inputs
+    used = ("model", "data.train", "data.validation")
+    return {
+        "asked": digest_of(canonical_json(asked)),
+        **{name: evaluated[name] for name in used if name in evaluated},
+    }
+
+
+def run(context: StageContext) -> StageResult:
+    """Prune the model as the recipe asks."""
+    module = torch_models.require_module(context)
+    options = context.spec.recipe.prune
+    assert options is not None
+    context.report("measuring on validation", 0.05)
+    before = torch_models.validation_metrics(module, context)
+    context.report("pruning", 0.2)
+    result = prune(
+        module,
+        options,
+        signature=context.model.signature,
+        example_inputs=torch_models.example_tensors(context),
+        train=context.dataset("train"),
+        meaning=context.model.signature.meaning,
+        seed=context.spec.seed,
+        recover=partial(_recover, context) if options.recovery_epochs else None,
+        evaluate=partial(_first_metric, context) if before else None,
+    )
+    context.report("measuring on validation", 0.8)
+    after = torch_models.validation_metrics(module, context)
+    context.report("exporting to ONNX", 0.9)
+    history = None if result.history is None else result.history.to_json()
+    state = ModelState(module, history, result.sparse_layers)
+    outputs = torch_models.hand_on(context, state)
+    onnx_path = outputs["model.onnx"].path
+    details = PruneDetails(
+        method=result.method,
+        asked_sparsity=result.asked_sparsity,
+        achieved_sparsity=result.achieved_sparsity,
+        round_to=result.round_to,
+        parameters_before=result.parameters_before,
+        parameters_after=result.parameters_after,
+        nonzero_after=result.nonzero_after,
+        macs_before=result.macs_before,
+        macs_after=result.macs_after,
+        layers=result.layers,
+        sensitivity=result.sensitivity,
+        batch_norm_examples=result.batch_norm_examples,
+        validation_before=before,
+        validation_after=after,
+        size_bytes=onnx_path.stat().st_size,
+        gzip_bytes=gzip_bytes(onnx_path),
+        speed_claim="" if result.method == "structured" else NO_SPEED,
+    )
+    return StageResult(details, outputs, result.warnings)
+
+
+def _recovery_options(context: StageContext) -> object:
+    """Return the fine-tuning options, where pruning uses them too."""
+    prune_options, options = context.spec.recipe.prune, context.spec.recipe.finetune
+    if prune_options is None or not prune_options.recovery_epochs or options is None:
+        return None
+    return options.model_dump(mode="json")
+
+
+def _recover(context: StageContext, module: nn.Module, sparse_layers: tuple[str, ...]) -> None:
+    """Fine-tune between two steps of iterative pruning, with the settings of recipe.finetune."""
+    options = context.spec.recipe.finetune
+    prune_options = context.spec.recipe.prune
+    if options is None or prune_options is None:
+        message = "needs recipe.finetune, whose settings it uses"
+        raise UserError(message, where="spec.recipe.prune.recoveryEpochs")
+    epochs = prune_options.recovery_epochs
+    finetune(
+        module,
+        None,
+        context.required_dataset("train"),
+        None,
+        options.model_copy(update={"epochs": epochs, "early_stopping": None, "distillation": None}),
+        task=context.spec.data.task,
+        meaning=context.model.signature.meaning,
+        signature=context.model.signature,
+        seed=context.spec.seed,
+        checkpoint_dir=None,
+        on_epoch=lambda epoch: context.report(f"recovering, epoch {epoch.epoch} of {epochs}", None),
+        sparse_layers=sparse_layers,
+    )
+
+
+def _first_metric(context: StageContext, module: nn.Module) -> Metric:
+    name = measuring.FIRST_METRIC[context.spec.data.task]
+    metrics = torch_models.validation_metrics(module, context)
+    return next(metric for metric in metrics if metric.name == name)

@@ -1,0 +1,133 @@
+"""The torch model between stages: how it is handed on, rebuilt, measured and exported.
+
+A stage that changes weights leaves the state of `models.state`, to be rebuilt from the bundle's code,
+and `model.onnx`, which is what later stages measure.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from fulcrum_components.data import Dataset
+from fulcrum_components.evaluation import Outcomes, compute_metrics
+from fulcrum_components.evaluation.outcomes import Array
+from fulcrum_components.evaluation.running import to_outcomes
+from fulcrum_components.export import eval_mode, export_onnx
+from fulcrum_components.models.state import (
+    STRUCTURE,
+    WEIGHTS,
+    ModelState,
+    load_state,
+    save_state,
+)
+from fulcrum_components.objective import call, input_tensors
+from fulcrum_components.pruning import History, count_macs_and_parameters, replay
+from fulcrum_components.stages.context import JSON, ONNX, SAFETENSORS, Output, StageContext
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import Metric, StageName
+
+TORCH_STAGES: tuple[StageName, ...] = ("prune", "finetune")
+
+
+def require_module(context: StageContext) -> nn.Module:
+    """Return the source model's module.
+
+    Raises:
+        UserError: The model is ONNX, which cannot be pruned or trained.
+    """
+    if context.model.module is None:
+        message = (
+            f"recipe.{context.stage} needs a torch model; an ONNX file can only be quantized and "
+            "validated. Give a bundle directory or a .pt2 file"
+        )
+        raise UserError(message, where="spec.model")
+    return context.model.module
+
+
+def current_state(context: StageContext) -> ModelState:
+    """Return the module as the stage before this one left it."""
+    module = require_module(context)
+    stages = context.plan.stages[: context.plan.stages.index(context.stage)]
+    stage = next((name for name in reversed(stages) if name in TORCH_STAGES), None)
+    if stage is None:
+        return ModelState(copy.deepcopy(module), None, ())
+    for name in (STRUCTURE, WEIGHTS):
+        directory = context.fetch(stage, name).parent
+
+    def rebuild(fresh: nn.Module, history: str) -> None:
+        replay(fresh, History.from_json(history), example_tensors(context))
+
+    return load_state(context.model, directory, rebuild)
+
+
+def hand_on(context: StageContext, state: ModelState) -> dict[str, Output]:
+    """Write what later stages need of a module, and return the files."""
+    directory = context.work_dir / "state"
+    save_state(
+        state.module, directory, structure=state.structure, sparse_layers=state.sparse_layers
+    )
+    onnx_path = context.work_dir / "model.onnx"
+    export(context, state.module, onnx_path)
+    return {
+        "model.onnx": Output(onnx_path, ONNX),
+        WEIGHTS: Output(directory / WEIGHTS, SAFETENSORS),
+        STRUCTURE: Output(directory / STRUCTURE, JSON),
+    }
+
+
+def export(context: StageContext, module: nn.Module, path: Path) -> float:
+    """Write `module` as ONNX, checked against torch; return the largest absolute difference."""
+    return export_onnx(
+        module, context.model.signature, path, example_inputs=example_arrays(context)
+    )
+
+
+def example_arrays(context: StageContext, count: int = 2) -> dict[str, Array]:
+    """Return the first `count` examples of the test data, for tracing; labels are not looked at."""
+    test = context.required_dataset("test")
+    return next(iter(test.batches(count))).inputs
+
+
+def example_tensors(context: StageContext) -> tuple[torch.Tensor, ...]:
+    """Return two examples as the module takes them."""
+    arrays = example_arrays(context)
+    signature = context.model.signature
+    return tuple(torch.from_numpy(np.array(arrays[spec.name])) for spec in signature.inputs)
+
+
+def size_of(context: StageContext) -> tuple[int | None, int | None]:
+    """Return the parameters and multiply-accumulates of the source model, where it is torch."""
+    if context.model.module is None:
+        return None, None
+    macs, parameters = count_macs_and_parameters(context.model.module, example_tensors(context))
+    return parameters, macs
+
+
+def run_torch(
+    module: nn.Module, dataset: Dataset, context: StageContext, batch_size: int = 256
+) -> Outcomes:
+    """Return what `module` answers for each example of `dataset`, without exporting it."""
+    signature = context.model.signature
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    raw, targets = [], []
+    with eval_mode(module), torch.no_grad():
+        for batch in dataset.batches(batch_size):
+            raw.append(call(module, input_tensors(batch, signature, device)).float().cpu().numpy())
+            targets.append(batch.targets)
+    return to_outcomes(
+        np.concatenate(raw), np.concatenate(targets), signature.meaning, where="validation"
+    )
+
+
+def validation_metrics(module: nn.Module, context: StageContext) -> tuple[Metric, ...]:
+    """Return the metrics of `module` on the validation data; none where there are none."""
+    validation = context.dataset("validation")
+    if validation is None:
+        return ()
+    outcomes = run_torch(module, validation, context)
+    return compute_metrics(outcomes, context.spec.data.task, seed=context.spec.seed)

@@ -1,0 +1,158 @@
+"""Stage validate: candidate against baseline, on the data that decide and the hardware that serves.
+
+What the gates need is computed here, at the confidence and on the slices that they declare; the
+operator decides from these figures alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fulcrum_components.data import Dataset, fingerprint
+from fulcrum_components.evaluation import (
+    Outcomes,
+    Request,
+    columns_needed,
+    compare_all,
+    load_outcomes,
+    run_onnx,
+    save_outcomes,
+)
+from fulcrum_components.evaluation.outcomes import Array
+from fulcrum_components.evaluation.requests import required_comparisons
+from fulcrum_components.latency import compare_latency
+from fulcrum_components.memory import compare_sizes
+from fulcrum_components.stages import measuring
+from fulcrum_components.stages.context import NPZ, ONNX, Output, StageContext, StageResult
+from fulcrum_pipelines.contract import canonical_json, digest_of
+from fulcrum_pipelines.evidence import LeverMetrics, Metric, StageName, ValidateDetails
+
+LEVER_METRICS = {"classification": ("accuracy", "logLoss", "mse"), "regression": ("rmse", "mse")}
+"""What is followed from lever to lever."""
+
+
+@dataclass(frozen=True)
+class Lever:
+    """One model on the way from baseline to candidate."""
+
+    stage: StageName
+    digest: str
+    outcomes: Outcomes
+
+
+def inputs(context: StageContext) -> dict[str, str]:
+    """Return the digests of all models on the way, of the test data as they are now, and what is asked."""
+    spec = context.spec
+    context.report("reading the test data", None)
+    asked = {
+        "gates": [gate.model_dump(mode="json") for gate in spec.gates],
+        "data": measuring.what_data_mean(spec.data),
+        "measure": spec.measure.model_dump(mode="json"),
+        "seed": spec.seed,
+    }
+    models = {
+        f"{stage}/model.onnx": context.digest(stage, "model.onnx")
+        for stage in context.plan.stages[:-1]
+    }
+    test = context.required_dataset("test")
+    return {
+        "asked": digest_of(canonical_json(asked)),
+        "data.test": fingerprint(test),
+        "evaluate/outcomes.npz": context.digest("evaluate", "outcomes.npz"),
+        **models,
+    }
+
+
+def run(context: StageContext) -> StageResult:
+    """Measure everything that the gates and the report need."""
+    spec, test = context.spec, context.required_dataset("test")
+    levers = _levers(context, test)
+    baseline, candidate = levers[0], levers[-1]
+    groups = measuring.groups_of(baseline.outcomes, spec.data)
+    context.report("comparing", 0.3)
+    requests = required_comparisons(spec.gates, spec.data, baseline.outcomes)
+    comparisons = compare_all(
+        baseline.outcomes,
+        candidate.outcomes,
+        requests,
+        task=spec.data.task,
+        groups=groups,
+        seed=spec.seed,
+    )
+    context.report("timing", 0.5)
+    baseline_path = context.fetch("evaluate", "model.onnx")
+    candidate_path = context.fetch(candidate.stage, "model.onnx")
+    batches = {size: _examples(test, size) for size in spec.measure.batch_sizes}
+    latency = compare_latency(baseline_path, candidate_path, batches, spec.measure, seed=spec.seed)
+    context.report("measuring memory", 0.9)
+    size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
+    outcomes_path = context.work_dir / "outcomes.npz"
+    save_outcomes(candidate.outcomes, outcomes_path)
+    evaluated = context.evidence("evaluate").details
+    details = ValidateDetails(
+        baseline_model=baseline.digest,
+        candidate_model=candidate.digest,
+        test_data=fingerprint(test),
+        test_examples=len(test),
+        comparisons=comparisons,
+        metrics_baseline=measuring.all_metrics(baseline.outcomes, context),
+        metrics_candidate=measuring.all_metrics(candidate.outcomes, context),
+        levers=_lever_metrics(levers, context),
+        latency=latency,
+        size=size,
+        overlaps=evaluated.overlaps if evaluated.kind == "evaluate" else (),
+        confusion_baseline=measuring.confusion(baseline.outcomes, spec.data),
+        confusion_candidate=measuring.confusion(candidate.outcomes, spec.data),
+        identical_models=baseline.digest == candidate.digest,
+    )
+    outputs = {
+        "model.onnx": Output(candidate_path, ONNX),
+        "outcomes.npz": Output(outcomes_path, NPZ),
+    }
+    return StageResult(details, outputs)
+
+
+def _levers(context: StageContext, test: Dataset) -> list[Lever]:
+    """Run every model on the way over the test data; the baseline's answers are there already."""
+    data, meaning = context.spec.data, context.model.signature.meaning
+    answered = load_outcomes(context.fetch("evaluate", "outcomes.npz"))
+    levers = [Lever("evaluate", context.digest("evaluate", "model.onnx"), answered)]
+    for stage in context.plan.stages[1:-1]:
+        context.report(f"running the test data after {stage}", 0.1)
+        path = context.fetch(stage, "model.onnx")
+        outcomes = run_onnx(path, test, meaning, columns=columns_needed(data))
+        levers.append(Lever(stage, context.digest(stage, "model.onnx"), outcomes))
+    return levers
+
+
+def _lever_metrics(levers: list[Lever], context: StageContext) -> tuple[LeverMetrics, ...]:
+    task, seed = context.spec.data.task, context.spec.seed
+    groups = measuring.groups_of(levers[0].outcomes, context.spec.data)
+    requests = [Request(name) for name in LEVER_METRICS[task]]
+    found = []
+    for before, lever in zip([None, *levers[:-1]], levers, strict=True):
+        metrics: tuple[Metric, ...] = measuring.whole_metrics(
+            lever.outcomes, context.spec.data, seed
+        )
+        against = {
+            "against_baseline": levers[0] if before else None,
+            "against_previous": before,
+        }
+        comparisons = {
+            name: compare_all(
+                other.outcomes, lever.outcomes, requests, task=task, groups=groups, seed=seed
+            )
+            for name, other in against.items()
+            if other is not None
+        }
+        name = "baseline" if before is None else lever.stage
+        found.append(LeverMetrics(lever=name, model=lever.digest, metrics=metrics, **comparisons))
+    return tuple(found)
+
+
+def _examples(test: Dataset, count: int) -> dict[str, Array]:
+    """Return `count` examples, from the start again where the data have fewer."""
+    whole = next(iter(test.batches(min(count, len(test))))).inputs
+    return {name: np.resize(array, (count, *array.shape[1:])) for name, array in whole.items()}
