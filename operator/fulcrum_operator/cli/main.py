@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from fulcrum_operator.cli import report, run
+from fulcrum_operator.cli import init, report, run
 
 FAILED = 1
 USAGE = 2
@@ -24,6 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(run.run)
+app.command()(init.init)
 app.command()(report.report)
 
 

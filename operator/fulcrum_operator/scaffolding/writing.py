@@ -1,0 +1,155 @@
+"""Decides which files a model needs around it, and writes them without touching what is there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fulcrum_operator.scaffolding.description import MODELS, Description, Tensor, describe
+from fulcrum_operator.scaffolding.guessing import guess_input, guess_output
+from fulcrum_pipelines.errors import UserError
+
+LONGEST_NAME = 52
+BUNDLE = "model"
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was made.
+
+    Attributes:
+        files: All files, the manifest last.
+        edit: The files in which a person has to fill something in.
+    """
+
+    files: tuple[Path, ...]
+    edit: tuple[Path, ...]
+
+
+def scaffold(model: Path, directory: Path, *, force: bool) -> Written:
+    """Write a manifest for `model`, and a bundle where `model` is a file of weights only.
+
+    Raises:
+        UserError: The model cannot be read, or a file is there already and `force` is not given.
+    """
+    description = describe(model)
+    manifest = directory / "job.yaml"
+    if model.suffix in MODELS:
+        job = _job(model, description, uri=_address(model, directory), bundle=False)
+        texts = {manifest: job}
+        return _write(texts, {}, edit=(manifest,), force=force)
+    bundle = directory / BUNDLE
+    guessed = Description(
+        tensors=description.tensors,
+        inputs=(guess_input(description.tensors),),
+        outputs=(guess_output(description.tensors),),
+    )
+    values = _values(guessed)
+    weights = bundle / model.name
+    texts = {
+        bundle / "fulcrum.yaml": _render("fulcrum.yaml.j2", weights=model.name, **values),
+        bundle / "model.py": _render("model.py.j2", weights=model.name, **values),
+        manifest: _job(model, guessed, uri=BUNDLE, bundle=True),
+    }
+    edit = (bundle / "model.py", bundle / "fulcrum.yaml", manifest)
+    return _write(texts, {weights: model}, edit=edit, force=force)
+
+
+def _job(model: Path, description: Description, *, uri: str, bundle: bool) -> str:
+    regression = description.meaning == "value"
+    return _render(
+        "job.yaml.j2",
+        name=_name(model.stem),
+        uri=uri,
+        task="regression" if regression else "classification",
+        metric="rmse" if regression else "accuracy",
+        bundle=bundle,
+        **_values(description),
+    )
+
+
+def _values(description: Description) -> dict[str, Any]:
+    return {
+        "tensors": description.tensors,
+        "inputs": description.inputs,
+        "outputs": description.outputs,
+        "meaning": description.meaning,
+    }
+
+
+def _render(template: str, **values: Any) -> str:
+    environment = Environment(
+        loader=PackageLoader("fulcrum_operator.scaffolding"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["yaml"] = quoted
+    environment.filters["comment"] = one_line
+    environment.filters["shape"] = _shape
+    return environment.get_template(template).render(**values)
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a YAML scalar in double quotes where a plain one could be misread."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", text) and text.lower() not in _YAML_WORDS:
+        return text
+    escaped = "".join(
+        character if character.isprintable() and character not in '"\\' else _escape(character)
+        for character in text
+    )
+    return f'"{escaped}"'
+
+
+def one_line(text: str) -> str:
+    """Return `text` without anything that could end a comment."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
+_YAML_WORDS = ("true", "false", "yes", "no", "on", "off", "null", "y", "n")
+
+
+def _escape(character: str) -> str:
+    return f"\\{character}" if character in '"\\' else f"\\U{ord(character):08x}"
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"[{', '.join(quoted(str(s)) if isinstance(s, str) else str(s) for s in tensor.shape)}]"
+
+
+def _name(stem: str) -> str:
+    """Return a name that Kubernetes takes, made from a file's."""
+    name = re.sub(r"[^a-z0-9]+", "-", stem.lower())[:LONGEST_NAME].strip("-")
+    return name or "job"
+
+
+def _address(model: Path, directory: Path) -> str:
+    """Return how a manifest in `directory` names `model`: a path below it, else a URL."""
+    path, base = model.resolve(), directory.resolve()
+    return str(path.relative_to(base)) if path.is_relative_to(base) else f"file://{path}"
+
+
+def _write(
+    texts: dict[Path, str], copies: dict[Path, Path], *, edit: tuple[Path, ...], force: bool
+) -> Written:
+    copies = {to: source for to, source in copies.items() if to.resolve() != source.resolve()}
+    existing = [str(path) for path in (*copies, *texts) if path.exists()]
+    if existing and not force:
+        message = f"{', '.join(existing)} would be overwritten; give --output or --force"
+        raise UserError(message)
+    try:
+        for path, source in copies.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path)
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UserError(f"cannot be written: {error}") from None
+    return Written((*copies, *texts), edit)
