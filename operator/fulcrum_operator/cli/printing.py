@@ -7,9 +7,14 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from rich.console import Console
+from rich.text import Text
+
 from fulcrum_operator.cli.displays import duration, elapsed_s
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.publishing import Published, to_document
+from fulcrum_operator.report import print_result
+from fulcrum_operator.report.formatting import byte_size
 from fulcrum_operator.results import failed_stage
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.store import StageState, Store, log_path
@@ -90,11 +95,24 @@ def print_problems(problems: list[str], *, as_json: bool) -> None:
         print_json({**problem_document, "reason": "; ".join(problems), "problems": problems})
 
 
+def print_success(published: Published) -> None:
+    """Print what was found, and where the files are."""
+    console = Console()
+    print_result(console, published.evidence, published.verdict, report_path=published.report_path)
+    size, memory = byte_size(published.candidate_bytes), byte_size(published.peak_memory_bytes)
+    for line in (
+        f"Model: {published.candidate_path} ({size})",
+        f"Evidence: {published.evidence_path}",
+        f"Peak memory: {memory}, of the largest stage",
+    ):
+        console.print(Text(line), soft_wrap=True)
+
+
 def failure_lines(store: Store, result: RunResult) -> list[str]:
     """Return what a person needs to know about a run without a verdict."""
     failed = failed_stage(result.states)
     if result.status.state == "Cancelled":
-        return [f"run {result.plan.run} was cancelled"]
+        return [f"run {result.plan.run} was cancelled; stages that finished need not run again"]
     if failed is None:
         kind = result.status.failure_class or "internal"
         return [

@@ -5,25 +5,74 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from fulcrum_operator.cli.displays import Display
+from fulcrum_operator.cli.displays import Display, choose_display
 from fulcrum_operator.cli.printing import (
+    USAGE,
     RunResult,
+    document,
+    failure_lines,
+    print_json,
+    print_problems,
+    print_success,
 )
 from fulcrum_operator.embedded import Watcher, run_job
 from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.manifests import load_job, unsupported
+from fulcrum_operator.planning import make_plan, missing_files
 from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_operator.publishing import publish
 from fulcrum_operator.results import stage_states
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
 from fulcrum_pipelines.store import Store
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 NEEDED = {"fulcrum_components": "fulcrum-components", "kfp": "fulcrum-pipelines[local]"}
+
+
+def run_manifest(
+    manifest: Path, *, store_url: str, work_root: Path, use_cache: bool, as_json: bool, quiet: bool
+) -> int:
+    """Run the job in the file `manifest`, print how it ended, and return the exit code.
+
+    Raises:
+        InfrastructureError: The store or this environment does not allow it.
+    """
+    plan, problems = plan_of(manifest)
+    if plan is None:
+        print_problems(problems, as_json=as_json)
+        return USAGE
+    check_environment()
+    store = open_store(store_url)
+    engine = ProcessEngine(store, work_root, use_cache=use_cache)
+    result = run_plan(engine, store, plan, choose_display(quiet=quiet))
+    if as_json:
+        print_json(document(result))
+    if result.published is None:
+        print("\n".join(failure_lines(store, result)), file=sys.stderr)
+    elif not as_json:
+        print_success(result.published)
+    return result.exit_code
+
+
+def plan_of(manifest: Path) -> tuple[Plan | None, list[str]]:
+    """Return the plan of the job in `manifest`, or else all that keeps it from being run."""
+    try:
+        job = load_job(manifest)
+    except UserError as error:
+        return None, [str(error)]
+    plan = make_plan(job.name, job.spec, job.directory)
+    problems = [f"{manifest}: {problem}" for problem in unsupported(job.spec)]
+    problems += [
+        f"{manifest}: {field}: no file or directory '{path}'"
+        for field, path in missing_files(plan.spec)
+    ]
+    return (None, problems) if problems else (plan, [])
 
 
 class Progress:
@@ -33,9 +82,11 @@ class Progress:
         self._store = store
         self._display = display
         self._warned: set[tuple[str, StageName]] = set()
+        self.plan: Plan | None = None
 
     def started(self, plan: Plan, joined: bool) -> None:
         """Say that a run that is going already is watched instead of started."""
+        self.plan = plan
         if joined:
             self._display.note(f"run {plan.run} is going already: joining it; Ctrl-C stops it")
         else:
@@ -65,15 +116,15 @@ class Progress:
         return (*advice, *evidence.warnings)
 
 
-def run_plan(engine: Engine, store: Store, plan: Plan, display: Display) -> RunResult | None:
-    """Run `plan` to its end and publish its results; None where the user interrupted it."""
+def run_plan(engine: Engine, store: Store, plan: Plan, display: Display) -> RunResult:
+    """Run `plan` to its end and publish its results; a signal ends it as cancelled."""
     progress = Progress(store, display)
     watcher = Watcher(progress.started, progress.polled, progress.retrying)
     with display:
         try:
             last, status = asyncio.run(_interruptible(engine, plan, watcher, display.note))
         except asyncio.CancelledError:
-            return None
+            last, status = progress.plan or plan, RunStatus("Cancelled", "Interrupted")
     published = publish(store, last) if status.state == "Succeeded" else None
     log = engine.log_path(last.run) if isinstance(engine, ProcessEngine) else ""
     return RunResult(last, status, stage_states(store, last), published, str(log))

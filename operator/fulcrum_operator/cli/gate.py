@@ -1,0 +1,74 @@
+"""`fulcrum gate`: decides again, from a run's evidence and any gates."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fulcrum_operator.gates import GateResult, Verdict
+
+
+class VerdictFormat(StrEnum):
+    """How the verdict is printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def gate(
+    results: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RESULTS",
+            help="An evidence.json, or the folder of a run in a store.",
+            show_default=False,
+        ),
+    ],
+    policy: Annotated[
+        Path,
+        typer.Option(help="A file with gates, or a manifest with spec.gates.", show_default=False),
+    ],
+    output: Annotated[
+        VerdictFormat, typer.Option(help="Form of the verdict.")
+    ] = VerdictFormat.TEXT,
+) -> None:
+    """Decide gates again, offline, from the evidence of a run.
+
+    Exit codes: 0 pass, 2 wrong usage or file, 3 rejected, 4 inconclusive or anomalous.
+    """
+    from fulcrum_operator.cli.printing import EXIT_CODES
+    from fulcrum_operator.gates import decide
+    from fulcrum_operator.manifests import load_gates
+    from fulcrum_operator.report.files import read_evidence
+
+    verdict = decide(read_evidence(results), load_gates(policy))
+    if output is VerdictFormat.JSON:
+        typer.echo(verdict.model_dump_json(indent=1))
+    else:
+        for line in _lines(verdict):
+            typer.echo(line)
+    raise typer.Exit(EXIT_CODES[verdict.outcome])
+
+
+def _lines(verdict: Verdict) -> list[str]:
+    """Return the verdict for a person: outcome, each gate, and what it was decided from."""
+    lines = [verdict.outcome, *(f"  {anomaly}" for anomaly in verdict.anomalies)]
+    for result in verdict.gates:
+        lines += [f"  {_marked(result)}: {result.reason}"]
+        lines += [
+            f"    {part.verdict} {part.slice}: {part.reason}"
+            for part in result.slices
+            if part.verdict != "Pass" and part.reason not in result.reason
+        ]
+    if not verdict.gates:
+        lines += [f"  {reason}" for reason in verdict.reasons]
+    return [*lines, f"evidence {verdict.evidence}", f"gates    {verdict.policy}"]
+
+
+def _marked(result: GateResult) -> str:
+    dry_run = " (dry run, does not count)" if result.mode == "DryRun" else ""
+    return f"{result.verdict} {result.name}{dry_run}"

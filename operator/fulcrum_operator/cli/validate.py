@@ -1,0 +1,47 @@
+"""`fulcrum validate`: what is wrong with manifests, before anything is run or submitted."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+USAGE = 2
+
+
+class ProblemFormat(StrEnum):
+    """How problems are printed."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def validate(
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Manifests in YAML or JSON.")
+    ],
+    output: Annotated[ProblemFormat, typer.Option(help="Form of the answer.")] = ProblemFormat.TEXT,
+) -> None:
+    """Check manifests offline: schema, rules and names, as a cluster would.
+
+    Prints the field, what is wrong and what is allowed. Exit codes: 0 all are valid, 2 one is not.
+    """
+    from fulcrum_operator.manifests import check_file
+
+    problems = {str(file): check_file(file) for file in files}
+    if output is ProblemFormat.JSON:
+        import json
+        from dataclasses import asdict
+
+        found = {name: [asdict(each) for each in listed] for name, listed in problems.items()}
+        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+    else:
+        for name, listed in problems.items():
+            for problem in listed:
+                typer.echo(f"{name}: {problem}", err=True)
+            if not listed:
+                typer.echo(f"{name}: valid")
+    if any(problems.values()):
+        raise typer.Exit(USAGE)
