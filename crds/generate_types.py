@@ -1,4 +1,4 @@
-"""Generate the Python types of a custom resource's spec from its CRD.
+"""Generate the Python types of a custom resource's spec from its CRD, and the copy that is shipped.
 
 Our own hundred lines instead of datamodel-code-generator, because that types every field that has a
 default as optional and repeats a sub-schema that is used four times as four classes.
@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "pipelines" / "fulcrum_pipelines" / "resources"
+COPIES = ROOT / "operator" / "fulcrum_operator" / "crds"  # shipped, for offline validation
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
 BOUNDS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
 NAMES = {
@@ -153,12 +154,15 @@ def main() -> int:
     check = parser.parse_args().check
     stale = []
     for crd_path in sorted((ROOT / "crds").glob("*.yaml")):
-        target = TARGET / f"{crd_path.stem}.py"
-        source = generate(crd_path)
-        if not target.exists() or target.read_text() != source:
-            stale.append(target)
-            if not check:
-                target.write_text(source)
+        made = {
+            TARGET / f"{crd_path.stem}.py": generate(crd_path),
+            COPIES / crd_path.name: crd_path.read_text(),
+        }
+        for target, source in made.items():
+            if not target.exists() or target.read_text() != source:
+                stale.append(target)
+                if not check:
+                    target.write_text(source)
     for target in stale:
         print(f"{'stale, run make crds' if check else 'written'}: {target.relative_to(ROOT)}")
     return int(check and bool(stale))

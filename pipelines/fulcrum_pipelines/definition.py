@@ -1,9 +1,9 @@
 """The Kubeflow pipeline: the stages in their order, and where each of them runs.
 
 It is compiled once, to `ir/fulcrum.yaml`, which is shipped as data; kfp is needed to compile it and
-to run it here, not to submit it. What a stage does is none of its business: each component calls one
-function of `fulcrum_components`, and what passes from stage to stage passes through the store. The
-artifacts declared here are what a person sees in the Kubeflow UI.
+to run it here, not to submit it. What a stage does is none of its business: each component calls
+one function of `fulcrum_components`, and what passes from stage to stage passes through the store.
+The artifacts declared here are what a person sees in the Kubeflow UI.
 
 An optional stage is a pipeline of its own with a condition inside, because Kubeflow runs nothing
 after a skipped task but does after a pipeline in which everything was skipped. Inside a condition
@@ -42,7 +42,9 @@ def evaluate(
     """Measure the baseline on the test data."""
     from fulcrum_components.stages.component import run_stage
 
-    run_stage("evaluate", store, run, plan, use_cache, resources, model, metrics, confusion, summary)
+    run_stage(
+        "evaluate", store, run, plan, use_cache, resources, model, metrics, confusion, summary
+    )
 
 
 @component
@@ -111,7 +113,9 @@ def validate(
     """Compare the candidate with the baseline."""
     from fulcrum_components.stages.component import run_stage
 
-    run_stage("validate", store, run, plan, use_cache, resources, model, metrics, confusion, summary)
+    run_stage(
+        "validate", store, run, plan, use_cache, resources, model, metrics, confusion, summary
+    )
 
 
 def _optional(stage: Any) -> Any:

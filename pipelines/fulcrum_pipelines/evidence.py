@@ -8,11 +8,11 @@ Units are in the names. The JSON schema in `docs/evidence.schema.json` is genera
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = "fulcrum.dev/evidence/v1alpha1"
+SCHEMA: Final = "fulcrum.dev/evidence/v1alpha1"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
@@ -81,7 +81,7 @@ class Counts(Record):
 class Comparison(Record):
     """Candidate against baseline on the same examples, for one metric on one slice.
 
-    `delta` is candidate - baseline in the metric's own unit; `interval` is of `delta`, not oriented:
+    `delta` is candidate - baseline in the metric's own unit; `interval` is of `delta`, unoriented:
     `direction` tells which sign is good. `p_inferior` is the one-sided p-value of "no worse than
     -margin" (small: measurably worse than the margin), for Holm's correction over slices; it is
     given only where a gate's margin applied.
@@ -123,7 +123,9 @@ class LatencyDistribution(Record):
     median_ms: Finite
     mean_ms: Finite
     percentiles_ms: dict[str, Finite]  # "p95": ...
-    histogram_ms: tuple[Finite, ...] = ()  # evenly spaced quantiles 0..100 % (101 values), for plots
+    histogram_ms: tuple[
+        Finite, ...
+    ] = ()  # evenly spaced quantiles 0..100 % (101 values), for plots
 
 
 class RatioInterval(Record):
@@ -278,7 +280,9 @@ class QuantizeDetails(Record):
     calibration_examples: int = 0
     calibration_peak_bytes: int | None = None
     bits: int | None = None
-    accounted_bytes: int | None = None  # weightOnly: what packed weights and their scales would take
+    accounted_bytes: int | None = (
+        None  # weightOnly: what packed weights and their scales would take
+    )
     opset: int
 
 

@@ -22,9 +22,7 @@ from fulcrum_pipelines.store import Store
 IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
 
 
-def parameters(
-    plan: Plan, *, store: str, plan_digest: str, use_cache: bool
-) -> dict[str, Any]:
+def parameters(plan: Plan, *, store: str, plan_digest: str, use_cache: bool) -> dict[str, Any]:
     """Return the run-time parameters of the compiled pipeline for a run on this machine."""
     pool = {
         "cpu": str(os.cpu_count() or 1),

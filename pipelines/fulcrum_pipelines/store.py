@@ -22,7 +22,7 @@ import uuid
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import fsspec  # type: ignore[import-untyped]  # publishes no types
+import fsspec
 from pydantic import ValidationError
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json

@@ -21,18 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+
+from fulcrum_components.stages.ui import fill_artifacts
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FailureClass, FulcrumError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
 from fulcrum_pipelines.store import StageState, Store, log_path, stage_path, state_path
 
-from fulcrum_components.stages.ui import fill_artifacts
-
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
 
 
-class StageFailed(RuntimeError):
+class StageFailedError(RuntimeError):
     """A stage failed; its message is what kfp prints."""
 
 
@@ -71,7 +71,7 @@ def run_stage(
         summary: KFP HTML artifact.
 
     Raises:
-        StageFailed: With the class and the message of the failure, which are in the store too.
+        StageFailedError: With the class and the message of the failure, which are in the store too.
     """
     print(f"stage {stage} of {run}; {resources}", flush=True)
     store = Store(store_url)
@@ -102,7 +102,7 @@ def run_stage(
             last_lines=last_lines,
         )
         store.write_record(state_path(run, stage), state)
-        raise StageFailed(f"stage {stage} failed ({failure.failure_class}): {failure.message}")
+        raise StageFailedError(f"stage {stage} failed ({failure.failure_class}): {failure.message}")
     fill_artifacts(evidence, store, model, metrics, confusion, summary)
 
 

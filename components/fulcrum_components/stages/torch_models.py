@@ -1,7 +1,7 @@
 """The torch model between stages: how it is handed on, rebuilt, measured and exported.
 
-A stage that changes weights leaves the state of `models.state`, to be rebuilt from the bundle's code,
-and `model.onnx`, which is what later stages measure.
+A stage that changes weights leaves the state of `models.state`, to be rebuilt from the bundle's
+code, and `model.onnx`, which is what later stages measure.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def run_torch(
     with eval_mode(module), torch.no_grad():
         for batch in dataset.batches(batch_size):
             raw.append(call(module, input_tensors(batch, signature, device)).float().cpu().numpy())
-            targets.append(batch.targets)
+            targets.append(np.asarray(batch.targets))
     return to_outcomes(
         np.concatenate(raw), np.concatenate(targets), signature.meaning, where="validation"
     )

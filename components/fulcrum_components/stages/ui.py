@@ -1,4 +1,4 @@
-"""What a person sees of a stage in the Kubeflow UI: a model, figures, a confusion matrix, a page."""
+"""What a person sees of a stage in the Kubeflow UI: model, figures, confusion matrix, a page."""
 
 from __future__ import annotations
 

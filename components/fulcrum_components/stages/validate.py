@@ -43,7 +43,7 @@ class Lever:
 
 
 def inputs(context: StageContext) -> dict[str, str]:
-    """Return the digests of all models on the way, of the test data as they are now, and what is asked."""
+    """Return the digests of the models, of the test data as they are now, and of what is asked."""
     spec = context.spec
     context.report("reading the test data", None)
     asked = {

@@ -19,16 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
+import fulcrum_components
 import fulcrum_pipelines
+from fulcrum_components.environment import describe_environment, peak_memory_bytes
+from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
+from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
 from fulcrum_pipelines.contract import STAGES, canonical_json, digest_of
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Evidence, StageEvidence, StageName
 from fulcrum_pipelines.store import StageState, Store, cache_path, stage_path, state_path
-
-import fulcrum_components
-from fulcrum_components.environment import describe_environment, peak_memory_bytes
-from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
-from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
 
 MEASURING: tuple[StageName, ...] = ("quantize", "validate")
 """Stages whose result depends on the hardware that they ran on."""

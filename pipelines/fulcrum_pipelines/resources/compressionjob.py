@@ -313,7 +313,7 @@ class Gate(Spec):
     confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
     """Confidence of the two-sided interval that decides."""
     min_samples: Annotated[int, Field(ge=1, le=1000000000)] = 30
-    """Fewer test examples (or groups) than this are inconclusive, on all data and on each slice."""
+    """Fewer test examples (or groups, or timed pairs of calls) than this are inconclusive. Slices have their own minSamples."""
     max_gain: Annotated[float, Field(gt=0)] | None = None
     """A gain above this, in the metric's own unit, is implausible and anomalous. Default 0.05 for metrics that are shares."""
     batch: Annotated[int, Field(ge=1, le=65536)] | None = None

@@ -6,6 +6,7 @@ import math
 
 import pytest
 from builders import make_plan
+
 from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
 
 

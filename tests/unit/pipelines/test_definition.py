@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from fulcrum_pipelines import definition, local
 from fulcrum_pipelines.contract import STAGES
 
@@ -61,7 +62,7 @@ def test_node_selector_and_tolerations_are_parameters(
 def test_condition_hands_on_every_placement_parameter(
     stage: str, compiled: list[dict[str, Any]]
 ) -> None:
-    """kfp drops parameters that only resources use unless an argument mentions them."""
+    """Otherwise kfp drops parameters that only resources use unless an argument mentions them."""
     components = compiled[0]["components"]
     wrapper = components[f"comp-optional-{stage}"]["dag"]["tasks"]
     (condition,) = wrapper.values()

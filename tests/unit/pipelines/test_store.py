@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders import make_stage
+
 from fulcrum_pipelines.contract import digest_of
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import StageState, Store, cache_path, object_path, stage_path

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from builders import make_plan, make_stage
+
 from fulcrum_components.stages import component
 from fulcrum_components.stages.component import Failure
 from fulcrum_pipelines.contract import Plan
@@ -23,7 +24,9 @@ def plan() -> Plan:
     return make_plan(stageDeadlineSeconds=DEADLINES)
 
 
-def supervise(code: str, scratch: Path, deadline_s: float | None = None) -> tuple[int, list[str], bool]:
+def supervise(
+    code: str, scratch: Path, deadline_s: float | None = None
+) -> tuple[int, list[str], bool]:
     return component._supervise([sys.executable, "-c", code], deadline_s, str(scratch))
 
 
