@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fulcrum_operator.cli.run import OutputFormat
+
 if TYPE_CHECKING:
     from fulcrum_operator.gates import GateResult, Verdict
-
-
-class VerdictFormat(StrEnum):
-    """How the verdict is printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def gate(
@@ -32,9 +26,7 @@ def gate(
         Path,
         typer.Option(help="A file with gates, or a manifest with spec.gates.", show_default=False),
     ],
-    output: Annotated[
-        VerdictFormat, typer.Option(help="Form of the verdict.")
-    ] = VerdictFormat.TEXT,
+    output: Annotated[OutputFormat, typer.Option(help="Form of the verdict.")] = OutputFormat.TEXT,
 ) -> None:
     """Decide gates again, offline, from the evidence of a run.
 
@@ -46,7 +38,7 @@ def gate(
     from fulcrum_operator.report.files import read_evidence
 
     verdict = decide(read_evidence(results), load_gates(policy))
-    if output is VerdictFormat.JSON:
+    if output is OutputFormat.JSON:
         typer.echo(verdict.model_dump_json(indent=1))
     else:
         for line in _lines(verdict):

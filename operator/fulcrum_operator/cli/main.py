@@ -6,12 +6,13 @@ instant.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
-from fulcrum_operator.cli import init, report, run
+from fulcrum_operator.cli import gate, init, report, run, validate
 
 FAILED = 1
 USAGE = 2
@@ -25,6 +26,8 @@ app = typer.Typer(
 )
 app.command()(run.run)
 app.command()(init.init)
+app.command()(validate.validate)
+app.command()(gate.gate)
 app.command()(report.report)
 
 
@@ -56,6 +59,12 @@ def main() -> None:
         sys.exit(USAGE if error.failure_class == "user" else FAILED)
     except BrokenPipeError:  # whoever read our output has gone
         sys.stderr.close()
+        sys.exit(FAILED)
+    except Exception as error:
+        if os.environ.get("FULCRUM_TRACEBACK"):
+            raise
+        name, hint = type(error).__name__, "FULCRUM_TRACEBACK=1 shows where"
+        print(f"error: {name}: {error}; this is a defect of fulcrum, {hint}", file=sys.stderr)
         sys.exit(FAILED)
 
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from fulcrum_operator.cli.displays import duration, elapsed_s
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.publishing import Published, to_document
-from fulcrum_operator.report import print_result
 from fulcrum_operator.report.formatting import byte_size
+from fulcrum_operator.report.terminal import print_result
 from fulcrum_operator.results import failed_stage
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.store import StageState, Store, log_path

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fulcrum_operator.cli.run import OutputFormat
+
 USAGE = 2
-
-
-class ProblemFormat(StrEnum):
-    """How problems are printed."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 def validate(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Manifests in YAML or JSON.")
     ],
-    output: Annotated[ProblemFormat, typer.Option(help="Form of the answer.")] = ProblemFormat.TEXT,
+    output: Annotated[OutputFormat, typer.Option(help="Form of the answer.")] = OutputFormat.TEXT,
 ) -> None:
     """Check manifests offline: schema, rules and names, as a cluster would.
 
@@ -31,7 +25,7 @@ def validate(
     from fulcrum_operator.manifests import check_file
 
     problems = {str(file): check_file(file) for file in files}
-    if output is ProblemFormat.JSON:
+    if output is OutputFormat.JSON:
         import json
         from dataclasses import asdict
 
