@@ -1,0 +1,1 @@
+"""Checking manifests offline, with the answers that the API server would give and better words."""

@@ -1,0 +1,71 @@
+"""What is wrong with a manifest, as a value: where, what, and what would be accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+Path = tuple[str | int, ...]
+"""Where in a document: names of fields and indices of lists."""
+
+SHOWN_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong.
+
+    Attributes:
+        path: The field, as `spec.gates[0].margin`; empty for the document itself.
+        message: What is wrong with it.
+        allowed: What would be accepted; empty where the message says so.
+        line: Line in the file, from 1, where it is known.
+        document: Which document of the file, from 1; 0 where the file has one only.
+    """
+
+    path: str
+    message: str
+    allowed: str = ""
+    line: int | None = None
+    document: int = 0
+
+    def __str__(self) -> str:
+        where = f"{self.path}: " if self.path else ""
+        allowed = f" (allowed: {self.allowed})" if self.allowed else ""
+        which = f"document {self.document}: " if self.document else ""
+        line = f" [line {self.line}]" if self.line else ""
+        return f"{which}{where}{self.message}{allowed}{line}"
+
+
+def write_path(path: Path) -> str:
+    """Return `path` as people write it: `spec.gates[0].margin`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+def show(value: object) -> str:
+    """Return `value` for a message, shortened, as it is spelled in a manifest."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case dict():
+            return "a mapping"
+        case list():
+            return "a list"
+        case str():
+            text = value if len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]}..."
+            return repr(text)
+        case _:
+            return str(value)[:SHOWN_CHARACTERS]
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """Return "; did you mean X?" for the known name most like `name`, or nothing."""
+    folded = {each.lower(): each for each in known}
+    found = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
+    return f"; did you mean {folded[found[0]]}?" if found else ""
