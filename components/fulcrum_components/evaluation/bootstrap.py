@@ -16,20 +16,27 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fulcrum_components.evaluation.statistic import Array, Statistic
+from fulcrum_components.evaluation.outcomes import Outcomes
+from fulcrum_components.evaluation.statistic import Array, SumStatistic
 from fulcrum_components.student import expanded_cdf, expanded_quantile
 from fulcrum_pipelines.evidence import Interval
 
 FEWEST_REPLICATES = 2000
 MOST_REPLICATES = 20_000
 MOST_UNITS = 20_000
+FEWEST_POOLED_UNITS = 1000
 _REPLICATES_BEYOND = 20
 """Resamples that shall lie beyond each end of an interval."""
 _CELLS = 4_000_000
 """Counts held at once (32 MB), whatever the number of examples."""
+_FEATURE_CELLS = 5_000_000
+"""Sums of all units held at once for one statistic (40 MB)."""
 _JACKKNIFE_UNITS = 2000
 
 _NORMAL = NormalDist()
+
+Pair = tuple[SumStatistic, SumStatistic | None]
+"""Baseline's and candidate's statistic, or one model's and None."""
 
 
 @dataclass(frozen=True)
@@ -101,24 +108,32 @@ def replicates_for(levels: Sequence[float]) -> int:
     return int(min(max([FEWEST_REPLICATES, *wanted]), MOST_REPLICATES))
 
 
-def unit_numbers(count: int, groups: Array | None, seed: int) -> Array:
-    """Return the unit number, from 0, of each of `count` examples, (n,)."""
-    if groups is not None:
-        return np.unique(groups, return_inverse=True)[1].astype(np.int64)
-    if count <= MOST_UNITS:
-        return np.arange(count)
-    return np.random.default_rng(seed).permutation(np.arange(count) % MOST_UNITS)
+def unit_numbers(outcomes: Outcomes, groups: Array | None, seed: int) -> Array:
+    """Return the unit number, from 0, of each example, (n,).
+
+    Examples or groups that are more than needed are pooled at random; with many classes fewer are
+    needed, since macro F1 has three sums a class.
+    """
+    if groups is None:
+        numbers = np.arange(len(outcomes))
+    else:
+        numbers = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+    count = int(numbers.max()) + 1
+    width = outcomes.outputs.shape[-1] if outcomes.outputs.ndim > 1 else 1
+    most = int(np.clip(_FEATURE_CELLS // (3 * width), FEWEST_POOLED_UNITS, MOST_UNITS))
+    if count <= most:
+        return numbers
+    pooled = np.random.default_rng(seed).permutation(np.arange(count) % most)
+    return pooled[numbers]
 
 
-def paired_replicates(
-    pairs: Sequence[tuple[Statistic, Statistic | None]], units: int, count: int, seed: int
-) -> list[Replicates]:
+def paired_replicates(pairs: Sequence[Pair], units: int, count: int, seed: int) -> list[Replicates]:
     """Return resampled differences second - first of each pair, or of the first alone.
 
     All statistics see the same resamples, both of a pair and the pairs among each other.
 
     Args:
-        pairs: Baseline's and candidate's statistic; or one and None.
+        pairs: What to resample.
         units: Number of units, at least 2.
         count: Number of resamples.
         seed: Equal seeds give equal resamples.
@@ -143,13 +158,13 @@ def _draw(generator: np.random.Generator, rows: int, units: int) -> Array:
     return counts.reshape(rows, units).astype(np.float64)
 
 
-def _difference(pair: tuple[Statistic, Statistic | None], weights: Array) -> Array:
+def _difference(pair: Pair, weights: Array) -> Array:
     first, second = pair
     values = first.resampled(weights)
     return values if second is None else second.resampled(weights) - values
 
 
-def _collect(pair: tuple[Statistic, Statistic | None], drawn: Array, units: int) -> Replicates:
+def _collect(pair: Pair, drawn: Array, units: int) -> Replicates:
     value = float(_difference(pair, np.ones((1, units)))[0])
     chosen = np.unique(np.linspace(0, units - 1, min(units, _JACKKNIFE_UNITS)).astype(np.int64))
     first, second = pair

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from fulcrum_components.evaluation.bootstrap import (
+    Pair,
     Replicates,
     paired_replicates,
     replicates_for,
@@ -26,7 +27,7 @@ from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
-from fulcrum_components.evaluation.statistic import Array, Statistic, mean_statistic
+from fulcrum_components.evaluation.statistic import Array, mean_statistic
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval
 from fulcrum_pipelines.statistics import (
@@ -193,9 +194,9 @@ def _bootstrapped(
     """Return the resampled differences of those metrics that need them, by name."""
     if len(pair.baseline) == 0:
         return {}
-    units = unit_numbers(len(pair.baseline), pair.groups, seed)
+    units = unit_numbers(pair.baseline, pair.groups, seed)
     count = int(units.max()) + 1
-    pairs: dict[str, tuple[Statistic, Statistic | None]] = {
+    pairs: dict[str, Pair] = {
         m.name: (m.on_units(pair.baseline, units), m.on_units(pair.candidate, units))
         for m in metrics
         if not m.influence and (not m.correct or pair.groups is not None) and pair.defines(m)
@@ -248,9 +249,10 @@ def _sources(
         found.append(CountsDifference(counts))
     if metric.name in sampled:
         found.append(sampled[metric.name])
-    if metric.influence and len(pair.baseline) > 1:
+    if metric.influence:
         before, after = (metric.influence(o, pair.groups is None) for o in pair.both)
-        found.append(estimate(after[0] - before[0], after[1] - before[1], pair.groups))
+        difference = estimate(after[0] - before[0], after[1] - before[1], pair.groups)
+        found += [difference] if difference.units > 1 else []
     return found
 
 

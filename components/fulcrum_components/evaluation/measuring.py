@@ -138,7 +138,7 @@ def _bootstrapped(
 ) -> dict[str, Interval]:
     if not metrics:
         return {}
-    units = unit_numbers(len(outcomes), groups, seed)
+    units = unit_numbers(outcomes, groups, seed)
     count = int(units.max()) + 1
     if count < 2:
         return {}

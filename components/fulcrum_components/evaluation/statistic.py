@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,21 +19,9 @@ Evaluate = Callable[[Array], Array]
 """Metric values (b,) of b rows of sums (b, d); NaN where undefined."""
 
 
-class Statistic(Protocol):
-    """A metric of one model on u units: examples, or groups of them."""
-
-    def resampled(self, weights: Array) -> Array:
-        """Return the values (b,) where unit j counts `weights[i, j]` times; weights are (b, u)."""
-        ...
-
-    def leave_one_out(self, chosen: Array) -> Array:
-        """Return the values (c,), each without one of the `chosen` units (c,)."""
-        ...
-
-
 @dataclass(frozen=True)
 class SumStatistic:
-    """A metric of few sums.
+    """A metric of one model on u units: examples, or groups of them.
 
     Attributes:
         features: What each unit adds, (u, d), float64.
@@ -44,11 +32,11 @@ class SumStatistic:
     evaluate: Evaluate
 
     def resampled(self, weights: Array) -> Array:
-        """See `Statistic`."""
+        """Return the values (b,) where unit j counts `weights[i, j]` times; weights are (b, u)."""
         return self.evaluate(weights @ self.features)
 
     def leave_one_out(self, chosen: Array) -> Array:
-        """See `Statistic`."""
+        """Return the values (c,), each without one of the `chosen` units (c,)."""
         return self.evaluate(self.features.sum(axis=0) - self.features[chosen])
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fulcrum_components.evaluation.outcomes import Outcomes
-from fulcrum_components.evaluation.statistic import Array, Statistic, mean_statistic
+from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
 from fulcrum_pipelines.evidence import Direction
 
 SHARE = "share"
@@ -41,11 +41,11 @@ class MetricDefinition:
     direction: Direction
     unit: str = ""
     correct: Callable[[Outcomes], Array] | None = None
-    statistic: Callable[[Outcomes, Array], Statistic] | None = None
+    statistic: Callable[[Outcomes, Array], SumStatistic] | None = None
     influence: Callable[[Outcomes, bool], tuple[float, Array]] | None = None
     undefined: Callable[[Outcomes], str] = _always_defined
 
-    def on_units(self, outcomes: Outcomes, units: Array) -> Statistic:
+    def on_units(self, outcomes: Outcomes, units: Array) -> SumStatistic:
         """Return the metric as a function of sums over `units` (n,).
 
         Raises:
