@@ -13,7 +13,14 @@ import sys
 import time
 from pathlib import Path
 
-from builders import make_comparison, make_evidence, make_plan, make_stage, make_validate
+from builders import (
+    make_comparison,
+    make_evaluate,
+    make_evidence,
+    make_plan,
+    make_stage,
+    make_validate,
+)
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import StageName
@@ -21,6 +28,7 @@ from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
 
 FOREVER_S = 600
 TIME = "2026-11-24T09:30:00Z"
+ADVICE = {"small-test-set": ("620 examples would decide",)}
 COMPARISONS = {"worse": {"broken": 90, "fixed": 3}, "undecided": {"broken": 30, "fixed": 25}}
 
 
@@ -33,7 +41,7 @@ def work(store: Store, plan: Plan) -> bool:
     """Leave in the store what a run would; False where the run is to go on for ever."""
     digest = digest_of(to_json(plan))
     match plan.name:
-        case "succeed" | "worse" | "undecided":
+        case "succeed" | "worse" | "undecided" | "small-test-set":
             _finish(store, plan, digest, plan.stages)
         case "early-end":
             _finish(store, plan, digest, plan.stages[:1])
@@ -64,6 +72,7 @@ def _finish(store: Store, plan: Plan, digest: str, stages: tuple[StageName, ...]
     comparison = make_comparison(**COMPARISONS.get(plan.name, {}))
     validate = make_validate(candidate_model=model.digest, comparisons=(comparison,))
     changes: dict[str, dict[str, object]] = {
+        "evaluate": {"details": make_evaluate(advice=ADVICE.get(plan.name, ()))},
         "quantize": {"outputs": (model,)},
         "validate": {"details": validate},
     }
