@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-EPOCHS = 4
+EPOCHS = 3
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHTS = Path(__file__).parent / "model" / "model.safetensors"

@@ -14,7 +14,7 @@ import numpy as np
 
 FILES = Path(__file__).parent / ".cache"
 TOPICS = ("acq", "crude", "earn", "grain", "interest", "money-fx", "ship", "trade")
-WORDS = 2000
+WORDS = 1000
 LENGTH = 64
 PADDING, UNKNOWN = 0, 1
 VALIDATION = 500

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import nn
 
-WIDTHS = (64, 256, 128)
+WIDTHS = (64, 128, 64)
 CLASSES = 10
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-CHANNELS = (32, 64, 64, 128)
+CHANNELS = (32, 48, 64, 96)
 POOLED = (True, False, True, True)
 CLASSES = 10
 

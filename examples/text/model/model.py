@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-WORDS = 2000
+WORDS = 1000
 LENGTH = 64
 WIDTH = 64
 CLASSES = 8
