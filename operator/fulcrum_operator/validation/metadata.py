@@ -26,6 +26,7 @@ FIELDS = (
     "selfLink",
     "uid",
 )
+USUAL = "name, namespace, labels, annotations"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_LABEL.pattern}(\.{_LABEL.pattern})*")
 NAME_RULE = "lower-case letters, digits, - and ., beginning and ending with a letter or digit"
@@ -39,11 +40,11 @@ def check_metadata(metadata: Any) -> Iterator[Found]:
     here = ("metadata",)
     if not isinstance(metadata, dict):
         what = "is required" if metadata is None else f"must be a mapping, not {show(metadata)}"
-        yield here, what, "name, namespace, labels, annotations"
+        yield here, what, USUAL
         return
     for name in metadata:
         if name not in FIELDS:
-            yield (*here, name), f"is not a field{nearest(name, FIELDS)}", ", ".join(FIELDS)
+            yield (*here, name), f"is not a field{nearest(name, FIELDS)}", USUAL
     name = metadata.get("name")
     if name is None:
         yield (*here, "name"), "is required", NAME_RULE
