@@ -14,6 +14,7 @@ from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
 from fulcrum_components.pruning.checks import OutputCheck
 from fulcrum_components.pruning.counting import count_macs_and_parameters
 from fulcrum_components.pruning.history import History
+from fulcrum_components.pruning.layers import WEIGHTED
 from fulcrum_components.pruning.sensitivity import Evaluate, layer_sensitivity
 from fulcrum_components.pruning.sparse import (
     SparseResult,
@@ -120,9 +121,11 @@ def prune(
 
 
 def _refuse_exported(module: nn.Module) -> None:
-    if any(isinstance(part, torch.fx.GraphModule) for part in module.modules()):
+    parts = list(module.modules())
+    traced = any(isinstance(part, torch.fx.GraphModule) for part in parts)
+    if traced and not any(isinstance(part, WEIGHTED) for part in parts):
         message = (
-            "an exported program (.pt2) has no layers left to prune, only operations; give a bundle "
+            "an exported program (.pt2) has no layers to prune, only operations; give a bundle "
             "directory with the code that builds the model"
         )
         raise UserError(message, where="model")

@@ -1,0 +1,147 @@
+"""Sparse pruning of whole modules."""
+
+from __future__ import annotations
+
+import copy
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from small_models import (
+    IMAGE_SIGNATURE,
+    Encoder,
+    OnlyRecurrent,
+    image_data,
+    image_net,
+    tokens,
+)
+from torch import Tensor, nn
+
+from fulcrum_components.pruning import PruneResult, prune
+from fulcrum_pipelines.errors import QualityError, UserError
+from fulcrum_pipelines.resources.compressionjob import PatternNM, Prune, Truncate, Unstructured
+
+INPUTS = (torch.randn(2, 1, 8, 8),)
+
+
+def pruned(
+    module: nn.Module, inputs: tuple[Tensor, ...] = INPUTS, recover: Any = None, **options: Any
+) -> PruneResult:
+    return prune(
+        module,
+        Prune(**options),
+        signature=IMAGE_SIGNATURE,
+        example_inputs=inputs,
+        train=None,
+        meaning="logits",
+        seed=0,
+        recover=recover,
+    )
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+def test_unstructured_reaches_the_share_and_spares_the_output_layer(scope: str) -> None:
+    module = image_net()
+    result = pruned(module, unstructured=Unstructured(sparsity=0.7, scope=scope))
+
+    assert result.achieved_sparsity == pytest.approx(0.7, abs=1e-3)
+    assert result.sparse_layers == ("0.weight", "3.weight")
+    assert result.parameters_after == result.parameters_before
+    assert result.nonzero_after < result.parameters_after
+    assert (result.macs_before, result.history) == (result.macs_after, None)
+    assert bool((module[9].weight != 0).all())  # type: ignore[union-attr]
+    assert [layer.layer for layer in result.layers] == ["0", "3"]
+
+
+def test_every_step_removes_more_and_recovery_keeps_what_was_removed() -> None:
+    module = image_net()
+    masks: list[Tensor] = []
+
+    def recover(trained: nn.Module, sparse_layers: tuple[str, ...]) -> None:
+        assert sparse_layers == ("0.weight", "3.weight")
+        masks.append(trained[3].weight.detach() == 0)  # type: ignore[index]
+
+    pruned(
+        module,
+        recover=recover,
+        unstructured=Unstructured(sparsity=0.9, iterations=3, schedule="cubic"),
+    )
+    masks.append(module[3].weight.detach() == 0)  # type: ignore[arg-type]
+
+    assert len(masks) == 3
+    assert all(bool((a <= b).all()) for a, b in pairwise(masks))
+
+
+def test_n_of_m_reads_back_its_share() -> None:
+    module = image_net()
+    result = pruned(module, nm=PatternNM(n=1, m=4))
+
+    assert result.asked_sparsity == 0.75
+    weight = module[3].weight.detach()
+    groups = weight.reshape(32, 4, 4, 3, 3)
+    assert int((groups != 0).sum(dim=2).max()) == 1
+    assert {layer.layer: layer.sparsity for layer in result.layers}["3"] == 0.75
+
+
+def test_truncation_has_no_share_to_ask_for() -> None:
+    result = pruned(image_net(), truncate=Truncate(threshold=1.0))
+
+    assert result.asked_sparsity is None
+    assert 0.3 < result.achieved_sparsity < 0.9
+
+
+def test_recurrent_and_attention_weights_can_be_sparse() -> None:
+    lstm = pruned(
+        OnlyRecurrent(), (torch.randn(2, 7, 12),), unstructured=Unstructured(sparsity=0.5)
+    )
+    encoder = pruned(Encoder(), (tokens(),), unstructured=Unstructured(sparsity=0.5))
+
+    assert "lstm.weight_hh_l1" in lstm.sparse_layers
+    assert "encoder.layers.0.self_attn.in_proj_weight" in encoder.sparse_layers
+    assert "fc.weight" not in encoder.sparse_layers
+
+
+def test_ignored_layers_keep_their_weights() -> None:
+    module = image_net()
+    before = copy.deepcopy(module[3].weight)
+    result = pruned(module, nm=PatternNM(ignore=("3",)))
+
+    assert result.sparse_layers == ("0.weight",)
+    assert torch.equal(module[3].weight, before)  # type: ignore[arg-type]
+
+
+def test_nothing_to_prune_is_refused() -> None:
+    with pytest.raises(UserError, match=r"output layers \['9'\] are left alone"):
+        pruned(image_net(), nm=PatternNM(ignore=("*",)))
+
+
+def test_zeros_that_were_there_count_against_the_tolerance() -> None:
+    module = image_net()
+    with torch.no_grad():
+        module[3].weight[4:] = 0  # type: ignore[index,operator]
+
+    with pytest.raises(QualityError, match=r"asked for sparsity 0\.5, achieved 0\.8"):
+        pruned(module, unstructured=Unstructured(sparsity=0.5))
+
+
+def test_no_method_is_refused() -> None:
+    with pytest.raises(UserError, match="exactly one of"):
+        pruned(image_net())
+
+
+def test_batch_norm_is_reestimated_after_each_step() -> None:
+    module = image_net()
+    before = module[1].running_mean.clone()  # type: ignore[union-attr,operator]
+    result = prune(
+        module,
+        Prune(nm=PatternNM(), batch_norm_samples=100),
+        signature=IMAGE_SIGNATURE,
+        example_inputs=INPUTS,
+        train=image_data(),
+        meaning="logits",
+        seed=0,
+    )
+
+    assert result.batch_norm_examples == 100
+    assert not torch.equal(module[1].running_mean, before)  # type: ignore[arg-type]
