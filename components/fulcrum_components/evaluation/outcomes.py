@@ -100,7 +100,7 @@ def load_outcomes(path: Path) -> Outcomes:
         InfrastructureError: Where the file is damaged or is something else.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         outputs, targets = arrays.pop("outputs"), arrays.pop("targets")
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Paired comparisons: what they rest on, what they say in odd cases, and how often they are right."""
+"""Paired comparisons: what they rest on, what they say in odd cases, how often they are right."""
 
 from __future__ import annotations
 

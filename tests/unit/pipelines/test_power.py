@@ -1,0 +1,116 @@
+"""Advice on sample sizes, against simulation of the test that decides."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from fulcrum_pipelines.evidence import Counts
+from fulcrum_pipelines.power import MOST_EXAMPLES, advice, power_at, required_sample_size
+from fulcrum_pipelines.resources.compressionjob import Gate
+from fulcrum_pipelines.statistics import paired_difference_interval
+
+SIMULATIONS = 1500
+"""The standard error of a simulated power is then below 0.013; four of them are allowed."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A test set, and the gate's settings."""
+
+    name: str
+    n: int
+    discordance: float
+    margin: float
+    level: float = 0.95
+
+
+ROWS = (
+    Row("published-620", 620, 0.01, 0.01),
+    Row("published-1000", 1000, 0.01, 0.01),
+    Row("many-changes", 500, 0.1, 0.03),
+    Row("level-80", 300, 0.02, 0.02, 0.8),
+    Row("tiny", 20, 0.1, 0.2),
+    Row("normal-approximation", 60_000, 0.02, 0.0015),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_power_is_what_simulation_finds(row: Row) -> None:
+    half = row.discordance / 2
+    drawn = np.random.default_rng(0).multinomial(row.n, [half, half, 1 - 2 * half], SIMULATIONS)
+    passed: dict[tuple[int, int], bool] = {}
+    for broken, fixed, _ in drawn.tolist():
+        if (broken, fixed) not in passed:
+            counts = Counts(
+                both_right=row.n - broken - fixed,
+                only_baseline_right=broken,
+                only_candidate_right=fixed,
+                both_wrong=0,
+            )
+            interval = paired_difference_interval(counts, row.level)
+            passed[broken, fixed] = interval.low > -row.margin
+    simulated = np.mean([passed[broken, fixed] for broken, fixed, _ in drawn.tolist()])
+    found = power_at(row.n, row.discordance, row.margin, row.level)
+    assert found == pytest.approx(simulated, abs=0.052)
+
+
+@pytest.mark.parametrize("margin", [0.003, 0.01, 0.05])
+@pytest.mark.parametrize("churn", [0.0, 0.01, 0.1])
+def test_the_advised_number_has_the_power_and_not_many_fewer_have(
+    margin: float, churn: float
+) -> None:
+    n = required_sample_size(baseline_accuracy=0.9, margin=margin, churn=churn)
+    assert n is not None
+    assert power_at(n, churn, margin, 0.95) >= 0.78
+    assert power_at(int(0.85 * n), churn, margin, 0.95) < 0.8
+
+
+def test_a_perfect_baseline_leaves_nothing_to_fix() -> None:
+    perfect = required_sample_size(baseline_accuracy=1, margin=0.01)
+    good = required_sample_size(baseline_accuracy=0.98, margin=0.01)
+    assert perfect is not None
+    assert good is not None
+    assert perfect < good
+
+
+@pytest.mark.parametrize("margin", [0, 1e-6])
+def test_what_no_number_decides_is_absent(margin: float) -> None:
+    assert required_sample_size(baseline_accuracy=0.9, margin=margin) is None
+
+
+def gate(margin: float, metric: str = "accuracy") -> Gate:
+    return Gate.model_validate(
+        {"name": "quality", "kind": "nonInferiority", "metric": metric, "margin": margin}
+    )
+
+
+@dataclass(frozen=True)
+class Advised:
+    """Gates on a test set, and what is said."""
+
+    name: str
+    gates: tuple[Gate, ...]
+    examples: int
+    says: tuple[str, ...]
+
+
+ADVISED = (
+    Advised("enough", (gate(0.01),), 10_000, ()),
+    Advised("few", (gate(0.01),), 1500, ("1,500 test examples are few for a margin of 0.01",)),
+    Advised("margin-0", (gate(0),), 10_000, ("with a margin of 0",)),
+    Advised("hopeless", (gate(1e-6),), 10_000, (f"even {MOST_EXAMPLES:,} would not do",)),
+    Advised("of-loss", (gate(0.01, "logLoss"),), 10, ()),
+    Advised("of-size", (Gate(name="small", kind="size", max=0.5),), 10, ()),
+    Advised("two", (gate(0.01), gate(0.001)), 1500, ("0.01:", "0.001:")),
+)
+
+
+@pytest.mark.parametrize("row", ADVISED, ids=lambda row: row.name)
+def test_a_test_set_too_small_for_a_margin_is_told_before(row: Advised) -> None:
+    found = advice(row.gates, {"accuracy": 0.95}, row.examples)
+    assert len(found) == len(row.says)
+    for line, part in zip(found, row.says, strict=True):
+        assert part in line
