@@ -13,24 +13,32 @@ from fulcrum_pipelines.evidence import Interval, RatioInterval
 NOT_MEASURED = "not measured"
 SPACE = "\u00a0"
 MINUS = "\u2212"
+_MOST_DECIMALS = 9
+_LARGEST = 1e15
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def fixed(value: float | None, decimals: int, *, sign: bool = False) -> str:
-    """Return `value` with a fixed number of decimals and grouped thousands; zero has no sign."""
+    """Return `value` with a fixed number of decimals and grouped thousands; zero has no sign.
+
+    Where that would be a row of zeros or digits, it is written with an exponent.
+    """
     if value is None:
         return NOT_MEASURED
-    text = f"{abs(value):,.{decimals}f}"
+    if decimals > _MOST_DECIMALS or abs(value) >= _LARGEST:
+        text = f"{abs(value):.3g}".replace("e-", f"e{MINUS}")
+    else:
+        text = f"{abs(value):,.{decimals}f}"
     if not any(digit in "123456789" for digit in text):
         return text
     return f"{MINUS if value < 0 else '+' if sign else ''}{text}"
 
 
 def decimals_for(value: float, significant: int = 4) -> int:
-    """Return the decimals that show `significant` digits of `value`; 4 for zero, at most 9."""
-    if value == 0 or not math.isfinite(value):
+    """Return the decimals that show `significant` digits of `value`; 4 for zero."""
+    if value == 0:
         return 4
-    return min(9, max(0, significant - 1 - math.floor(math.log10(abs(value)))))
+    return max(0, significant - 1 - math.floor(math.log10(abs(value))))
 
 
 def number(value: float | None, significant: int = 4, *, sign: bool = False) -> str:
@@ -82,7 +90,7 @@ def level(interval: Interval | None) -> str:
 
 def factor(value: float | None) -> str:
     """Return a ratio as ×5.80, with three digits."""
-    return NOT_MEASURED if value is None else f"×{fixed(value, max(decimals_for(value, 3), 0))}"
+    return NOT_MEASURED if value is None else f"×{fixed(value, decimals_for(value, 3))}"
 
 
 def ratio(measured: RatioInterval | None) -> str:

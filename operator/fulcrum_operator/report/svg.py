@@ -133,6 +133,8 @@ class Scale:
 
 
 EVERYWHERE = (-math.inf, math.inf)
+_SAME = 1e-9  # values that are nearer to each other than this share of them look the same
+_TINY = 1e-290
 
 
 def spanning(
@@ -152,20 +154,15 @@ def spanning(
         pad: Part of the values' extent that is left free on both sides.
         bounds: Where no value can lie, and so no room is left; values outside widen them.
     """
-    low, high = _extent(values)
+    finite = [value for value in values if math.isfinite(value)] or [0.0]
+    low, high = min(finite), max(finite)
+    largest = max(abs(low), abs(high))
     free = (high - low) * pad
+    if high - low <= _SAME * largest:
+        free = 0.05 * largest if largest > _TINY else 0.5
     return Scale(
         min(low, max(low - free, bounds[0])), max(high, min(high + free, bounds[1])), start, end
     )
-
-
-def _extent(values: Iterable[float]) -> tuple[float, float]:
-    finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
-    low, high = min(finite), max(finite)
-    if high > low:
-        return low, high
-    around = abs(low) * 0.05 or 0.5
-    return low - around, high + around
 
 
 def ticks(low: float, high: float, wanted: int = 4) -> tuple[float, ...]:

@@ -36,8 +36,8 @@ def confusion_section(validate: ValidateDetails | None) -> Section:
     if before is None or after is None:
         what = "Confusion of classes was not recorded: the task has none, or too many."
         return Section("confusion", title, "", (missing(what),))
-    if before.labels != after.labels:
-        what = "The models' classes differ, so their confusion cannot be compared."
+    if before.labels != after.labels or not (_is_sound(before) and _is_sound(after)):
+        what = "The matrices do not fit each other or their classes, so they are not shown."
         return Section("confusion", title, "", (Note(what, "unclear"),))
     drawn = len(before.labels) <= _DRAWN_CLASSES
     blocks: tuple[Block | None, ...] = (
@@ -46,6 +46,13 @@ def confusion_section(validate: ValidateDetails | None) -> Section:
         _pairs(before, after),
     )
     return Section("confusion", title, _LEAD, only(blocks))
+
+
+def _is_sound(matrix: ConfusionMatrix) -> bool:
+    size = len(matrix.labels)
+    return len(matrix.counts) == size and all(
+        len(line) == size and min(line) >= 0 for line in matrix.counts
+    )
 
 
 def _too_many(classes: int) -> str:

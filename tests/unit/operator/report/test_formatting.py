@@ -25,6 +25,8 @@ def plain(text: str) -> str:
         (formatting.number(1234567.0), "1,234,567"),
         (formatting.number(-0.5, sign=True), "-0.5000"),
         (formatting.number(0.0, sign=True), "0.0000"),
+        (formatting.number(2.1e-12), "2.1e-12"),
+        (formatting.number(-3e20), "-3e+20"),
         (formatting.percent(0.97733), "97.73 %"),
         (formatting.points(-0.0007), "-0.07 points"),
         (formatting.points(0.0049), "+0.49 points"),

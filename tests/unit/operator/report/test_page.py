@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from builders import (
     make_comparison,
+    make_confusion,
     make_delta,
     make_evidence,
     make_finetune,
@@ -210,6 +211,11 @@ def test_warnings_overlap_and_identical_models_come_first() -> None:
         ),
         ("quantization", make_evidence(), "not tried: no layer of u8s8-per-channel lost quality"),
         ("confusion", validated(confusion_baseline=None), "was not recorded"),
+        (
+            "confusion",
+            validated(confusion_candidate=make_confusion(classes=3)),
+            "do not fit each other",
+        ),
         ("stages", make_evidence(stages=()), "No stage left evidence."),
         ("environment", make_evidence(stages=()), "No environment was recorded."),
     ],
