@@ -29,7 +29,17 @@ Run = tuple[Evidence, list[Gate]]
 # Frozen, so made once: thousands of situations are built from them.
 GOOD = make_evidence()
 GOOD_DETAILS = make_validate()
-SLIM_DETAILS = make_validate(levers=(), latency=(), metrics_baseline=(), metrics_candidate=())
+SLIM_DETAILS = make_validate(
+    comparisons=(
+        make_comparison(),
+        make_comparison(n=PER_CLASS, broken=1, fixed=1, margin=None, slice="class=3"),
+        make_comparison(n=1350, broken=1, fixed=1, margin=None, slice="class=0"),
+    ),
+    levers=(),
+    latency=(),
+    metrics_baseline=(),
+    metrics_candidate=(),
+)
 WORSE_SLICE = make_comparison(
     n=PER_CLASS, right=146, broken=60, fixed=0, margin=0.05, slice="class=3"
 )

@@ -144,7 +144,7 @@ def examples_to_decide(observation: Observation, limit: Limit) -> float | None:
         if bound is None:
             continue
         half_width = value - interval.low if bound < value else interval.high - value
-        if bound == value or half_width <= 0:
+        if bound == value:
             return None
         factor = 1 + _NORMAL.inv_cdf(POWER) / normal_quantile(interval.level)
         ratio = factor * half_width / (value - bound)
