@@ -5,6 +5,7 @@ Gates and evidence know a metric by one name; people know it by another and expe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fulcrum_operator.report.formatting import (
@@ -88,6 +89,12 @@ _STYLES = {
     "mae": Style("Mean absolute error"),
     "r2": Style("R²"),
 }
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the names once each, known metrics first, the most asked for at the front."""
+    found = dict.fromkeys(names)
+    return (*(n for n in _STYLES if n in found), *(n for n in found if n not in _STYLES))
 
 
 def style_of(metric: str, unit: str = "") -> Style:

@@ -25,7 +25,7 @@ from fulcrum_operator.report.formatting import (
     milliseconds,
     span,
 )
-from fulcrum_operator.report.metrics import style_of
+from fulcrum_operator.report.metrics import in_order, style_of
 from fulcrum_operator.report.reading import details
 from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
 from fulcrum_operator.report.sections.overview import TONES, change_tone, headline
@@ -187,7 +187,7 @@ def _quality(validate: ValidateDetails) -> Sheet:
     return Sheet(
         f"Quality on {count(validate.test_examples)} test examples{confidence}",
         ("Metric", "#Before", "#After", "#Change", "#Interval"),
-        tuple(_metric(comparison) for comparison in reversed(whole.values())),
+        tuple(_metric(whole[name]) for name in in_order(whole)),
     )
 
 

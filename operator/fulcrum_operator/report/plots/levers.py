@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from fulcrum_operator.report.formatting import NOT_MEASURED
 from fulcrum_operator.report.svg import (
     EVERYWHERE,
     WIDTH,
@@ -85,7 +84,7 @@ def _step(step: Step, x: float, vertical: Scale, width: float, text_y: float) ->
     parts: list[str] = [label(x, _BOTTOM + 16, name, class_="name", text_anchor="middle")]
     if step.value is None:
         middle = (_TOP + _BOTTOM) / 2
-        parts.append(label(x, middle, NOT_MEASURED, class_="missing", text_anchor="middle"))
+        parts.append(label(x, middle, "missing", class_="missing", text_anchor="middle"))
     else:
         parts.append(label(x, text_y, step.text, class_="value", text_anchor="middle"))
         if step.low is not None and step.high is not None:

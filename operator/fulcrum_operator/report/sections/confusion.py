@@ -15,6 +15,7 @@ from fulcrum_operator.report.blocks import (
     columns,
     missing,
     only,
+    plural,
     row,
 )
 from fulcrum_operator.report.formatting import NOT_MEASURED, count, fixed, percent, points
@@ -175,8 +176,10 @@ def _pairs(before: ConfusionMatrix, after: ConfusionMatrix) -> Table | None:
     changed.sort(key=lambda each: (-abs(each[0]), -each[0]))
     if not changed:
         return None
+    listed = changed[:_LISTED_CONFUSIONS]
+    first = f", the {len(listed)} most changed" if len(listed) < len(changed) else ""
     return Table(
-        f"The {min(len(changed), _LISTED_CONFUSIONS)} most changed confusions of {len(changed)}",
+        f"{plural(len(changed), 'confusion')} changed" + first,
         columns("Right class", "Answer", "#Before", "#After", "#Change"),
         tuple(
             row(
@@ -186,7 +189,7 @@ def _pairs(before: ConfusionMatrix, after: ConfusionMatrix) -> Table | None:
                 count(after.counts[i][j]),
                 Cell(fixed(delta, 0, sign=True), "bad" if delta > 0 else "good"),
             )
-            for delta, i, j in changed[:_LISTED_CONFUSIONS]
+            for delta, i, j in listed
         ),
         folded=True,
     )

@@ -20,7 +20,7 @@ from fulcrum_operator.report.formatting import (
     level,
     relative_change,
 )
-from fulcrum_operator.report.metrics import Style, style_of
+from fulcrum_operator.report.metrics import Style, in_order, style_of
 from fulcrum_operator.report.plots.levers import Step, lever_plot
 from fulcrum_operator.report.reading import find_comparison, find_metric
 from fulcrum_operator.report.sections.overview import change_tone
@@ -48,7 +48,7 @@ def levers_section(validate: ValidateDetails | None) -> Section:
         return Section("levers", title, lead, (empty,))
     names = _metric_names(levers)
     blocks: tuple[Block, ...] = (
-        Figures(tuple(_figure(name, levers) for name in names)),
+        Figures(tuple(_figure(name, levers) for name in names if _is_measured(name, levers))),
         _table("Test metrics after each lever", levers, names[:_SHOWN]),
     )
     if names[_SHOWN:]:
@@ -58,10 +58,15 @@ def levers_section(validate: ValidateDetails | None) -> Section:
 
 
 def _metric_names(levers: Sequence[LeverMetrics]) -> tuple[str, ...]:
-    names = (m.name for lever in levers for m in lever.metrics if m.slice == "all")
-    first = ("logLoss", "mse", "accuracy", "rmse", "mae")
-    found = dict.fromkeys(names)
-    return (*(n for n in first if n in found), *(n for n in found if n not in first))
+    """Return what was measured, loss and squared error first: levers are compared by them."""
+    names = in_order(m.name for lever in levers for m in lever.metrics if m.slice == "all")
+    first = ("logLoss", "mse", "accuracy", "rmse")
+    return (*(n for n in first if n in names), *(n for n in names if n not in first))
+
+
+def _is_measured(name: str, levers: Sequence[LeverMetrics]) -> bool:
+    found = (find_metric(lever.metrics, name) for lever in levers)
+    return any(metric is not None and metric.value is not None for metric in found)
 
 
 def _figure(name: str, levers: Sequence[LeverMetrics]) -> Figure:

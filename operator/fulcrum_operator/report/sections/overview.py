@@ -71,7 +71,9 @@ def _quality(comparison: Comparison | None) -> Tile:
     if comparison.interval is not None:
         confidence = level(comparison.interval)
         detail += f", {confidence} interval {style.delta_span(comparison)}"
-    return Tile(style.label, style.value(comparison.candidate), detail, change_tone(comparison))
+    tone = change_tone(comparison)
+    detail += {"bad": ": measurably worse", "good": ": measurably better"}.get(tone, "")
+    return Tile(style.label, style.value(comparison.candidate), detail)
 
 
 def change_tone(comparison: Comparison) -> Tone:
@@ -87,6 +89,8 @@ def _times_smaller(name: str, before: int | None, after: int | None, note: str) 
         return Tile(name, NOT_MEASURED, note, "quiet")
     word = "smaller" if after <= before else "larger"
     times = before / after if after <= before else after / before
+    if factor(times) == factor(1.0):
+        return Tile(name, "unchanged", f"{byte_size(before)} → {byte_size(after)}")
     return Tile(name, f"{factor(times)} {word}", f"{byte_size(before)} → {byte_size(after)}")
 
 

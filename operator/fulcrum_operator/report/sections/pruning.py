@@ -19,8 +19,8 @@ from fulcrum_operator.report.blocks import (
     plural,
     row,
 )
-from fulcrum_operator.report.formatting import byte_size, count, percent, short_count
-from fulcrum_operator.report.metrics import is_worse, style_of
+from fulcrum_operator.report.formatting import NOT_MEASURED, byte_size, count, percent, short_count
+from fulcrum_operator.report.metrics import in_order, is_worse, style_of
 from fulcrum_operator.report.plots.bars import Bar, bar_plot
 from fulcrum_operator.report.plots.heatmap import HeatCell, heatmap
 from fulcrum_operator.report.reading import details, find_metric
@@ -46,6 +46,7 @@ def pruning_section(evidence: Evidence) -> Section:
         Note(prune.speed_claim) if prune.speed_claim else None,
         Figures((_layers(prune.layers), *_sensitivity(prune.sensitivity))),
         None if prune.sensitivity else missing("Sensitivity of the layers was not measured."),
+        _validation_table(prune.validation_before, prune.validation_after),
         _layer_table(prune.layers),
         _sensitivity_table(prune.sensitivity) if prune.sensitivity else None,
     ]
@@ -64,7 +65,7 @@ def _facts(prune: PruneDetails) -> Facts:
             ("Non-zero after", count(prune.nonzero_after)),
             ("Multiply-accumulates", _arrow(prune.macs_before, prune.macs_after)),
             ("File", f"{byte_size(prune.size_bytes)}, gzip {byte_size(prune.gzip_bytes)}"),
-            ("Validation", _validation(prune.validation_before, prune.validation_after)),
+            ("Validation", _main(prune.validation_before, prune.validation_after)),
             (
                 "Batch norm re-estimated on",
                 f"{count(statistics)} examples" if statistics else "none",
@@ -77,15 +78,28 @@ def _arrow(before: int | None, after: int | None) -> str:
     return f"{short_count(before)} → {short_count(after)}"
 
 
-def _validation(before: Sequence[Metric], after: Sequence[Metric]) -> str:
-    changes = []
-    for metric in before:
-        style = style_of(metric.name, metric.unit)
-        pruned = find_metric(after, metric.name, metric.slice)
-        if metric.slice == "all" and pruned is not None:
-            values = f"{style.value(metric.value)} → {style.value(pruned.value)}"
-            changes.append(f"{style.label} {values}")
-    return "; ".join(changes) or "not measured"
+def _main(before: Sequence[Metric], after: Sequence[Metric]) -> str:
+    """Return the change of the metric that stands for quality; the table has the others."""
+    for name in in_order(metric.name for metric in before):
+        old, new = find_metric(before, name), find_metric(after, name)
+        if old is not None and new is not None:
+            style = style_of(name, old.unit)
+            return f"{style.label} {style.value(old.value)} → {style.value(new.value)}"
+    return NOT_MEASURED
+
+
+def _validation_table(before: Sequence[Metric], after: Sequence[Metric]) -> Table | None:
+    """Return the validation metrics before and after pruning, without any training between."""
+    if not before and not after:
+        return None
+    rows = []
+    for name in in_order(metric.name for metric in (*before, *after) if metric.slice == "all"):
+        old, new = find_metric(before, name), find_metric(after, name)
+        style = style_of(name, next((m.unit for m in (old, new) if m is not None), ""))
+        values = [style.value(m.value if m is not None else None) for m in (old, new)]
+        rows.append(row(style.label, *values))
+    names = columns("Metric", "#Before", "#After")
+    return Table("Validation before and after pruning", names, tuple(rows), folded=True)
 
 
 def _layers(layers: Sequence[LayerSparsity]) -> Figure:

@@ -18,7 +18,7 @@ from fulcrum_operator.report.blocks import (
     row,
 )
 from fulcrum_operator.report.formatting import count, fixed, level, number, percent, span
-from fulcrum_operator.report.metrics import Style, style_of
+from fulcrum_operator.report.metrics import Style, in_order, style_of
 from fulcrum_operator.report.plots.intervals import Look, Marker, Row, interval_plot
 from fulcrum_operator.report.reading import find_metric
 from fulcrum_operator.report.sections.overview import change_tone
@@ -41,8 +41,10 @@ def quality_section(validate: ValidateDetails | None) -> Section:
     whole = _unique([c for c in validate.comparisons if c.slice == "all"])
     if not whole:
         return Section("quality", title, lead, (missing("No metric was compared."),))
+    measured = [c for c in whole if c.baseline is not None or c.candidate is not None]
     blocks: list[Block | None] = [
-        Figures(tuple(_card(validate, comparison) for comparison in whole)),
+        Figures(tuple(_card(validate, comparison) for comparison in measured)),
+        *(_unmeasured(comparison) for comparison in whole if comparison not in measured),
         _table("Metrics on all test data", whole, folded=True),
         *_paired(validate, whole),
     ]
@@ -51,7 +53,14 @@ def quality_section(validate: ValidateDetails | None) -> Section:
 
 def _unique(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     """Return one comparison for each metric and slice; gates may have asked for several levels."""
-    return tuple({(c.metric, c.slice): c for c in reversed(comparisons)}.values())[::-1]
+    first = list({(c.metric, c.slice): c for c in reversed(comparisons)}.values())[::-1]
+    order = in_order(c.metric for c in first)
+    return tuple(sorted(first, key=lambda c: order.index(c.metric)))
+
+
+def _unmeasured(comparison: Comparison) -> Block:
+    reason = f": {comparison.note}" if comparison.note else ""
+    return missing(f"{style_of(comparison.metric).label} was not measured{reason}.")
 
 
 def axis_writer(style: Style) -> Callable[[float], str]:

@@ -35,7 +35,6 @@ from fulcrum_pipelines.evidence import (
     Evidence,
     QuantizationCandidate,
     QuantizeDetails,
-    UnquantizedNode,
 )
 
 
@@ -50,7 +49,7 @@ def quantization_section(evidence: Evidence) -> Section:
         blocks += [*_plot(quantize.candidates), _table(quantize)]
     else:
         blocks.append(missing("No candidates were compared."))
-    blocks.append(_unquantized(quantize.unquantized))
+    blocks.append(_unquantized(quantize))
     lead = f"Chosen: {quantize.chosen} ({quantize.reason})."
     return Section("quantization", title, lead, only(blocks))
 
@@ -59,7 +58,7 @@ def _facts(quantize: QuantizeDetails) -> Facts:
     peak = quantize.calibration_peak_bytes
     return Facts(
         (
-            ("Bits", "not stated" if quantize.bits is None else f"{quantize.bits}"),
+            ("Weights", _weights(quantize)),
             ("Arithmetic in int8", percent(quantize.int8_coverage, 1)),
             ("Quantized nodes", count(quantize.quantized_nodes)),
             ("Nodes left in float", count(len(quantize.unquantized))),
@@ -68,6 +67,12 @@ def _facts(quantize: QuantizeDetails) -> Facts:
             ("ONNX opset", f"{quantize.opset}"),
         )
     )
+
+
+def _weights(quantize: QuantizeDetails) -> str:
+    if quantize.bits is not None:
+        return f"{quantize.bits} bits"
+    return "int8" if quantize.quantized_nodes else "floating point"
 
 
 def _plot(candidates: Sequence[QuantizationCandidate]) -> tuple[Figures, ...]:
@@ -129,7 +134,10 @@ def _row(each: QuantizationCandidate, style: Style) -> tuple[Cell, ...]:
     )
 
 
-def _unquantized(nodes: Sequence[UnquantizedNode]) -> Block:
+def _unquantized(quantize: QuantizeDetails) -> Block:
+    nodes = quantize.unquantized
+    if not nodes and quantize.quantized_nodes == 0 and quantize.bits is None:
+        return missing("Nothing was quantized: the model stays in floating point.")
     if not nodes:
         return missing("Every node that could be quantized was.")
     return Table(

@@ -40,6 +40,7 @@ GATES = (
     Gate(name="speed", kind="speedup", min=4.5),
     Gate(name="size", kind="size", max=0.125),
 )
+FLOAT = make_quantize(quantized_nodes=0, unquantized=(), bits=None)
 
 
 def words(section: Section) -> str:
@@ -122,6 +123,20 @@ def test_tiles_tell_a_slower_candidate_from_a_faster_one() -> None:
     assert speed(speedup=0.5) == "×2.00 slower"
     assert speed(speedup=1.0) == "no difference"
     assert speed(speedup=5.8, reliable=False) == "unreliable"
+
+
+def test_memory_that_stays_is_not_called_smaller() -> None:
+    size = validate_of(make_evidence()).size.model_copy(
+        update={"candidate_peak_memory_bytes": 68_100_000}
+    )
+    memory = tiles(validate_of(validated(size=size)))[-1]
+    assert (memory.name, memory.value) == ("Peak memory", "unchanged")
+
+
+def test_accuracy_comes_first_in_whatever_order_it_was_recorded() -> None:
+    evidence = validated(comparisons=(make_delta("mse", 0.1, 0.2, 0.01), make_comparison()))
+    page = render(evidence, None, title="job")
+    assert page.index('id="metric-accuracy"') < page.index('id="metric-mse"')
 
 
 def test_levers_read_like_the_reference_table() -> None:
@@ -209,6 +224,11 @@ def test_warnings_overlap_and_identical_models_come_first() -> None:
             make_evidence(records=(make_stage("quantize", details=make_quantize(candidates=())),)),
             "No candidates were compared.",
         ),
+        (
+            "quantization",
+            make_evidence(records=(make_stage("quantize", details=FLOAT),)),
+            "Nothing was quantized",
+        ),
         ("quantization", make_evidence(), "not tried: no layer of u8s8-per-channel lost quality"),
         ("confusion", validated(confusion_baseline=None), "was not recorded"),
         (
@@ -242,8 +262,8 @@ def test_a_value_that_is_missing_is_neither_blank_nor_zero() -> None:
         levers=(),
     )
     text = part("quality", evidence)
+    assert "Accuracy was not measured: the provider did not answer." in text
     assert text.count("not measured") >= 4
-    assert "the provider did not answer" in text
     assert "0.00" not in text
     assert "not measured" in render(evidence, decide(evidence, GATES), title="job")
 

@@ -162,7 +162,7 @@ def test_levers_stand_from_left_to_right_and_lower_is_lower() -> None:
     first, second = of_class(root, "dot")
     assert x_of(first) < x_of(second)
     assert float(str(first.get("cy"))) < float(str(second.get("cy")))
-    assert "not measured" in texts(root)
+    assert "missing" in texts(root)
 
 
 def test_long_values_of_levers_are_staggered() -> None:
