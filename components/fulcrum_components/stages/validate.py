@@ -22,7 +22,7 @@ from fulcrum_components.evaluation import (
 )
 from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.requests import required_comparisons
-from fulcrum_components.latency import compare_latency
+from fulcrum_components.latency import compare_latency, speedup_confidences
 from fulcrum_components.memory import compare_sizes
 from fulcrum_components.stages import measuring
 from fulcrum_components.stages.context import NPZ, ONNX, Output, StageContext, StageResult
@@ -85,7 +85,14 @@ def run(context: StageContext) -> StageResult:
     baseline_path = context.fetch("evaluate", "model.onnx")
     candidate_path = context.fetch(candidate.stage, "model.onnx")
     batches = {size: _examples(test, size) for size in spec.measure.batch_sizes}
-    latency = compare_latency(baseline_path, candidate_path, batches, spec.measure, seed=spec.seed)
+    latency = compare_latency(
+        baseline_path,
+        candidate_path,
+        batches,
+        spec.measure,
+        spec.seed,
+        confidence_by_batch=speedup_confidences(spec.gates),
+    )
     context.report("measuring memory", 0.9)
     size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
     outcomes_path = context.work_dir / "outcomes.npz"
