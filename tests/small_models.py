@@ -144,7 +144,7 @@ class Encoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.embedding(x) + self.position
-        h = torch.cat([self.token.expand(len(h), -1, -1), h], dim=1)
+        h = torch.cat([self.token.expand(h.shape[0], -1, -1), h], dim=1)
         return self.fc(self.encoder(h)[:, 0])
 
 

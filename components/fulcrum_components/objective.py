@@ -74,7 +74,7 @@ def input_tensors(
 def _input_tensor(batch: BatchLike, spec: InputSpec, device: torch.device) -> Tensor:
     if spec.name not in batch.inputs:
         message = f"the data have no input {spec.name!r}; they have {sorted(batch.inputs)}"
-        raise UserError(message, where="data")
+        raise UserError(message, where="spec.data")
     # A copy, because torch refuses to share read-only memory, which memory-mapped data are.
     return torch.from_numpy(np.array(batch.inputs[spec.name], dtype=spec.dtype)).to(device)
 
@@ -86,7 +86,9 @@ def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> T
         UserError: The batch has no targets.
     """
     if batch.targets is None:
-        raise UserError("training needs targets, but the data have none", where="data.train.target")
+        raise UserError(
+            "training needs targets, but the data have none", where="spec.data.train.target"
+        )
     dtype = np.float32 if meaning == "value" else np.int64
     return torch.from_numpy(np.array(batch.targets, dtype=dtype)).to(device)
 
@@ -103,19 +105,19 @@ def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
         message = "ran out of memory; a smaller batchSize needs less, or give the stage more"
-        raise InfrastructureError(message, where="model") from error
+        raise InfrastructureError(message, where="spec.model") from error
     except Exception as error:  # user code may raise anything; it must be named, not leak
         shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
         message = (
             f"the model's forward failed on inputs of {shapes}: {type(error).__name__}: {error}"
         )
-        raise UserError(message, where="model") from error
+        raise UserError(message, where="spec.model") from error
     first = outputs[0] if isinstance(outputs, tuple | list) else outputs
     if not isinstance(first, Tensor):
         message = (
             f"forward must return a tensor or a tuple of tensors, not {type(outputs).__name__}"
         )
-        raise UserError(message, where="model")
+        raise UserError(message, where="spec.model")
     return first
 
 
@@ -150,7 +152,7 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
             f"the model gives values of shape {tuple(outputs.shape)}, the targets have "
             f"{tuple(targets.shape)}; both must have the same number of values an example"
         )
-        raise UserError(message, where="data.train.target")
+        raise UserError(message, where="spec.data.train.target")
     difference = outputs.float().reshape(targets.shape) - targets
     return difference.square().reshape(len(targets), -1).mean(dim=1)
 
@@ -161,9 +163,9 @@ def _check_labels(outputs: Tensor, targets: Tensor) -> None:
             f"classification needs outputs of shape (n, classes) and labels (n,), but got "
             f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
         )
-        raise UserError(message, where="data.train.target")
+        raise UserError(message, where="spec.data.train.target")
     lowest, highest = int(targets.min()), int(targets.max())
     if lowest < 0 or highest >= outputs.shape[1]:
         wrong = lowest if lowest < 0 else highest
         message = f"label {wrong} is not one of the model's classes 0 to {outputs.shape[1] - 1}"
-        raise UserError(message, where="data.train.target")
+        raise UserError(message, where="spec.data.train.target")

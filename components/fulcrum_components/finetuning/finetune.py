@@ -98,7 +98,7 @@ def finetune(
     ):
         trainable = [value for value in module.parameters() if value.requires_grad]
         if not trainable:
-            raise UserError("the model has no parameters that can be trained", where="model")
+            raise UserError("the model has no parameters that can be trained", where="spec.model")
         training = Training(
             module=module,
             teacher=teacher,
@@ -140,7 +140,7 @@ def choose_device(name: str) -> torch.device:
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         message = "device cuda was asked for, but this machine has none; use auto or cpu"
-        raise UserError(message, where="recipe.finetune.device")
+        raise UserError(message, where="spec.recipe.finetune.device")
     return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
@@ -149,15 +149,15 @@ def _require(
 ) -> None:
     """Raise a UserError where options need what is not there."""
     if len(train) == 0:
-        raise UserError("has no examples to train on", where="data.train")
+        raise UserError("has no examples to train on", where="spec.data.train")
     if validation is not None and len(validation) == 0:
-        raise UserError("has no examples", where="data.validation")
+        raise UserError("has no examples", where="spec.data.validation")
     if options.early_stopping is not None and validation is None:
         message = "needs data.validation to tell when to stop; give it, or leave early stopping out"
-        raise UserError(message, where="recipe.finetune.earlyStopping")
+        raise UserError(message, where="spec.recipe.finetune.earlyStopping")
     if options.distillation is not None and teacher is None:
         message = "needs the original as a torch module to learn from"
-        raise UserError(message, where="recipe.finetune.distillation")
+        raise UserError(message, where="spec.recipe.finetune.distillation")
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def _validate(training: Training) -> tuple[float, float] | None:
             "the loss on data.validation is not finite after training; "
             f"use a learningRate lower than {training.options.learning_rate:g}"
         )
-        raise UserError(message, where="recipe.finetune.learningRate")
+        raise UserError(message, where="spec.recipe.finetune.learningRate")
     return loss, metric
 
 
@@ -168,7 +168,7 @@ def _batches(training: Training, number: int) -> Iterator[BatchLike]:
         yield batch
     if not used:
         message = "has no batch to train on; batch norm needs a batchSize of 2 or more"
-        raise UserError(message, where="recipe.finetune.batchSize")
+        raise UserError(message, where="spec.recipe.finetune.batchSize")
 
 
 def _factor(training: Training, step: int) -> float:
@@ -189,7 +189,7 @@ def _step(training: Training, batch: BatchLike, place: str) -> tuple[float, int]
             f"the loss became {value} at {place}; use a learningRate lower than "
             f"{training.options.learning_rate:g}, or set gradientClip"
         )
-        raise UserError(message, where="recipe.finetune.learningRate")
+        raise UserError(message, where="spec.recipe.finetune.learningRate")
     _backward(loss)
     if training.options.gradient_clip is not None:
         nn.utils.clip_grad_norm_(training.module.parameters(), training.options.gradient_clip)
@@ -203,7 +203,7 @@ def _backward(loss: Tensor) -> None:
         torch.autograd.backward(loss)
     except RuntimeError as error:
         message = f"the model cannot be trained: backward failed: {error}"
-        raise UserError(message, where="model") from error
+        raise UserError(message, where="spec.model") from error
 
 
 def _loss(training: Training, inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:

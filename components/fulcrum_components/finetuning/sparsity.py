@@ -26,7 +26,7 @@ class Masks:
         missing = sorted(set(names) - set(parameters))
         if missing:
             message = f"the model has no parameters {missing}, which pruning made sparse"
-            raise UserError(message, where="model")
+            raise UserError(message, where="spec.model")
         self._module = module
         self._masks = {name: parameters[name].detach() != 0 for name in names}
         self.zeros = sum(int((~mask).sum()) for mask in self._masks.values())

@@ -66,4 +66,4 @@ def _require_finite(norms: list[_BatchNorm]) -> None:
     for layer in norms:
         if layer.running_var is not None and not torch.isfinite(layer.running_var).all():
             message = "batch-norm statistics of data.train are not finite; it has NaN or infinity"
-            raise UserError(message, where="data.train")
+            raise UserError(message, where="spec.data.train")

@@ -39,7 +39,7 @@ class OutputCheck:
             shapes = _shapes(module, batch)
             if shapes != expected:
                 message = f"pruning changed the shape of the outputs from {expected} to {shapes}"
-                raise UserError(message, where="recipe.prune")
+                raise UserError(message, where="spec.recipe.prune")
 
 
 def _shapes(module: nn.Module, inputs: tuple[Tensor, ...]) -> Shapes:
@@ -53,9 +53,9 @@ def _shapes(module: nn.Module, inputs: tuple[Tensor, ...]) -> Shapes:
             outputs: Any = module(*inputs)
     except Exception as error:  # user code may raise anything; it must be named, not leak
         message = f"the model's forward failed: {type(error).__name__}: {error}"
-        raise UserError(message, where="model") from error
+        raise UserError(message, where="spec.model") from error
     flat = outputs if isinstance(outputs, tuple | list) else (outputs,)
     tensors = [value for value in flat if isinstance(value, Tensor)]
     if any(not torch.isfinite(value).all() for value in tensors):
-        raise UserError("the model's outputs are not finite (NaN or infinity)", where="model")
+        raise UserError("the model's outputs are not finite (NaN or infinity)", where="spec.model")
     return tuple(tuple(value.shape) for value in tensors)

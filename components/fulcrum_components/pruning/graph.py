@@ -120,7 +120,7 @@ class ChannelGraph:
                 f"the structure of the model cannot be followed: {type(error).__name__}: {error}; "
                 "use unstructured pruning or nm instead, which need no structure"
             )
-            raise UserError(message, where="recipe.prune.structured") from error
+            raise UserError(message, where="spec.recipe.prune.structured") from error
 
     def _forward(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         """Run forward; return outputs and sinks, each behind an operation of its own."""
@@ -134,7 +134,7 @@ class ChannelGraph:
         self._sinks = [value * 1 for value in boundaries.sinks if _has_history(value)]
         if not self._outputs and not self._sinks:
             message = "the model's outputs do not depend on its weights in a differentiable way"
-            raise UserError(message, where="model")
+            raise UserError(message, where="spec.model")
         return [*self._outputs, *self._sinks]
 
     def _loose_parameters(self) -> list[tuple[nn.Parameter, int]]:
@@ -245,4 +245,4 @@ def _refuse_parametrized(module: nn.Module) -> None:
                 "its weights are computed by a parametrization (weight norm, spectral norm); fold "
                 "it into plain weights before saving the bundle"
             )
-            raise UserError(message, where=f"model layer {name!r}")
+            raise UserError(message, where=f"spec.model layer {name!r}")

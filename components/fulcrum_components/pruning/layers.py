@@ -44,7 +44,7 @@ def prunable_weights(
             f"the model has no weights to prune: its output layers {sorted(outputs)} are left "
             f"alone, and ignore is {list(ignore)}"
         )
-        raise UserError(message, where="recipe.prune")
+        raise UserError(message, where="spec.recipe.prune")
     return found
 
 

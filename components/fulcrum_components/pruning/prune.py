@@ -128,7 +128,7 @@ def _refuse_exported(module: nn.Module) -> None:
             "an exported program (.pt2) has no layers to prune, only operations; give a bundle "
             "directory with the code that builds the model"
         )
-        raise UserError(message, where="model")
+        raise UserError(message, where="spec.model")
 
 
 class _AfterStep:
@@ -191,7 +191,7 @@ def _dispatch(
     if options.truncate is not None:
         return prune_truncate(module, options.truncate, example_inputs, after_step)
     message = "must have exactly one of structured, unstructured, nm, truncate"
-    raise UserError(message, where="recipe.prune")
+    raise UserError(message, where="spec.recipe.prune")
 
 
 def _method(options: Prune) -> str:

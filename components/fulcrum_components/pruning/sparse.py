@@ -58,7 +58,7 @@ def prune_unstructured(
             f"further away than tolerance {options.tolerance:g}; weights that are zero already "
             "count too: ask for at least their share"
         )
-        raise QualityError(message, where="recipe.prune.unstructured")
+        raise QualityError(message, where="spec.recipe.prune.unstructured")
     return result
 
 

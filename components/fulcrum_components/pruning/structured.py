@@ -107,7 +107,7 @@ def prune_structured(
     """
     if options.importance == "taylor" and train is None:
         message = "importance taylor needs data.train; give it, or use magnitude"
-        raise UserError(message, where="recipe.prune.structured.importance")
+        raise UserError(message, where="spec.recipe.prune.structured.importance")
     check = OutputCheck(module, example_inputs)
     before = history_module.sizes(module)
     pruner = _Pruner(module, options, example_inputs, check)
@@ -169,7 +169,7 @@ class _Pruner:
                     "each layer can be pruned alone, but not all together; name some of "
                     f"{', '.join(chosen)} in ignore"
                 )
-                raise UserError(message, where="recipe.prune.structured.ignore")
+                raise UserError(message, where="spec.recipe.prune.structured.ignore")
         return _apply(self._module, self._inputs, chosen, heads=self._options.heads)
 
     def achieved(self) -> float:
@@ -253,7 +253,7 @@ class _Pruner:
                 f"({reasons or 'no convolution or linear layer'}; recurrent layers stay whole); "
                 "use unstructured, nm or truncate"
             )
-            raise UserError(message, where="recipe.prune.structured")
+            raise UserError(message, where="spec.recipe.prune.structured")
 
 
 def _apply(
@@ -305,4 +305,4 @@ def _require_tolerance(
         f"{multiple}; layers left whole: {left}. Use a smaller round, name those layers in ignore, "
         "ask for a sparsity that the sizes allow, or raise tolerance"
     )
-    raise QualityError(message, where="recipe.prune.structured")
+    raise QualityError(message, where="spec.recipe.prune.structured")
