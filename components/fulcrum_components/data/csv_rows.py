@@ -12,8 +12,17 @@ from pyarrow import csv
 from fulcrum_components.data.dataset import TEXT
 from fulcrum_pipelines.errors import UserError
 
-BLOCK_BYTES = 1 << 20
-"""How much text is parsed at once; also the longest row that can be read."""
+BLOCK_BYTES = 1 << 17
+"""How much text is parsed at once. Arrow reads some thirty of these ahead."""
+
+ROWS_A_BLOCK = 16
+"""A row must fit into a block, so blocks grow with the rows that the file begins with."""
+
+LONGEST_ROW_BYTES = 1 << 24
+
+CONVERSION = re.compile(r"CSV column #(\d+).*conversion error to (\w+): invalid value '(.*)'")
+LINE = re.compile(r"Row #(\d+)")
+"""How Arrow words a value of the wrong type; columns count from 0, lines from 1."""
 
 
 class CsvRows:
@@ -44,21 +53,18 @@ class CsvRows:
         """Yield all rows of `columns` as `dtype`, some at a time."""
         kind = pa.string() if dtype == TEXT else pa.from_numpy_dtype(dtype)
         for path in self._paths:
-            row = 0
             try:
                 with self._open(path, columns, kind) as reader:
-                    for batch in reader:
-                        row += batch.num_rows
-                        yield batch
+                    yield from reader
             except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-                raise UserError(_readable(error, row), where=self._where) from None
+                raise UserError(_readable(error, self.names), where=self._where) from None
 
     def _open(
         self, path: Path, columns: Sequence[str], kind: pa.DataType
     ) -> csv.CSVStreamingReader:
         return csv.open_csv(
             pa.input_stream(path),  # takes gzip by the name's ending
-            read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            read_options=_options(path),
             convert_options=csv.ConvertOptions(
                 include_columns=list(columns),
                 column_types=dict.fromkeys(columns, kind),
@@ -68,13 +74,10 @@ class CsvRows:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         try:
-            with csv.open_csv(
-                pa.input_stream(path),
-                read_options=csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-            ) as reader:
+            with csv.open_csv(pa.input_stream(path), read_options=_options(path)) as reader:
                 names = tuple(reader.schema.names)
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-            raise UserError(_readable(error, 0), where=self._where) from None
+            raise UserError(_readable(error, ()), where=self._where) from None
         numbers = [name for name in names if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", name)]
         if len(numbers) == len(names) or len(set(names)) < len(names) or "" in names:
             message = f"{path.name} needs a first line with distinct names of the columns"
@@ -82,18 +85,29 @@ class CsvRows:
         return names
 
 
-def _readable(error: Exception, rows_read: int) -> str:
+def _options(path: Path) -> csv.ReadOptions:
+    """Return how to read `path`, in blocks that hold several of its first rows."""
+    with pa.input_stream(path) as stream:
+        start = stream.read(BLOCK_BYTES)
+        while b"\n" not in start and len(start) < LONGEST_ROW_BYTES:
+            more = stream.read(BLOCK_BYTES)
+            if not more:
+                break
+            start += more
+    longest = max(map(len, start.split(b"\n")))
+    return csv.ReadOptions(use_threads=False, block_size=max(BLOCK_BYTES, ROWS_A_BLOCK * longest))
+
+
+def _readable(error: Exception, names: Sequence[str]) -> str:
     """Return Arrow's message in words about the file."""
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "Empty CSV file" in text:
         return "the file is empty; it needs a first line with the names of the columns"
-    if "conversion error" in text:
-        found = re.search(
-            r"CSV column #(\d+).*conversion error to (\w+): invalid value '(.*)'", text
-        )
-        if found:
-            number, kind, value = found.groups()
-            row = re.search(r"Row #(\d+)", text)
-            place = f"row {row.group(1)}" if row else f"some row after row {rows_read}"
-            return f"column {number}: '{value}' in {place} is no {kind}"
+    found = CONVERSION.search(text)
+    if found:
+        number, kind, value = found.groups()
+        column = names[int(number)] if int(number) < len(names) else number
+        line = LINE.search(text)
+        place = f" in line {line.group(1)}" if line else ""
+        return f"column '{column}': '{value}'{place} is no {kind}"
     return f"is damaged, truncated or no CSV file ({text})"

@@ -12,6 +12,7 @@ from fulcrum_components.data.columns import input_columns, resolve
 from fulcrum_components.data.dataset import Array, Binding, Indices, TableDataset
 from fulcrum_components.data.formats import open_table
 from fulcrum_components.models.signature import Signature
+from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
 
@@ -41,6 +42,7 @@ def open_dataset(
         UserError: Files, names, shapes, types or labels are wrong.
         InfrastructureError: Remote storage did not answer.
     """
+    _check_scale(source, signature, where)
     table = open_table(source, signature, where=where, cache_dir=cache_dir)
     place = f"{where} ({table.origin})"
     if not len(table):
@@ -85,6 +87,13 @@ def from_arrays(
     table = ArrayTable(arrays, origin="arrays", where="arrays").restrict(list(arrays))
     binding = Binding(signature, {name: (name,) for name in inputs}, target, task)
     return TableDataset(table, binding, np.arange(len(table)), "arrays")
+
+
+def _check_scale(source: DataSource, signature: Signature, where: str) -> None:
+    integers = [s.name for s in signature.inputs if not s.dtype.startswith("float")]
+    if source.scale is not None and integers:
+        message = f"scale makes fractions, but the model takes integers as {listed(integers)}"
+        raise UserError(message, where=f"{where}.scale")
 
 
 def _order(source: DataSource, examples: int, where: str) -> Indices:

@@ -11,7 +11,10 @@ from pyarrow import parquet
 from fulcrum_components.data.dataset import TEXT
 from fulcrum_pipelines.errors import UserError
 
-BATCH_ROWS = 4096
+BATCH_BYTES = 1 << 20
+"""About how much is decoded at once; Arrow needs a few times as much."""
+
+MAX_BATCH_ROWS = 1 << 16
 
 
 class ParquetRows:
@@ -52,9 +55,11 @@ class ParquetRows:
             with self._open(path) as file:
                 try:
                     for batch in file.iter_batches(
-                        BATCH_ROWS, columns=list(columns), use_threads=False
+                        _batch_rows(file), columns=list(columns), use_threads=False
                     ):
                         yield _as_text(batch) if dtype == TEXT else batch
+                except MemoryError:  # Arrow's is both; the file is not to blame
+                    raise
                 except (pa.ArrowException, OSError) as error:
                     reason = str(error).splitlines()[0]
                     message = f"{path.name} is damaged ({reason})"
@@ -66,6 +71,14 @@ class ParquetRows:
         except (pa.ArrowException, OSError):
             message = f"{path.name} is no Parquet file, or is truncated"
             raise UserError(message, where=self._where) from None
+
+
+def _batch_rows(file: parquet.ParquetFile) -> int:
+    """Return how many rows make about `BATCH_BYTES`."""
+    metadata = file.metadata
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    row_bytes = int(sum(group.total_byte_size for group in groups)) // max(1, metadata.num_rows)
+    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))
 
 
 def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
