@@ -66,7 +66,7 @@ class Replicates:
         """BCa's z0: the normal quantile of the share of resamples below the value."""
         below = np.count_nonzero(self.resampled < self.value)
         equal = np.count_nonzero(self.resampled == self.value)
-        return _clipped_quantile((below + equal / 2) / len(self.resampled), len(self.resampled))
+        return clipped_quantile((below + equal / 2) / len(self.resampled), len(self.resampled))
 
     def interval(self, level: float) -> Interval:
         """Return the two-sided BCa interval, of no width where all resamples agree."""
@@ -86,7 +86,7 @@ class Replicates:
             return 1.0 if self.value >= bound else 1 / (len(self.resampled) + 1)
         share = (np.count_nonzero(self.resampled < bound) + 1) / (len(self.resampled) + 1)
         z0 = self.bias
-        distance = _clipped_quantile(share, len(self.resampled)) - z0
+        distance = clipped_quantile(share, len(self.resampled)) - z0
         scale = 1 + self.acceleration * distance
         z = distance / scale - z0 if scale > 0 else float("inf")
         return max(1 - expanded_cdf(z, self.units), 1 / (len(self.resampled) + 1))
@@ -150,6 +150,16 @@ def paired_replicates(pairs: Sequence[Pair], units: int, count: int, seed: int) 
     ]
 
 
+def hull(intervals: Sequence[Interval]) -> Interval:
+    """Return the smallest interval that holds all of `intervals`, which are at one level."""
+    return Interval(
+        level=intervals[0].level,
+        low=min(interval.low for interval in intervals),
+        high=max(interval.high for interval in intervals),
+        method=" or ".join(interval.method for interval in intervals),
+    )
+
+
 def _draw(generator: np.random.Generator, rows: int, units: int) -> Array:
     """Return how often each unit was drawn in `rows` resamples of `units` draws, (rows, units)."""
     drawn = generator.integers(0, units, size=(rows, units))
@@ -187,5 +197,6 @@ def _acceleration(left_out: Array, units: int) -> float:
     return float(np.clip(skewness / (6 * np.sqrt(units)), -0.3, 0.3))
 
 
-def _clipped_quantile(share: float, count: int) -> float:
+def clipped_quantile(share: float, count: int) -> float:
+    """Return the normal quantile of `share`, at most as far out as `count` resamples can tell."""
     return _NORMAL.inv_cdf(min(max(share, 1 / (count + 1)), count / (count + 1)))

@@ -14,9 +14,11 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from fulcrum_components.evaluation.biased import biased
 from fulcrum_components.evaluation.bootstrap import (
     Pair,
     Replicates,
+    hull,
     paired_replicates,
     replicates_for,
     unit_numbers,
@@ -248,7 +250,8 @@ def _sources(
     if counts is not None:
         found.append(CountsDifference(counts))
     if metric.name in sampled:
-        found.append(sampled[metric.name])
+        replicates = sampled[metric.name]
+        found.append(biased(replicates) if metric.noise else replicates)
     if metric.influence:
         before, after = (metric.influence(o, pair.groups is None) for o in pair.both)
         difference = estimate(after[0] - before[0], after[1] - before[1], pair.groups)
@@ -262,11 +265,11 @@ def _bounded(
     """Return the interval of the difference, and the p-value of no worse than -margin."""
     if not sources:
         return None, None
-    hull = _hull([source.interval(request.confidence) for source in sources])
+    outer = hull([source.interval(request.confidence) for source in sources])
     if request.margin is None:
-        return hull, None
+        return outer, None
     oriented = [s if metric.direction == "higher" else s.negated() for s in sources]
-    return hull, max(source.p_at_least(-request.margin) for source in oriented)
+    return outer, max(source.p_at_least(-request.margin) for source in oriented)
 
 
 def _counts(pair: _Pair, metric: MetricDefinition) -> Counts | None:
@@ -301,18 +304,8 @@ def _churn(
     changed = pair.changed
     interval = wilson_interval(int(changed.sum()), len(changed), level)
     if sampled is not None:
-        interval = _hull([interval, sampled.interval(level)])
+        interval = hull([interval, sampled.interval(level)])
     return float(changed.mean()), interval
-
-
-def _hull(intervals: Sequence[Interval]) -> Interval:
-    """Return the smallest interval that holds all of `intervals`, which are at one level."""
-    return Interval(
-        level=intervals[0].level,
-        low=min(interval.low for interval in intervals),
-        high=max(interval.high for interval in intervals),
-        method=" or ".join(interval.method for interval in intervals),
-    )
 
 
 def _check_same_examples(baseline: Outcomes, candidate: Outcomes) -> None:

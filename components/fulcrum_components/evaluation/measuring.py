@@ -7,7 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fulcrum_components.evaluation.biased import biased
 from fulcrum_components.evaluation.bootstrap import (
+    Pair,
+    Replicates,
+    hull,
     paired_replicates,
     replicates_for,
     unit_numbers,
@@ -104,15 +108,17 @@ def _intervals(
 ) -> dict[str, Interval]:
     """Return the intervals of those metrics that are defined and have one."""
     metrics = [m for m in metrics if len(outcomes) and not m.undefined(outcomes)]
-    result = {}
+    resampled = [m for m in metrics if not m.influence and (groups is not None or not m.correct)]
+    found = _bootstrapped(outcomes, resampled, level, groups, seed)
     for metric in metrics:
-        if metric.correct and groups is None:
+        if metric.correct:
             right = int(metric.correct(outcomes).sum())
-            result[metric.name] = wilson_interval(right, len(outcomes), level)
+            wilson = wilson_interval(right, len(outcomes), level)
+            sampled = found.get(metric.name)
+            found[metric.name] = hull([wilson, sampled]) if sampled else wilson
         elif metric.influence and (interval := _influenced(outcomes, metric, level, groups)):
-            result[metric.name] = interval
-    rest = [m for m in metrics if m.name not in result and not m.influence]
-    return result | _bootstrapped(outcomes, rest, level, groups, seed)
+            found[metric.name] = interval
+    return found
 
 
 def _influenced(
@@ -142,12 +148,24 @@ def _bootstrapped(
     count = int(units.max()) + 1
     if count < 2:
         return {}
-    statistics = [metric.on_units(outcomes, units) for metric in metrics]
-    replicates = paired_replicates(
-        [(s, None) for s in statistics], count, replicates_for([level]), seed
-    )
+    statistics = {metric.name: metric.on_units(outcomes, units) for metric in metrics}
+    noise = {m.name: m.noise(statistics[m.name]) for m in metrics if m.noise}
+    pairs: list[Pair] = [(s, None) for s in (*statistics.values(), *noise.values())]
+    sampled = paired_replicates(pairs, count, replicates_for([level]), seed)
+    found = dict(zip(statistics, sampled, strict=False))
+    of_noise = dict(zip(noise, sampled[len(statistics) :], strict=True))
     return {
-        metric.name: resampled.interval(level)
-        for metric, resampled in zip(metrics, replicates, strict=True)
-        if len(resampled.resampled)
+        name: _with_noise(replicates, of_noise.get(name), level)
+        for name, replicates in found.items()
+        if len(replicates.resampled)
     }
+
+
+def _with_noise(replicates: Replicates, noise: Replicates | None, level: float) -> Interval:
+    """Return the interval, from the value without the noise that may have raised it."""
+    if noise is None:
+        return replicates.interval(level)
+    high = biased(replicates).interval(level).high
+    most = float(np.quantile(noise.resampled, (1 + level) / 2))
+    low = max(0.0, replicates.value - most)
+    return Interval(level=level, low=low, high=high, method="bootstrap-noise-bound")

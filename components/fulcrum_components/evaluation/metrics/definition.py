@@ -33,6 +33,7 @@ class MetricDefinition:
         correct: Right or wrong for each example, (n,) bool; the metric is the share of right ones.
         statistic: The metric as a function of sums over units; see `statistic`.
         influence: The metric's value, and each example's influence on it, (n,).
+        noise: Of a metric that sampling noise can only raise, the statistic of that noise.
         undefined: Why the metric has no value on these outcomes; empty where it has.
     """
 
@@ -43,6 +44,7 @@ class MetricDefinition:
     correct: Callable[[Outcomes], Array] | None = None
     statistic: Callable[[Outcomes, Array], SumStatistic] | None = None
     influence: Callable[[Outcomes, bool], tuple[float, Array]] | None = None
+    noise: Callable[[SumStatistic], SumStatistic] | None = None
     undefined: Callable[[Outcomes], str] = _always_defined
 
     def on_units(self, outcomes: Outcomes, units: Array) -> SumStatistic:

@@ -373,3 +373,19 @@ def test_single_metrics_agree_with_textbook_intervals() -> None:
     width = metric.interval.high - metric.interval.low
     assert width == pytest.approx(expected[1] - expected[0], rel=0.1)
     assert metric.interval.low > expected[0]  # skewed errors: BCa reaches further up
+
+
+def test_noise_does_not_make_a_calibrated_model_fail() -> None:
+    """ECE of few examples is far above the true one; its interval must reach down to it."""
+    truth = metric_value(simulated("classification", 60_000, (1, 0)).baseline, "ece")
+    assert truth is not None
+    hits = seen_above = 0
+    for seed in range(60):
+        outcomes = simulated("classification", EXAMPLES, (2, seed)).baseline
+        (metric,) = compute_metrics(outcomes, "classification", names=["ece"], seed=seed)
+        assert metric.value is not None
+        assert metric.interval is not None
+        hits += metric.interval.low <= truth <= metric.interval.high
+        seen_above += metric.value > truth
+    assert seen_above > 55
+    assert hits >= 51
