@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-EPOCHS = 3
+EXAMPLES = 20_000  # enough for an example, in three minutes instead of ten
+EPOCHS = 4
 BATCH = 128
 LEARNING_RATE = 2e-3
 WEIGHTS = Path(__file__).parent / "model" / "model.safetensors"
@@ -47,7 +48,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module, train = build(), load("train")
-    fit(module, torch.from_numpy(train["image"]), torch.from_numpy(train["y"]))
+    images, labels = (torch.from_numpy(train[name][:EXAMPLES]) for name in ("image", "y"))
+    fit(module, images, labels)
     print(f"accuracy on test: {accuracy(module, load('test')):.2%}")
     save_file(module.state_dict(), WEIGHTS)
 
