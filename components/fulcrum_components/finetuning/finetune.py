@@ -19,6 +19,7 @@ from fulcrum_components.finetuning.early_stopping import best_epoch
 from fulcrum_components.finetuning.loop import Training, run
 from fulcrum_components.finetuning.optimizers import make_optimizer
 from fulcrum_components.finetuning.sparsity import Masks
+from fulcrum_components.finetuning.teacher import Teacher
 from fulcrum_components.finetuning.validation import METRICS
 from fulcrum_components.finetuning.weight_norm import weight_norm
 from fulcrum_components.modes import evaluating
@@ -101,7 +102,7 @@ def finetune(
             raise UserError("the model has no parameters that can be trained", where="spec.model")
         training = Training(
             module=module,
-            teacher=teacher,
+            teacher=_teacher(teacher, train, signature, device, options),
             train=train,
             validation=validation,
             options=options,
@@ -158,6 +159,25 @@ def _require(
     if options.distillation is not None and teacher is None:
         message = "needs the original as a torch module to learn from"
         raise UserError(message, where="spec.recipe.finetune.distillation")
+
+
+def _teacher(
+    module: nn.Module | None,
+    train: Examples,
+    signature: SignatureLike,
+    device: torch.device,
+    options: Finetune,
+) -> Teacher | None:
+    if module is None or options.distillation is None:
+        return None
+    return Teacher(
+        module,
+        train,
+        signature,
+        device=device,
+        batch_size=options.batch_size,
+        keep=options.epochs > 1,
+    )
 
 
 @contextmanager

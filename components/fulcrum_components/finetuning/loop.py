@@ -30,6 +30,7 @@ from fulcrum_components.finetuning.optimizers import set_learning_rate
 from fulcrum_components.finetuning.penalties import penalty
 from fulcrum_components.finetuning.schedules import learning_rate_factor
 from fulcrum_components.finetuning.sparsity import Masks
+from fulcrum_components.finetuning.teacher import Teacher
 from fulcrum_components.finetuning.validation import validate
 from fulcrum_components.objective import (
     BatchLike,
@@ -52,7 +53,7 @@ class Training:
     """What stays the same over all epochs; module and optimiser change inside."""
 
     module: nn.Module
-    teacher: nn.Module | None
+    teacher: Teacher | None
     train: Examples
     validation: Examples | None
     options: Finetune
@@ -182,7 +183,7 @@ def _step(training: Training, batch: BatchLike, place: str) -> tuple[float, int]
     inputs = input_tensors(batch, training.signature, training.device)
     targets = target_tensor(batch, training.meaning, training.device)
     training.optimizer.zero_grad(set_to_none=True)
-    loss = _loss(training, inputs, targets)
+    loss = _loss(training, batch, inputs, targets)
     value = float(loss.detach())
     if not math.isfinite(value):
         message = (
@@ -206,7 +207,9 @@ def _backward(loss: Tensor) -> None:
         raise UserError(message, where="spec.model") from error
 
 
-def _loss(training: Training, inputs: tuple[Tensor, ...], targets: Tensor) -> Tensor:
+def _loss(
+    training: Training, batch: BatchLike, inputs: tuple[Tensor, ...], targets: Tensor
+) -> Tensor:
     """Return (1 - w) * labels' loss + w * teacher's + penalties, a scalar."""
     options = training.options
     with torch.autocast(
@@ -215,8 +218,7 @@ def _loss(training: Training, inputs: tuple[Tensor, ...], targets: Tensor) -> Te
         outputs = call(training.module, inputs)
     loss = task_loss(outputs, targets, training.meaning)
     if options.distillation is not None and training.teacher is not None:
-        with torch.no_grad():
-            taught = call(training.teacher, inputs)
+        taught = training.teacher.outputs(batch)
         weight, temperature = options.distillation.weight, options.distillation.temperature
         soft = distillation_loss(outputs, taught, training.meaning, temperature)
         loss = (1.0 - weight) * loss + weight * soft
