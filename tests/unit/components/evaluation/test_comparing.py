@@ -335,7 +335,7 @@ def test_evidence_is_finite_whatever_the_outcomes(
 
 
 # Coverage: 120 simulated test sets each. With a true coverage of 95 % the number of intervals that
-# hold the truth is Binomial(120, 0.95): below 106 in 1 of 500 draws of seeds, and the seeds are fixed.
+# hold the truth is Binomial(120, 0.95): below 106 in 1 of 500 draws, and the seeds are fixed.
 # Bootstrap intervals of 80 examples are allowed three points less.
 RUNS, EXAMPLES, FEWEST_HITS = 120, 80, 103
 
