@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import partial
 
 from torch import nn
@@ -40,7 +41,8 @@ def inputs(context: StageContext) -> dict[str, str]:
 
 def run(context: StageContext) -> StageResult:
     """Prune the model as the recipe asks."""
-    module = torch_models.require_module(context)
+    original = torch_models.require_module(context)
+    module = copy.deepcopy(original)  # the original stays as the teacher
     options = context.spec.recipe.prune
     assert options is not None
     context.report("measuring on validation", 0.05)
@@ -54,7 +56,7 @@ def run(context: StageContext) -> StageResult:
         train=context.dataset("train"),
         meaning=context.model.signature.meaning,
         seed=context.spec.seed,
-        recover=partial(_recover, context) if options.recovery_epochs else None,
+        recover=partial(_recover, context, original) if options.recovery_epochs else None,
         evaluate=partial(_first_metric, context) if before else None,
     )
     context.report("measuring on validation", 0.8)
@@ -94,7 +96,9 @@ def _recovery_options(context: StageContext) -> object:
     return options.model_dump(mode="json")
 
 
-def _recover(context: StageContext, module: nn.Module, sparse_layers: tuple[str, ...]) -> None:
+def _recover(
+    context: StageContext, teacher: nn.Module, module: nn.Module, sparse_layers: tuple[str, ...]
+) -> None:
     """Fine-tune between two steps of iterative pruning, with the settings of recipe.finetune."""
     options = context.spec.recipe.finetune
     prune_options = context.spec.recipe.prune
@@ -104,10 +108,10 @@ def _recover(context: StageContext, module: nn.Module, sparse_layers: tuple[str,
     epochs = prune_options.recovery_epochs
     finetune(
         module,
-        None,
+        teacher if options.distillation is not None else None,
         context.required_dataset("train"),
         None,
-        options.model_copy(update={"epochs": epochs, "early_stopping": None, "distillation": None}),
+        options.model_copy(update={"epochs": epochs, "early_stopping": None}),
         task=context.spec.data.task,
         meaning=context.model.signature.meaning,
         signature=context.model.signature,

@@ -43,7 +43,7 @@ def require_module(context: StageContext) -> nn.Module:
     if context.model.module is None:
         message = (
             f"recipe.{context.stage} needs a torch model; an ONNX file can only be quantized and "
-            "validated. Give a bundle directory or a .pt2 file"
+            "validated. Give a bundle directory"
         )
         raise UserError(message, where="spec.model")
     return context.model.module

@@ -204,7 +204,7 @@ class Penalty(Spec):
 
 
 class Finetune(Spec):
-    """Train the compressed model further, by default with the original as teacher."""
+    """Train the compressed model further; with distillation, the original is its teacher."""
 
     epochs: Annotated[int, Field(ge=1, le=10000)]
     """Passes over data.train at most."""
@@ -277,7 +277,7 @@ class Recipe(Spec):
     prune: Prune | None = None
     """Remove weights. Exactly one of structured, unstructured, nm and truncate."""
     finetune: Finetune | None = None
-    """Train the compressed model further, by default with the original as teacher."""
+    """Train the compressed model further; with distillation, the original is its teacher."""
     quantize: Quantize | None = None
     """Replace floating point by integers."""
 
