@@ -5,6 +5,7 @@ Weights are random: what is tested with them is structure, numerics and speed, n
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -66,7 +67,7 @@ class ResNet18(nn.Module):
         )
         widths = (64, 64, 128, 256, 512)
         blocks: list[nn.Module] = []
-        for stage, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False)):
+        for stage, (inputs, outputs) in enumerate(itertools.pairwise(widths)):
             blocks.append(ResidualBlock(inputs, outputs, 1 if stage == 0 else 2))
             blocks.append(ResidualBlock(outputs, outputs, 1))
         self.blocks = nn.Sequential(*blocks)

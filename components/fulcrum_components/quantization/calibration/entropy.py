@@ -12,6 +12,10 @@ from fulcrum_components.graph import Array
 from fulcrum_components.quantization.calibration.histogram import Histogram
 
 LEVELS = 128  # magnitudes that an 8-bit integer can hold
+MIN_KEPT = 0.99
+"""Share of the non-zero values that no candidate clips. Without it one spike decides: the constant
+background of an image becomes one repeated value in every map, and the clip moved there (a residual
+CNN on MNIST fell from 97.3 to 20.6 % of right answers)."""
 STEP = 8  # bins from one candidate to the next: 240 candidates, each 0.4 % of the range further
 
 
@@ -19,7 +23,9 @@ def entropy_threshold(histogram: Histogram) -> float:
     """Return the absolute value at which to clip."""
     counts = histogram.magnitudes
     counts[0] = counts[1]  # as in TensorRT: zeros are exact at any threshold, so they must not vote
-    candidates = [*range(LEVELS, counts.size, STEP), counts.size]
+    kept = np.cumsum(counts) >= MIN_KEPT * counts.sum()
+    first = max(LEVELS, int(np.argmax(kept)) + 1)
+    candidates = [*range(first, counts.size, STEP), counts.size]
     divergences = [_divergence(counts, bins) for bins in candidates]
     best: int = candidates[int(np.argmin(divergences))]
     return best * histogram.width
