@@ -23,8 +23,10 @@ setup: $(READY) ## Make the environment in .venv
 $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r constraints.txt
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation $(DISTRIBUTIONS:%=-e ./%)
+	$(BIN)/python -m pip install --quiet --require-hashes -c constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation \
+		$(DISTRIBUTIONS:%=-e ./%)
 	touch $@
 
 demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
