@@ -92,7 +92,7 @@ class GraphBuilder:
 
 
 def residual_net(seed: int = 0) -> onnx.ModelProto:
-    """stem → relu → (a → relu → b) + skip → relu → pool → head, on 3 x 8 x 8 images."""
+    """A stem, one residual block (conv a, conv b) and a head, on 3 x 8 x 8 images."""
     g = GraphBuilder(seed)
     skip = g.relu(g.conv("x", "stem", 3, 16), "stem_relu")
     inside = g.conv(g.relu(g.conv(skip, "a", 16, 16), "a_relu"), "b", 16, 16)
@@ -101,7 +101,7 @@ def residual_net(seed: int = 0) -> onnx.ModelProto:
 
 
 def plain_net(seed: int = 0) -> onnx.ModelProto:
-    """conv1 → relu → depthwise → relu → conv2 → relu → pool → fc1 → relu → fc2."""
+    """A chain without skips: conv1, depthwise, conv2, pool, fc1, fc2, with ReLU between."""
     g = GraphBuilder(seed)
     x = g.relu(g.conv("x", "conv1", 3, 16), "relu1")
     x = g.relu(g.conv(x, "depthwise", 16, 16, group=16), "relu2")

@@ -75,12 +75,25 @@ def find_pairs(index: GraphIndex) -> list[Pair]:
     pairs = []
     for layer in layers.values():
         node = index.only_consumer(layer.node.output[0])
-        while node is not None and node.op_type in HOMOGENEOUS:
+        while node is not None and _passes_factors(index, node):
             node = index.only_consumer(node.output[0])
         second = layers.get(node.name) if node is not None else None
         if second is not None and _channels_match(index, layer, second):
             pairs.append(Pair(layer, second))
     return pairs
+
+
+def _passes_factors(index: GraphIndex, node: onnx.NodeProto) -> bool:
+    """Tell whether a factor of a channel goes through `node` unchanged."""
+    if node.op_type in HOMOGENEOUS:
+        return True
+    if node.op_type == "ReduceMean":
+        axes = index.constant(node.input[1]) if len(node.input) > 1 else attribute(node, "axes", ())
+        return axes is not None and {int(axis) for axis in axes} in ({2, 3}, {-1, -2})
+    # (batch, channels, 1, 1) made flat
+    before = index.producers.get(node.input[0]) if node.input else None
+    pooled = before is not None and before.op_type in ("GlobalAveragePool", "ReduceMean")
+    return pooled and node.op_type in ("Reshape", "Squeeze")
 
 
 def _scalable(index: GraphIndex, node: onnx.NodeProto) -> bool:

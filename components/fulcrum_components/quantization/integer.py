@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from onnx import helper
 from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
@@ -86,7 +87,7 @@ def build_static(
         raise UserError(message, where="spec.recipe.quantize") from error
     finally:
         ranges_path.unlink(missing_ok=True)
-    _tidy(output)
+    _tidy(output, keep_float=options.exclude)
 
 
 def build_dynamic(
@@ -118,11 +119,33 @@ def build_dynamic(
     _tidy(output)
 
 
-def _tidy(path: Path) -> None:
-    """Make the quantizer's file valid ONNX."""
+def _tidy(path: Path, keep_float: Collection[str] = ()) -> None:
+    """Make the quantizer's file valid ONNX, and hold what is excluded in floating point."""
     model = onnx.load(str(path))
+    _hold_in_float(model, keep_float)
     sort_nodes(model)
     write_graph(model, path)
+
+
+def _hold_in_float(model: onnx.ModelProto, names: Collection[str]) -> None:
+    """Keep ONNX Runtime from quantizing nodes that the quantizer left alone; in place.
+
+    Its WeightBiasQuantization pass takes any convolution or Gemm between a dequantize and a
+    quantize node, with at most Relu and Clip behind it, and rounds its weights per tensor. A
+    LeakyRelu of slope 1, which is the identity, behind the node is enough to be passed over; it
+    is fused into the node's kernel. ConvTranspose has no int8 kernel, so it would lose only.
+    """
+    outputs = {value.name for value in model.graph.output}
+    for node in list(model.graph.node):
+        held = node.name in names and node.op_type in ("Conv", "Gemm")
+        if node.output[0] not in outputs and (held or node.op_type == "ConvTranspose"):
+            name, inner = node.output[0], f"{node.output[0]}__float"
+            node.output[0] = inner
+            model.graph.node.append(
+                helper.make_node(
+                    "LeakyRelu", [inner], [name], name=f"{node.name}__float", alpha=1.0
+                )
+            )
 
 
 _TYPES = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}

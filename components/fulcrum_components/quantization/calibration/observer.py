@@ -2,7 +2,7 @@
 
 ONNX Runtime's own calibrators keep the outputs of all batches until the end (more than 256 GB has
 been reported, onnxruntime#10503). Here the first pass computes minimum and maximum inside the
-graph, so that two numbers a tensor leave it; the second pass, for entropy and percentile only,
+graph, so that three numbers a tensor leave it; the second pass, for entropy and percentile only,
 counts one batch of activations at a time into histograms whose range the first pass found.
 """
 
@@ -104,15 +104,17 @@ def input_batches(data: Dataset) -> Iterator[dict[str, Array]]:
 
 def _minmax(model: onnx.ModelProto, tensors: list[str], data: Dataset) -> Calibration:
     session = open_session(_with_extremes(model, tensors))
-    names = [name for tensor in tensors for name in _extreme_names(tensor)]
+    names = [name for tensor in tensors for name in _reduced_names(tensor)]
     lows = np.full(len(tensors), np.inf)
     highs = np.full(len(tensors), -np.inf)
     examples = 0
     memory = MemoryGrowth()
     for inputs in input_batches(data):
-        values = np.array(run_session(session, inputs, names), dtype=np.float64).reshape(-1, 2)
-        # np.minimum keeps NaN, so that it is seen below
-        lows, highs = np.minimum(lows, values[:, 0]), np.maximum(highs, values[:, 1])
+        values = np.array(run_session(session, inputs, names), dtype=np.float64).reshape(-1, 3)
+        # minimum and maximum pass NaN over, a sum does not, and np.minimum keeps it
+        undefined = np.where(np.isnan(values[:, 2]), np.nan, 0)
+        lows = np.minimum(lows, values[:, 0] + undefined)
+        highs = np.maximum(highs, values[:, 1] + undefined)
         examples += len(next(iter(inputs.values())))
         memory.sample()
     if examples == 0:
@@ -129,17 +131,20 @@ def _minmax(model: onnx.ModelProto, tensors: list[str], data: Dataset) -> Calibr
     return Calibration(ranges, examples, memory.peak_bytes)
 
 
-def _extreme_names(tensor: str) -> tuple[str, str]:
-    return f"{tensor}__fulcrum_min", f"{tensor}__fulcrum_max"
+REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSum")
+
+
+def _reduced_names(tensor: str) -> list[str]:
+    return [f"{tensor}__fulcrum_{operator}" for operator in REDUCTIONS]
 
 
 def _with_extremes(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
-    """Copy `model` with two scalar outputs for every tensor in place of its own outputs."""
+    """Copy `model` with three scalar outputs for every tensor in place of its own outputs."""
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)
     del augmented.graph.output[:]
     for tensor in tensors:
-        for operator, name in zip(("ReduceMin", "ReduceMax"), _extreme_names(tensor), strict=True):
+        for operator, name in zip(REDUCTIONS, _reduced_names(tensor), strict=True):
             augmented.graph.node.append(helper.make_node(operator, [tensor], [name], keepdims=0))
             augmented.graph.output.append(
                 helper.make_tensor_value_info(name, TensorProto.FLOAT, [])

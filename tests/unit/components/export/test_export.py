@@ -1,0 +1,150 @@
+"""What is exported computes the same as torch, at sizes that the exporter never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from model_zoo import FAMILIES, Family, Recurrent
+from torch import Tensor, nn
+
+from fulcrum_components.export import export_onnx
+from fulcrum_components.graph import open_session, opset_of, run_session
+from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_pipelines.errors import FulcrumError, QualityError, UserError
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_seed() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_families_export_and_agree_with_torch(
+    family: Family, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    module = family.build()
+    module.train()
+    path = tmp_path / "model.onnx"
+
+    difference = export_onnx(module, family.signature(), path, example_inputs=family.examples(4))
+
+    assert difference < 1e-4
+    assert module.training
+    assert opset_of(onnx.load(str(path))) == 20
+    for batch in (1, 5):
+        (output,) = run_session(open_session(path), family.examples(batch))
+        assert output.shape == (batch, family.outputs)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_example_is_enough(tmp_path: Path) -> None:
+    family = FAMILIES["embedding MLP"]
+    path = tmp_path / "model.onnx"
+    export_onnx(family.build(), family.signature(), path, example_inputs=family.examples(1))
+    (output,) = run_session(open_session(path), family.examples(7))
+    assert output.shape == (7, 1)
+
+
+def test_inference_mode_outside_does_not_matter(tmp_path: Path) -> None:
+    family = FAMILIES["Transformer with padding"]
+    with torch.no_grad():
+        difference = export_onnx(
+            family.build(),
+            family.signature(),
+            tmp_path / "m.onnx",
+            example_inputs=family.examples(2),
+        )
+    assert difference < 1e-4
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Branching(nn.Module):
+    """Takes another way depending on values, which no graph can."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x) if float(x.sum()) > 0 else self.linear(-x)
+
+
+class Random(nn.Module):
+    """Differs from call to call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :2] + torch.rand(2)
+
+
+class Deaf(nn.Module):
+    """Does not use its second input."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x[:, :2] * 2
+
+
+class TwoOutputs(nn.Module):
+    """Returns one more than the signature says."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, :2] * 2, x + 1
+
+
+@dataclass(frozen=True)
+class Refused:
+    name: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    error: type[FulcrumError]
+    says: str
+
+
+REFUSED = (
+    Refused("control flow by values", Branching(), ("x",), UserError, "cannot be exported"),
+    Refused("randomness", Random(), ("x",), QualityError, "differs from torch by"),
+    Refused("unused input", Deaf(), ("x", "y"), UserError, "does not use its input y"),
+    Refused("another output", TwoOutputs(), ("x",), UserError, "returns 2 outputs"),
+)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
+def test_what_cannot_be_exported_is_said(case: Refused, tmp_path: Path) -> None:
+    inputs = tuple(TensorSpec(name, ("batch", 4), "float32") for name in case.inputs)
+    signature = Signature(inputs, (TensorSpec("y_out", ("batch", 2), "float32"),), "value")
+    examples = {name: np.ones((3, 4), np.float32) for name in case.inputs}
+    with pytest.raises(case.error) as caught:
+        export_onnx(case.module, signature, tmp_path / "m.onnx", example_inputs=examples)
+    assert case.says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_axis_that_the_exporter_fixes_is_refused(tmp_path: Path) -> None:
+    family = replace(FAMILIES["LSTM"], axes={("x", 1): "time"})
+    with pytest.raises(UserError, match=r"fixes axis 'time' of input 'x' at 20"):
+        export_onnx(
+            Recurrent(nn.LSTM, 1, False),
+            family.signature(),
+            tmp_path / "m.onnx",
+            example_inputs=family.examples(2),
+        )
+
+
+def test_missing_example_names_the_input(tmp_path: Path) -> None:
+    family = FAMILIES["embedding MLP"]
+    with pytest.raises(UserError, match="no example for input 'item'"):
+        export_onnx(
+            family.build(),
+            family.signature(),
+            tmp_path / "m.onnx",
+            example_inputs={"user": np.zeros(2, np.int64)},
+        )

@@ -1,0 +1,398 @@
+"""One file in, one file out: every method, every refusal, and how `auto` chooses."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from model_zoo import FAMILIES
+from onnx import TensorProto, helper
+from onnx_graphs import Arrays, GraphBuilder, images, residual_net
+
+from fulcrum_components.export import export_onnx
+from fulcrum_components.graph import open_session, run_session
+from fulcrum_components.quantization import quantize
+from fulcrum_components.quantization.coverage import optimized_graph
+from fulcrum_pipelines.errors import FulcrumError, QualityError, UserError
+from fulcrum_pipelines.evidence import Interval, QuantizeDetails, RatioInterval
+from fulcrum_pipelines.resources.compressionjob import Quantize
+
+
+@pytest.fixture
+def residual(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    onnx.save(residual_net(), str(path))
+    return path
+
+
+def ratio(value: float, half_width: float = 0.05) -> RatioInterval:
+    low, high = value - half_width, value + half_width
+    return RatioInterval(
+        ratio=value, interval=Interval(level=0.95, low=low, high=high, method="test")
+    )
+
+
+def run(
+    source: Path,
+    *,
+    data: Arrays | None = None,
+    quality: Callable[[Path], float] | None = None,
+    speedup: Callable[[Path, Path], RatioInterval] | None = None,
+    batch: dict[str, np.ndarray] | None = None,
+    higher_is_better: bool = True,
+    **options: object,
+) -> QuantizeDetails:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return quantize(
+            source,
+            source.with_name("int8.onnx"),
+            Quantize.model_validate(options),
+            calibration=data,
+            quality=quality,
+            quality_metric="accuracy",
+            higher_is_better=higher_is_better,
+            measure_speedup=speedup,
+            work_dir=source.with_name("work"),
+            batch_for_shapes=batch or {"x": images(1)},
+        )
+
+
+def optimized_ops(path: Path) -> Counter[str]:
+    return Counter(node.op_type for node in optimized_graph(path).graph.node)
+
+
+def outputs(path: Path, x: np.ndarray) -> np.ndarray:
+    return run_session(open_session(path), {"x": x})[0]
+
+
+def test_static_quantizes_every_layer_of_a_residual_net(
+    residual: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    details = run(residual, data=Arrays(x=images(64)), method="static")
+    target = residual.with_name("int8.onnx")
+    ops = optimized_ops(target)
+    assert (ops["QLinearConv"], ops["QGemm"], ops["Conv"], ops["Gemm"]) == (3, 1, 0, 0)
+    assert details.chosen == "static-u8s8"
+    assert details.int8_coverage == 1.0
+    assert details.quantized_nodes == 4
+    assert details.unquantized == ()
+    assert (details.calibration_examples, details.opset) == (64, 20)
+    expected, found = outputs(residual, images(64)), outputs(target, images(64))
+    assert np.abs(found - expected).max() < 0.2 * expected.std()
+    onnx.checker.check_model(onnx.load(str(target)))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_signed_activations_lose_the_skip_connection(residual: Path) -> None:
+    """Why `auto` has U8S8 first: S8S8 leaves what a skip feeds in floating point on x86."""
+    details = run(residual, data=Arrays(x=images(16)), method="static", activations="int8")
+    assert details.chosen == "static-s8s8"
+    assert details.int8_coverage < 1.0
+    assert {node.op_type for node in details.unquantized} == {"Conv"}
+    assert details.unquantized[0].reason == "ONNX Runtime did not fuse it into an int8 kernel"
+
+
+def test_excluded_nodes_stay_and_are_reported(residual: Path) -> None:
+    details = run(residual, data=Arrays(x=images(16)), method="static", exclude=["stem", "head*"])
+    assert [(node.name, node.op_type, node.reason) for node in details.unquantized] == [
+        ("stem", "Conv", "excluded by the recipe"),
+        ("head", "Gemm", "excluded by the recipe"),
+    ]
+    macs = {"stem": 576 * 48, "head": 80, "block": 576 * 512}
+    assert details.int8_coverage == pytest.approx(macs["block"] / sum(macs.values()))
+
+
+def test_dynamic_leaves_convolutions_alone(residual: Path) -> None:
+    details = run(residual, method="dynamic")
+    assert details.quantized_nodes == 1
+    assert {node.name for node in details.unquantized} == {"stem", "a", "b"}
+    assert "static quantizes them" in details.unquantized[0].reason
+    assert optimized_ops(residual.with_name("int8.onnx"))["ConvInteger"] == 0
+
+
+def test_lstm_becomes_dynamic_int8_after_folding(tmp_path: Path) -> None:
+    """The exporter builds LSTM weights from slices; unfolded, the quantizer would skip them."""
+    torch.manual_seed(0)
+    family = FAMILIES["LSTM"]
+    source = tmp_path / "model.onnx"
+    export_onnx(family.build(), family.signature(), source, example_inputs=family.examples(2))
+    details = run(source, method="dynamic", batch=family.examples(1))
+    assert optimized_ops(source.with_name("int8.onnx"))["DynamicQuantizeLSTM"] == 2
+    assert details.int8_coverage == 1.0
+    assert source.with_name("int8.onnx").stat().st_size < 0.4 * source.stat().st_size
+
+
+def gru_net(path: Path) -> Path:
+    """A GRU over (5, batch, 3) and a Gemm on its last state."""
+    g = GraphBuilder()
+    weights = [g.weight("w", 1, 24, 3), g.weight("r", 1, 24, 8)]
+    nodes = [
+        helper.make_node("GRU", ["x", *weights], ["", "h"], name="gru", hidden_size=8),
+        helper.make_node(
+            "Squeeze", ["h", g.constant("axis", np.array([0]))], ["s"], name="squeeze"
+        ),
+        helper.make_node("Gemm", ["s", g.weight("fc", 8, 2)], ["y"], name="head"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [5, "batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
+        g.constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, str(path))
+    return path
+
+
+@pytest.mark.parametrize("method", ["static", "dynamic"])
+def test_gru_is_reported_as_unquantized(method: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(5, 4, 3)).astype(np.float32)
+    source = gru_net(tmp_path / "gru.onnx")
+    details = run(source, data=Arrays(x=x), method=method, batch={"x": x})
+    (node,) = details.unquantized
+    assert (node.op_type, node.reason) == ("GRU", "ONNX Runtime has no int8 kernel for GRU")
+    assert 0 < details.int8_coverage < 0.1
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_alone_are_simulated_with_an_honest_size(residual: Path, bits: int) -> None:
+    details = run(residual, method="weightOnly", bits=bits, quality=lambda _: 0.5)
+    (record,) = details.candidates
+    assert details.bits == bits
+    assert details.accounted_bytes is not None
+    assert details.accounted_bytes < record.size_bytes  # the file itself holds fp32
+    assert "no speed is claimed" in details.reason
+    assert (record.speedup, record.quality_delta, details.int8_coverage) == (None, 0.0, 0.0)
+
+
+def test_equalisation_and_correction_say_what_they_did(residual: Path) -> None:
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="static",
+        equalization=True,
+        biasCorrection=True,
+    )
+    assert "1 pairs of layers equalised (a -> b)" in details.reason
+    assert "biases of 4 layers corrected" in details.reason
+    assert details.int8_coverage == 1.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    name: str
+    speed: dict[str, float]
+    quality: dict[str, float]
+    chosen: str
+    says: str
+
+
+CHOICES = (
+    Choice(
+        "fastest of the good",
+        {"static-u8s8": 2.0, "static-s8s8": 1.2},
+        {},
+        "static-u8s8",
+        "2.00 times as fast as fp32",
+    ),
+    Choice(
+        "a faster one that loses too much",
+        {"static-u8s8": 1.2, "static-s8s8": 2.0},
+        {"static-s8s8": 0.88},
+        "static-u8s8",
+        "1.20 times as fast",
+    ),
+    Choice(
+        "none is faster",
+        {"static-u8s8": 1.02, "static-s8s8": 0.9},
+        {},
+        "fp32",
+        "none is measurably faster than fp32",
+    ),
+    Choice(
+        "sensitive layers left out",
+        {"static-u8s8-without-1": 1.5, "static-u8s8-without-2": 1.4},
+        {"static-u8s8": 0.7, "static-s8s8": 0.7, "static-u8s8-without-1": 0.88},
+        "static-u8s8-without-2",
+        "1.40 times as fast",
+    ),
+    Choice(
+        "quality that is not a number",
+        {"static-u8s8": 2.0, "static-s8s8": 1.3},
+        {"static-u8s8": float("nan"), "static-u8s8-without-1": 0.0, "static-u8s8-without-2": 0.0},
+        "static-s8s8",
+        "1.30 times as fast",
+    ),
+)
+
+
+@pytest.mark.parametrize("case", CHOICES, ids=lambda case: case.name)
+def test_auto_picks(case: Choice, residual: Path) -> None:
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="auto",
+        quality=lambda path: case.quality.get(path.stem, 0.9),
+        speedup=lambda _, path: ratio(case.speed[path.stem]),
+    )
+    assert details.chosen == case.chosen
+    assert case.says in details.reason
+    assert [record.name for record in details.candidates if record.kept] == (
+        [] if case.chosen == "fp32" else [case.chosen]
+    )
+    same = residual.with_name("int8.onnx").read_bytes() == residual.read_bytes()
+    assert same is (case.chosen == "fp32")
+    assert all(record.reason for record in details.candidates)
+
+
+def test_auto_counts_drop_relative_where_lower_is_better(residual: Path) -> None:
+    quality = {"model": 100.0, "static-u8s8": 100.9, "static-s8s8": 102.0}
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="auto",
+        quality=lambda path: quality[path.stem],
+        speedup=lambda *_: ratio(2.0),
+        higher_is_better=False,
+    )
+    assert details.chosen == "static-u8s8"
+    assert "loses 0.02 on validation" in details.candidates[1].reason
+
+
+def test_min_coverage_is_not_asked_of_fp32(residual: Path) -> None:
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="auto",
+        quality=lambda _: 0.9,
+        speedup=lambda *_: ratio(0.8),
+        minCoverage=1,
+    )
+    assert details.chosen == "fp32"
+
+
+@dataclass(frozen=True)
+class Bad:
+    name: str
+    options: dict[str, object]
+    error: type[FulcrumError]
+    where: str
+    says: str
+    data: bool = True
+
+
+BAD = (
+    Bad(
+        "coverage below what is asked",
+        {"method": "static", "exclude": ["a"], "minCoverage": 0.9},
+        QualityError,
+        "spec.recipe.quantize.minCoverage",
+        "90.0% is asked for",
+    ),
+    Bad(
+        "coverage of simulated weights",
+        {"method": "weightOnly", "bits": 4, "minCoverage": 0.1},
+        QualityError,
+        "spec.recipe.quantize.minCoverage",
+        "computes in floating point",
+    ),
+    Bad(
+        "pattern that matches nothing",
+        {"method": "static", "exclude": ["b", "sten"]},
+        UserError,
+        "spec.recipe.quantize.exclude[1]",
+        "the nearest are stem",
+    ),
+    Bad(
+        "static without data",
+        {"method": "static"},
+        UserError,
+        "spec.recipe.quantize.method",
+        "needs data.calibration",
+        data=False,
+    ),
+    Bad(
+        "correction without data",
+        {"method": "dynamic", "biasCorrection": True},
+        UserError,
+        "spec.recipe.quantize.biasCorrection",
+        "needs data.calibration",
+        data=False,
+    ),
+    Bad(
+        "auto without validation",
+        {"method": "auto"},
+        UserError,
+        "spec.recipe.quantize.method",
+        "needs data.validation",
+    ),
+)
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.name)
+def test_bad_requests_name_the_field(case: Bad, residual: Path) -> None:
+    data = Arrays(x=images(8)) if case.data else None
+    with pytest.raises(case.error) as caught:
+        run(residual, data=data, **case.options)
+    assert caught.value.where == case.where
+    assert case.says in caught.value.message
+
+
+def truncated(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def not_onnx(path: Path) -> None:
+    path.write_bytes(b"PK\x03\x04 this is a zip")
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+def already_quantized(path: Path) -> None:
+    run(path, data=Arrays(x=images(8)), method="static")
+    path.with_name("int8.onnx").replace(path)
+
+
+@pytest.mark.parametrize("spoil", [truncated, emptied, not_onnx, removed, already_quantized])
+def test_bad_files_are_named_and_leak_no_foreign_exception(
+    spoil: Callable[[Path], None], residual: Path
+) -> None:
+    spoil(residual)
+    with pytest.raises(UserError) as caught:
+        run(residual, data=Arrays(x=images(8)), method="static")
+    assert caught.value.where == str(residual)
+    assert "\n" not in str(caught.value)
+
+
+def test_calibration_of_another_shape_is_the_users_error(residual: Path) -> None:
+    with pytest.raises(UserError, match="does not take this input"):
+        run(residual, data=Arrays(x=images(4)[:, :2]), method="static")
+
+
+def test_old_opset_is_upgraded(tmp_path: Path) -> None:
+    g = GraphBuilder()
+    y = g.gemm(g.relu(g.gemm("x", "one", 4, 8), "relu"), "two", 8, 2)
+    model = g.model((4,), y, 2)
+    model.opset_import[0].version = 11
+    source = tmp_path / "old.onnx"
+    onnx.save(model, str(source))
+    x = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32)
+    details = run(source, data=Arrays(x=x), method="static", batch={"x": x[:1]})
+    assert details.opset >= 13
+    assert details.int8_coverage == 1.0
