@@ -23,6 +23,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # half a second of imports for a frame around the help
 )
 app.command()(run.run)
 app.command()(init.init)
