@@ -154,22 +154,40 @@ def test_starters_in_several_processes_start_one_run(
     assert processes_of(signs, "started") == []
 
 
+@pytest.mark.usefixtures("scratch_root")
 def test_run_does_not_start_where_its_starter_died_before_it_was_on_file(
     process_engine: ProcessEngine, signs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(record: object) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt  # as for a process that died, its end of the gate is closed
 
     monkeypatch.setattr(process_engine, "_write", die)
     plan = stand_in_plan("succeed")
     with pytest.raises(KeyboardInterrupt):
         process_engine._submit(plan.run, plan)
     (child,) = process_engine._children.values()
-    assert child.stdin is not None
-    child.stdin.close()  # what the kernel does for a process that died
     assert child.wait(timeout=30) == 1
     assert list(signs.iterdir()) == []
     assert asyncio.run(process_engine.find(plan.run)) == ()
+
+
+def test_full_disk_is_an_error_and_starts_nothing(
+    process_engine: ProcessEngine,
+    signs: Path,
+    scratch_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(record: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(process_engine, "_write", full)
+    plan = stand_in_plan("succeed")
+    with pytest.raises(InfrastructureError, match="No space left on device"):
+        process_engine._submit(plan.run, plan)
+    (child,) = process_engine._children.values()
+    assert child.wait(timeout=30) == 1
+    assert list(signs.iterdir()) == []
+    assert list(scratch_root.iterdir()) == []
 
 
 def test_process_with_the_id_of_a_run_that_ended_is_not_taken_for_it(

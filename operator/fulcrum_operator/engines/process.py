@@ -132,11 +132,16 @@ class ProcessEngine:
         mark = secrets.token_hex(16)
         process = self._open_gate(key, digest, scratch, mark)
         self._children[process.pid] = process
-        leader = Leader(process.pid, mark, psutil.Process(process.pid).create_time())
-        record = RunRecord(key, digest, leader, scratch)
-        self._write(record)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError), process.stdin as gate:
+            try:
+                leader = Leader(process.pid, mark, psutil.Process(process.pid).create_time())
+                record = RunRecord(key, digest, leader, scratch)
+                self._write(record)
+            except OSError as error:  # the gate closes, and with it the process ends
+                shutil.rmtree(scratch, ignore_errors=True)
+                message = f"the run cannot be put on file: {error}"
+                raise InfrastructureError(message, where=str(self._folder(key))) from error
             gate.write(b"go\n")
         return record
 
