@@ -77,8 +77,9 @@ def _batch_rows(file: parquet.ParquetFile) -> int:
     """Return how many rows make about `BATCH_BYTES`."""
     metadata = file.metadata
     groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    row_bytes = int(sum(group.total_byte_size for group in groups)) // max(1, metadata.num_rows)
-    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // max(1, row_bytes)))
+    total_bytes = sum(group.total_byte_size for group in groups)
+    row_bytes: int = max(1, total_bytes // max(1, metadata.num_rows))
+    return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // row_bytes))
 
 
 def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -119,23 +119,24 @@ class RowTable:
             if block.shape[1:] != values.shape[1:]:
                 message = f"{listed(names)} has rows of different lengths, near row {row}"
                 raise UserError(message, where=self._where)
-            values[row : row + len(block)] = block
+            values[row : row + len(block)] = block[: self._examples - row]
             row += len(block)
-        if isinstance(values, np.memmap):
-            values.flush()
+        self._check_rows(row)
 
     def _block(self, batch: pa.RecordBatch, names: Sequence[str], row: int) -> Array:
         """Return a piece as an array of shape (rows,) or (rows, values)."""
-        parts = []
         for name in names:
-            column = batch.column(batch.schema.get_field_index(name))
+            column = batch.column(name)
             if column.null_count:
                 first = row + int(np.flatnonzero(column.is_null().to_numpy(False))[0])
                 message = f"column '{name}' has no value in row {first}"
                 raise UserError(message, where=self._where)
-            parts.append(_flat(column, name, self._where))
-        if len(parts) == 1:
-            return parts[0]
+        if len(names) == 1:
+            return _flat(batch.column(names[0]), names[0], self._where)
+        if all(_is_number(batch.column(name).type) for name in names):
+            joined: Array = np.asarray(batch.select(list(names)).to_tensor())
+            return joined
+        parts = [_flat(batch.column(name), name, self._where) for name in names]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
     def _write_text(self, name: str, made: Path) -> None:
@@ -146,12 +147,23 @@ class RowTable:
         row = 0
         for batch in self._reader.batches([name], TEXT):
             texts = batch.column(0).to_pylist()
-            codes[row : row + len(texts)] = [
-                known.setdefault("" if text is None else text, len(known)) for text in texts
-            ]
+            found = [known.setdefault("" if text is None else text, len(known)) for text in texts]
+            codes[row : row + len(texts)] = found[: self._examples - row]
             row += len(texts)
-        codes.flush()
+        self._check_rows(row)
         (made / VOCABULARY).write_text(json.dumps(list(known)), "utf-8")
+
+    def _check_rows(self, rows: int) -> None:
+        """Refuse a file whose rows are not one a line, since they were counted as lines."""
+        if rows != self._examples:
+            message = (
+                f"has {rows} rows in {self._examples} lines; values must not contain line breaks"
+            )
+            raise UserError(message, where=self._where)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _open(folder: Path) -> tuple[Array, Array | None]:
