@@ -41,6 +41,8 @@ FUNCTIONS = frozenset((
 # fmt: on
 """Functions in symbolic sizes."""
 
+POWERS = ("Pow", "PowByNatural", "FloatPow")
+
 NAMES = re.compile(r"[a-z]{1,2}[0-9]+|oo|int_oo|true|false|True|False")
 SYMBOL_TEXT = re.compile(r"[A-Za-z0-9_]{1,64}")
 
@@ -108,7 +110,25 @@ def is_plain_expression(text: Any) -> bool:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
         return False
-    return all(_is_plain_node(node) for node in ast.walk(tree)) and len(text) < 10_000
+    plain = all(_is_plain_node(node) for node in ast.walk(tree)) and len(text) < 10_000
+    return plain and all(_is_small_power(node) for node in ast.walk(tree) if _is_power(node))
+
+
+def _is_power(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call):
+        return isinstance(node.func, ast.Name) and node.func.id in POWERS
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Pow)
+
+
+def _is_small_power(node: ast.AST) -> bool:
+    """Tell whether a power is not of a power and its exponent small, so that it ends in time."""
+    parts = [node.left, node.right] if isinstance(node, ast.BinOp) else getattr(node, "args", [])
+    if len(parts) != 2:
+        return False
+    inner = [item for part in parts for item in ast.walk(part)]
+    exponent = [item.value for item in ast.walk(parts[-1]) if isinstance(item, ast.Constant)]
+    small = all(isinstance(value, int | float) and abs(value) <= 64 for value in exponent)
+    return small and not any(map(_is_power, inner))
 
 
 def _is_plain_node(node: ast.AST) -> bool:

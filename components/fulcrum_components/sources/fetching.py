@@ -19,7 +19,7 @@ import fsspec
 
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
-from fulcrum_pipelines.errors import InfrastructureError, UserError
+from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
 """Schemes that a URL may have."""
@@ -63,6 +63,8 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
         return _local(uri.removeprefix("file://"), where)
     try:
         return _remote(uri, cache_dir, where)
+    except FulcrumError:
+        raise
     except ImportError:
         package = PACKAGES.get(scheme, scheme)
         message = f"reading '{uri}' needs the Python package {package}, which is not installed"

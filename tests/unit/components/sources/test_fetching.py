@@ -1,0 +1,118 @@
+"""Files come from every allowed scheme, once, and are kept by their content."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from model_files import SIGNATURE, examples, write_bundle
+
+from fulcrum_components.data import fingerprint, open_dataset
+from fulcrum_components.models.loading import load_model
+from fulcrum_components.sources.fetching import fetch, fetch_all
+from fulcrum_pipelines.errors import InfrastructureError, UserError
+from fulcrum_pipelines.resources.compressionjob import DataSource
+
+WHERE = "spec.model.uri"
+
+
+@pytest.fixture
+def memory() -> Iterator[MemoryFileSystem]:
+    filesystem = fsspec.filesystem("memory")
+    yield filesystem
+    filesystem.store.clear()
+    filesystem.pseudo_dirs[:] = [""]
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, Any]]:
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {"endpoint_url": f"http://{host}:{port}", "key": "key", "secret": "secret"}
+    server.stop()
+
+
+def test_local_files_are_used_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "a file.txt"
+    path.write_text("x")
+    for uri in (str(path), f"file://{path}"):
+        assert fetch(uri, cache_dir=tmp_path / "cache", where=WHERE) == path
+    assert not (tmp_path / "cache").exists()
+
+
+def test_remote_file_is_copied_once(memory: MemoryFileSystem, tmp_path: Path) -> None:
+    memory.pipe("/d/a.bin", b"one")
+    first = fetch("memory://d/a.bin", cache_dir=tmp_path, where=WHERE)
+    inode = first.stat().st_ino
+    assert first.read_bytes() == b"one"
+    again = fetch("memory://d/a.bin", cache_dir=tmp_path, where=WHERE)
+    assert again.stat().st_ino == inode
+    memory.pipe("/d/a.bin", b"two")
+    assert fetch("memory://d/a.bin", cache_dir=tmp_path, where=WHERE).read_bytes() == b"two"
+    assert first.read_bytes() == b"one"
+
+
+def test_remote_glob_in_order(memory: MemoryFileSystem, tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        memory.pipe(f"/g/{name}.csv", name.encode())
+    paths = fetch_all("memory://g/*.csv", cache_dir=tmp_path, where=WHERE)
+    assert [path.name for path in paths] == ["a.csv", "b.csv", "c.csv"]
+    with pytest.raises(UserError, match=r"no file matches 'memory://g/\*\.npz'"):
+        fetch_all("memory://g/*.npz", cache_dir=tmp_path, where=WHERE)
+
+
+def test_remote_bundle_has_the_digest_of_the_local_one(
+    memory: MemoryFileSystem, tmp_path: Path
+) -> None:
+    local = write_bundle(tmp_path / "b")
+    memory.put(str(local), "/models/b", recursive=True)
+    expected = load_model(str(local), cache_dir=tmp_path / "cache").digest
+    for _ in range(2):
+        model = load_model("memory://models/b", digest=expected, cache_dir=tmp_path / "cache")
+        assert model.digest == expected
+
+
+def test_s3(s3: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(fsspec.config.conf, "s3", s3)
+    np.savez(tmp_path / "d.npz", **examples())
+    filesystem = fsspec.filesystem("s3")
+    filesystem.mkdir("bucket")
+    filesystem.put(str(tmp_path / "d.npz"), "bucket/d.npz")
+    prints = {
+        fingerprint(
+            open_dataset(
+                DataSource(uri=uri),
+                SIGNATURE,
+                "classification",
+                where="",
+                cache_dir=tmp_path / "cache",
+            )
+        )
+        for uri in ("s3://bucket/d.npz", f"file://{tmp_path}/d.npz")
+    }
+    assert len(prints) == 1
+    with pytest.raises(UserError, match="nothing is at 's3://bucket/none'"):
+        fetch("s3://bucket/none", cache_dir=tmp_path / "cache", where=WHERE)
+
+
+def test_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    options = {
+        "endpoint_url": f"http://127.0.0.1:{port}",
+        "key": "key",
+        "secret": "secret",
+        "config_kwargs": {"retries": {"max_attempts": 0}, "connect_timeout": 1},
+    }
+    monkeypatch.setitem(fsspec.config.conf, "s3", options)
+    with pytest.raises(InfrastructureError, match="reading 's3://bucket/x' failed"):
+        fetch("s3://bucket/x", cache_dir=tmp_path, where=WHERE)
