@@ -10,8 +10,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
-# One thread each: results do not depend on how many cores there are, and timings are comparable.
-export OMP_NUM_THREADS ?= 1
 
 .PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines clean
 
@@ -32,6 +30,9 @@ $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 
 demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
 	$(BIN)/fulcrum run examples/mnist/job.yaml
+
+# One thread, so that figures do not depend on how many cores there are.
+test test-unit test-integration bench: export OMP_NUM_THREADS = 1
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest

@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-import onnxscript.optimizer
-import onnxslim
 from onnx import numpy_helper, version_converter
 
 from fulcrum_components.quiet import quiet
@@ -90,6 +88,10 @@ def clean_graph(model: onnx.ModelProto) -> onnx.ModelProto:
     Folding matters to quantization: the exporter builds LSTM weights from slices, which the
     quantizer would take for run-time values and skip without a word.
     """
+    # Imported here, since they take seconds and most users of this module do not clean.
+    import onnxscript.optimizer
+    import onnxslim
+
     with quiet():
         folded = onnxscript.optimizer.optimize(model)
         try:

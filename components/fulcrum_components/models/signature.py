@@ -6,8 +6,9 @@ every input is the batch, because a model that is fixed to one example cannot be
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
@@ -73,6 +74,20 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     meaning: Meaning
+
+    def to_json(self) -> str:
+        """Return the signature as JSON text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Signature:
+        """Read what `to_json` wrote."""
+        fields = json.loads(text)
+        inputs, outputs = (
+            tuple(TensorSpec(item["name"], tuple(item["shape"]), item["dtype"]) for item in items)
+            for items in (fields["inputs"], fields["outputs"])
+        )
+        return cls(inputs, outputs, fields["meaning"])
 
     @property
     def classes(self) -> int | None:

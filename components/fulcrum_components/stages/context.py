@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Protocol
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, DataSource
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Data, DataSource
 from fulcrum_pipelines.store import Store
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
     from fulcrum_components.models.loading import LoadedModel
+    from fulcrum_components.models.signature import Signature
+
+SIGNATURE = "signature.json"
+"""What evaluate leaves of the model's signature."""
 
 ONNX = "application/vnd.onnx"
 SAFETENSORS = "application/vnd.safetensors"
@@ -96,8 +100,21 @@ class StageContext:
 
         model = self.spec.model
         return load_model(
-            model.uri, model.format, digest=model.digest, cache_dir=self.work_dir / "model"
+            model.uri,
+            model.format,
+            digest=model.digest,
+            cache_dir=self.work_dir / "model",
+            task=self.spec.data.task,
         )
+
+    @cached_property
+    def signature(self) -> Signature:
+        """The model's signature; later stages have it without loading the model, and torch."""
+        if self.stage == "evaluate":
+            return self.model.signature
+        from fulcrum_components.models.signature import Signature
+
+        return Signature.from_json(self.fetch("evaluate", SIGNATURE).read_bytes())
 
     def dataset(self, name: str) -> Dataset | None:
         """Return the data set `spec.data.<name>`, or None where the manifest has none."""
@@ -109,10 +126,12 @@ class StageContext:
         if name not in self._datasets:
             self._datasets[name] = open_dataset(
                 source,
-                self.model.signature,
+                self.signature,
                 self.spec.data.task,
                 where=f"spec.data.{name}",
                 cache_dir=self.work_dir / "data",
+                columns=_test_columns(self.spec.data) if name == "test" else (),
+                needs_targets=name != "calibration",
             )
         return self._datasets[name]
 
@@ -122,6 +141,12 @@ class StageContext:
         if dataset is None:
             raise InfrastructureError(f"spec.data.{name} is missing", where=f"stage {self.stage}")
         return dataset
+
+
+def _test_columns(data: Data) -> tuple[str, ...]:
+    """Return the columns by which test results are cut into slices or grouped."""
+    slices = [item.column for item in data.slices or ()]
+    return tuple(dict.fromkeys([*slices, *([data.group_by] if data.group_by else [])]))
 
 
 class Stage(Protocol):

@@ -18,7 +18,15 @@ from fulcrum_components.evaluation import (
     save_outcomes,
 )
 from fulcrum_components.stages import measuring
-from fulcrum_components.stages.context import NPZ, ONNX, Output, StageContext, StageResult
+from fulcrum_components.stages.context import (
+    JSON,
+    NPZ,
+    ONNX,
+    SIGNATURE,
+    Output,
+    StageContext,
+    StageResult,
+)
 from fulcrum_components.stages.torch_models import export, size_of
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.evidence import EvaluateDetails, Metric
@@ -67,8 +75,11 @@ def run(context: StageContext) -> StageResult:
         overlaps=measuring.overlaps(context, test),
         advice=advice(context.spec.gates, _shares(metrics), len(outcomes)),
     )
+    signature_path = context.work_dir / SIGNATURE
+    signature_path.write_text(model.signature.to_json())
     outputs = {
         "model.onnx": Output(onnx_path, ONNX),
+        SIGNATURE: Output(signature_path, JSON),
         "outcomes.npz": Output(outcomes_path, NPZ),
     }
     return StageResult(details, outputs, model.notes)

@@ -47,7 +47,7 @@ def run(context: StageContext) -> StageResult:
     def quality(path: Path) -> float:
         assert validation is not None
         context.report(f"measuring {path.stem} on validation", None)
-        outcomes = run_onnx(path, validation, context.model.signature.meaning)
+        outcomes = run_onnx(path, validation, context.signature.meaning)
         value = metric_value(outcomes, metric)
         return float("nan") if value is None else value
 

@@ -82,9 +82,7 @@ def hand_on(context: StageContext, state: ModelState) -> dict[str, Output]:
 
 def export(context: StageContext, module: nn.Module, path: Path) -> float:
     """Write `module` as ONNX, checked against torch; return the largest absolute difference."""
-    return export_onnx(
-        module, context.model.signature, path, example_inputs=example_arrays(context)
-    )
+    return export_onnx(module, context.signature, path, example_inputs=example_arrays(context))
 
 
 def example_arrays(context: StageContext, count: int = 2) -> dict[str, Array]:
@@ -96,7 +94,7 @@ def example_arrays(context: StageContext, count: int = 2) -> dict[str, Array]:
 def example_tensors(context: StageContext) -> tuple[torch.Tensor, ...]:
     """Return two examples as the module takes them."""
     arrays = example_arrays(context)
-    signature = context.model.signature
+    signature = context.signature
     return tuple(torch.from_numpy(np.array(arrays[spec.name])) for spec in signature.inputs)
 
 
@@ -112,7 +110,7 @@ def run_torch(
     module: nn.Module, dataset: Dataset, context: StageContext, batch_size: int = 256
 ) -> Outcomes:
     """Return what `module` answers for each example of `dataset`, without exporting it."""
-    signature = context.model.signature
+    signature = context.signature
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
     raw, targets = [], []
     with eval_mode(module), torch.no_grad():

@@ -123,7 +123,7 @@ def run(context: StageContext) -> StageResult:
 
 def _levers(context: StageContext, test: Dataset) -> list[Lever]:
     """Run every model on the way over the test data; the baseline's answers are there already."""
-    data, meaning = context.spec.data, context.model.signature.meaning
+    data, meaning = context.spec.data, context.signature.meaning
     answered = load_outcomes(context.fetch("evaluate", "outcomes.npz"))
     levers = [Lever("evaluate", context.digest("evaluate", "model.onnx"), answered)]
     for stage in context.plan.stages[1:-1]:
