@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Data, DataSource
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, DataSource
 from fulcrum_pipelines.store import Store
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ class StageContext:
     def dataset(self, name: str) -> Dataset | None:
         """Return the data set `spec.data.<name>`, or None where the manifest has none."""
         from fulcrum_components.data import open_dataset
+        from fulcrum_components.evaluation import columns_needed
 
         source: DataSource | None = getattr(self.spec.data, name)
         if source is None:
@@ -130,7 +131,7 @@ class StageContext:
                 self.spec.data.task,
                 where=f"spec.data.{name}",
                 cache_dir=self.work_dir / "data",
-                columns=_test_columns(self.spec.data) if name == "test" else (),
+                columns=columns_needed(self.spec.data) if name == "test" else (),
                 needs_targets=name != "calibration",
             )
         return self._datasets[name]
@@ -141,12 +142,6 @@ class StageContext:
         if dataset is None:
             raise InfrastructureError(f"spec.data.{name} is missing", where=f"stage {self.stage}")
         return dataset
-
-
-def _test_columns(data: Data) -> tuple[str, ...]:
-    """Return the columns by which test results are cut into slices or grouped."""
-    slices = [item.column for item in data.slices or ()]
-    return tuple(dict.fromkeys([*slices, *([data.group_by] if data.group_by else [])]))
 
 
 class Stage(Protocol):
@@ -174,9 +169,3 @@ class ProgressWriter:
         if now_s - self._last_s >= self._interval_s:
             self._last_s = now_s
             self._write(message, fraction)
-
-
-def names(values: Sequence[str], limit: int = 5) -> str:
-    """Return the first of `values` joined for a message, and how many more there are."""
-    shown = ", ".join(values[:limit])
-    return shown if len(values) <= limit else f"{shown} and {len(values) - limit} more"
