@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from fulcrum_components.data.checks import check_inputs, check_targets
 from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_components.sources.naming import listed, suggestion
+from fulcrum_pipelines.errors import UserError
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -147,6 +149,7 @@ class TableDataset:
             UserError: A value has the wrong shape or type or is not finite, or a label is out
                 of range.
         """
+        self._check_columns(columns)
         order = self.order
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(order)
@@ -161,6 +164,13 @@ class TableDataset:
     def subset(self, positions: Indices) -> TableDataset:
         """Return a data set of the examples at `positions`, in that order."""
         return replace(self, order=self.order[positions])
+
+    def _check_columns(self, columns: Sequence[str]) -> None:
+        for name in columns:
+            if name not in self.table.names:
+                hint = suggestion(name, self.table.names)
+                message = f"there is no column '{name}'{hint}; there are {listed(self.table.names)}"
+                raise UserError(message, where=self.where)
 
     @property
     def _specs(self) -> tuple[TensorSpec, ...]:

@@ -76,12 +76,22 @@ def load_model(
         raise UserError(message, where=f"{where}.digest")
     if kind == "bundle":
         module, signature = load_bundle(path)
+        _check_meaning(signature, task, path)
         return LoadedModel(kind, signature, module, None, found, path.resolve())
     if kind == "pt2":
         module, signature = load_pt2(path, task)
         return LoadedModel(kind, signature, module, None, found, None)
     onnx_path, signature, notes = load_onnx(path, cache_dir=cache_dir, task=task)
     return LoadedModel(kind, signature, None, onnx_path, found, None, notes)
+
+
+def _check_meaning(signature: Signature, task: str | None, path: Path) -> None:
+    """Refuse a bundle whose declared meaning contradicts the task."""
+    if task is None or (signature.meaning == "value") == (task == "regression"):
+        return
+    wanted = "value" if task == "regression" else "logits or probabilities"
+    message = f"meaning is {signature.meaning}, but spec.data.task {task} needs {wanted}"
+    raise UserError(message, where=f"{path}: fulcrum.yaml")
 
 
 def _format_of(path: Path, declared: str, where: str) -> Format:

@@ -473,3 +473,9 @@ def test_labels_beyond_take_do_not_matter(tmp_path: Path) -> None:
     source = DataSource(uri=f"file://{path}", take=7)
     dataset = open_dataset(source, SIGNATURE, "classification", where=WHERE, cache_dir=tmp_path)
     assert len(dataset) == 7
+
+
+def test_column_that_nobody_declared(tmp_path: Path) -> None:
+    dataset = open_npz(tmp_path, age=np.arange(12))
+    with pytest.raises(UserError, match=r"no column 'aeg' \(did you mean 'age'\?\)"):
+        next(dataset.batches(4, columns=["aeg"]))

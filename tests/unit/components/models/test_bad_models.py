@@ -614,3 +614,9 @@ def test_format_contradicts(declared: str, tmp_path: Path) -> None:
     path = write_bundle(tmp_path / "b") if declared != "bundle" else text(tmp_path / "m.onnx", "")
     with pytest.raises(UserError, match=r"is a (file|directory)"):
         load_model(str(path), declared, cache_dir=tmp_path / "cache")
+
+
+def test_meaning_contradicts_the_task(tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "b")
+    with pytest.raises(UserError, match=r"meaning is logits, but spec\.data\.task regression"):
+        load_model(str(bundle), cache_dir=tmp_path / "cache", task="regression")
