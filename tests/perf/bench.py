@@ -1,8 +1,8 @@
 """Time the whole job and each stage, and our int8 against ONNX Runtime's own defaults.
 
 Absolute times are indicative; what is compared with the committed limits (`thresholds.yaml`) are
-ratios within one run. All models of one comparison are timed in one interleaved run: sessions of all
-of them are open together, and each round calls each once, in an order that is drawn anew.
+ratios within one run. All models of one comparison are timed in one interleaved run: their sessions
+are open together, and each round calls each once, in an order that is drawn anew.
 
     python tests/perf/bench.py [--output FILE] [--job examples/mnist/job.yaml]
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +24,8 @@ from typing import Any
 
 import numpy as np
 import yaml
-from fulcrum_components.data import open_dataset, sample
+
+from fulcrum_components.data import from_arrays, open_dataset, sample
 from fulcrum_components.data.dataset import Dataset
 from fulcrum_components.environment import describe_environment
 from fulcrum_components.evaluation import metric_value, run_onnx
@@ -108,9 +110,7 @@ def subjects(scratch: Path) -> list[Subject]:
         for name in ("train", "validation")
     }
     opened = {
-        name: open_dataset(
-            source, model.signature, "classification", where=name, cache_dir=scratch
-        )
+        name: open_dataset(source, model.signature, "classification", where=name, cache_dir=scratch)
         for name, source in sources.items()
     }
     mnist = _subject("mnist", model, sample(opened["train"], 256, 0), opened["validation"], scratch)
@@ -118,15 +118,12 @@ def subjects(scratch: Path) -> list[Subject]:
 
 
 def _resnet18(scratch: Path) -> Subject:
-    from fulcrum_components.data import from_arrays
-
-    folder = scratch / "resnet18"
-    script = ROOT / "examples/resnet18/make.py"
-    subprocess.run([sys.executable, str(script), str(folder)], check=True)
-    model = load_model(str(folder), cache_dir=scratch)
+    folder = shutil.copytree(ROOT / "examples/resnet18", scratch / "resnet18")
+    subprocess.run([sys.executable, "make_weights.py"], cwd=folder, check=True)
+    model = load_model(str(folder / "model"), cache_dir=scratch)
     images = np.random.default_rng(0).standard_normal((16, 3, 224, 224), dtype=np.float32)
     name = model.signature.inputs[0].name
-    data = from_arrays({name: images}, model.signature, "classification", where="random")
+    data = from_arrays({name: images}, None, model.signature, "classification")
     return _subject("resnet18", model, data, None, scratch)
 
 
