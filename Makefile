@@ -28,11 +28,12 @@ $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 		$(DISTRIBUTIONS:%=-e ./%)
 	touch $@
 
-demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
-	$(BIN)/fulcrum run examples/mnist/job.yaml
-
 # One thread, so that figures do not depend on how many cores there are.
-test test-unit test-integration bench: export OMP_NUM_THREADS = 1
+demo test test-unit test-integration bench: export OMP_NUM_THREADS = 1
+
+# Exit code 4 is "inconclusive": an honest end, on a machine where the figures do not decide.
+demo: setup ## Compress a CNN on real images and prove the result
+	$(BIN)/fulcrum run examples/mnist/job.yaml || test $$? -eq 4
 
 test: setup ## Run all tests
 	$(BIN)/python -m pytest
@@ -69,7 +70,7 @@ bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
 	$(BIN)/python tests/perf/bench.py
 
 baselines: setup ## Train the examples' baselines anew
-	for example in mnist digits text; do (cd examples/$$example && ../../$(BIN)/python train.py); done
+	for example in mnist digits diabetes; do (cd examples/$$example && ../../$(BIN)/python train.py); done
 
 lock: setup ## Resolve constraints.txt anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -11,13 +11,14 @@ import argparse
 import hashlib
 import importlib
 import json
+import os
 import sys
 import time
 import traceback
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import NoReturn, cast
 
 import fulcrum_components
 import fulcrum_pipelines
@@ -197,5 +198,12 @@ def main() -> int:
     return 1
 
 
+def end(exit_code: int) -> NoReturn:
+    """End the process at once: tearing torch down takes seconds, and user code may have threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())
