@@ -14,7 +14,7 @@ from torch.nn import functional
 
 EPOCHS = 8
 BATCH = 64
-LEARNING_RATE = 1e-3
+LEARNING_RATE = 3e-3
 WEIGHTS = Path(__file__).parent / "model" / "model.safetensors"
 
 
