@@ -1,0 +1,167 @@
+"""What a platform engineer may set of the operator, in one typed place.
+
+Values come from a YAML file and, over it, from the environment: `FULCRUM_` and the names of the
+field, nested ones joined by two underscores (`FULCRUM_ELECTION__LEASE_DURATION_S=30`). An unknown
+name in the file is an error, never ignored.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from fulcrum_pipelines.errors import UserError
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """Base of the parts of the settings."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Process(Section):
+    """The engine `process`, which runs jobs on the operator's own machine."""
+
+    work_root: Path = Path(".fulcrum/work")
+    """Local directory for what is on file about runs, and for their logs."""
+    max_running: Annotated[int, Field(ge=1)] = 1
+    """Jobs at a time; the others wait in Pending. Timings of a job suffer from its neighbours."""
+
+
+class Api(Section):
+    """Calls of the API server."""
+
+    request_timeout_s: Seconds = 10.0
+    """One call. Longer than any healthy answer, shorter than a lease."""
+    retries: Annotated[int, Field(ge=0)] = 4
+    """More tries of a call after a transient error, before the reconcile backs off."""
+    watch_timeout_s: Seconds = 240.0
+    """After this long the server ends a watch and it starts again where it was."""
+    watch_silence_s: Seconds = 75.0
+    """A watch without a byte for this long is cut; servers send a bookmark about once a minute."""
+    connections: Annotated[int, Field(ge=1)] = 32
+    """Open at a time."""
+
+
+class Election(Section):
+    """Which of several operators acts."""
+
+    lease_name: str = "fulcrum-operator"
+    lease_duration_s: Seconds = 15.0
+    """A leader that was not heard of for this long is replaced."""
+    renew_every_s: Seconds = 5.0
+    margin_s: Seconds = 2.0
+    """The leader stops writing this long before others may take over."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Election:
+        if self.renew_every_s + self.margin_s >= self.lease_duration_s:
+            message = "lease_duration_s must be longer than renew_every_s and margin_s together"
+            raise ValueError(message)
+        return self
+
+
+class Http(Section):
+    """Where metrics and probes are served."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """0 takes a free one, which the log tells."""
+
+
+class Reconcile(Section):
+    """How jobs are driven."""
+
+    workers: Annotated[int, Field(ge=1)] = 16
+    """Objects looked at at a time."""
+    poll_s: Seconds = 2.0
+    """How often a run is asked how it goes."""
+    progress_every_s: Seconds = 5.0
+    """The fraction of a stage is mirrored into status at most this often."""
+    resync_s: Seconds = 300.0
+    """Every unfinished object is looked at again this often, whatever the watch says."""
+    first_backoff_s: Seconds = 1.0
+    longest_backoff_s: Seconds = 60.0
+    """Between attempts after a fault, doubled each time; and between reconciles that fail."""
+    evidence_retries: Annotated[int, Field(ge=0)] = 1
+    """More attempts where a run ended without evidence, or with evidence that cannot be read."""
+    engine_silence_s: Seconds = 300.0
+    """An engine that knows nothing of a run for this long has lost it."""
+    cancel_tries: Annotated[int, Field(ge=1)] = 10
+    """Tries to stop the run of a deleted job before it is reported as an orphan and let go."""
+    sweep_every_s: Seconds = 60.0
+    """How often runs without a job are looked for."""
+    stuck_s: Seconds = 120.0
+    """A reconcile that takes longer fails the liveness probe."""
+
+
+class Settings(BaseSettings):
+    """All settings of the operator."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FULCRUM_", env_nested_delimiter="__", frozen=True, extra="forbid"
+    )
+
+    namespace: str = "fulcrum-system"
+    """The operator's own, where its Lease is."""
+    identity: str = ""
+    """Of this process; by default the host's name and a random suffix."""
+    namespaces: tuple[str, ...] = ()
+    """Whose objects are looked after; empty means all."""
+    kubeconfig: Path | None = None
+    """Default: KUBECONFIG, or the pod's service account."""
+    store: str = ".fulcrum/store"
+    """Where artifacts and evidence are kept: a directory or a URL."""
+    source_root: str = "."
+    """What relative addresses in manifests are relative to: a directory or a URL."""
+    log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
+    log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+
+    process: Process = Process()
+    api: Api = Api()
+    election: Election = Election()
+    http: Http = Http()
+    reconcile: Reconcile = Reconcile()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes over the file, which comes as arguments."""
+        return env_settings, init_settings
+
+
+def load_settings(path: Path | None) -> Settings:
+    """Return the settings in the YAML file `path`, if there is one, and in the environment.
+
+    Raises:
+        UserError: The file cannot be read, or a value is wrong; the message has the field's path.
+    """
+    where = str(path) if path is not None else "environment"
+    try:
+        content = yaml.safe_load(path.read_text()) if path is not None else {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"cannot be read: {error}", where=where) from error
+    if content is not None and not isinstance(content, dict):
+        raise UserError("must be a mapping of settings", where=where)
+    try:
+        return Settings(**(content or {}))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise UserError(f"{field}: {first['msg']}", where=where) from error
