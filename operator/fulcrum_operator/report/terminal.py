@@ -6,10 +6,11 @@ as × or →. Names come from manifests, so neither rich's markup nor escape seq
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -23,16 +24,19 @@ from fulcrum_operator.report.formatting import (
     factor,
     level,
     milliseconds,
+    relative_change,
     span,
 )
 from fulcrum_operator.report.metrics import in_order, style_of
-from fulcrum_operator.report.reading import details
+from fulcrum_operator.report.reading import details, find_comparison, find_metric
 from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
+from fulcrum_operator.report.sections.levers import compared_metrics, lever_name
 from fulcrum_operator.report.sections.overview import TONES, change_tone, headline
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
     LatencyComparison,
+    LeverMetrics,
     SizeComparison,
     StageEvidence,
     ValidateDetails,
@@ -40,6 +44,10 @@ from fulcrum_pipelines.evidence import (
 
 NARROW_COLUMNS = 76
 """Below this width a row becomes lines of "name: value": figures broken in two mislead."""
+
+INTERVAL = "#Interval"
+MOST_INTERVAL_COLUMNS = 24
+"""An interval broken in two is hard to read; the column of a wider one may be broken."""
 
 _COLOURS = {
     "good": "green",
@@ -116,6 +124,7 @@ def sheets(evidence: Evidence, verdict: Verdict | None) -> tuple[Sheet, ...]:
     return (
         *_gates(verdict),
         _quality(validate),
+        *_levers(validate.levers),
         _size(validate.size),
         _speed(validate.latency),
         stages,
@@ -134,14 +143,20 @@ def _table(sheet: Sheet) -> Table | Text:
     if not sheet.rows:
         return _text(sheet.title, "yellow")
     table = Table(title=sheet.title, title_justify="left", title_style="bold", box=SIMPLE_HEAD)
-    for name in sheet.columns:
+    for number, name in enumerate(sheet.columns):
         if name.startswith("#"):
-            table.add_column(name[1:], justify="right", overflow="fold")
+            width = _interval_width(row[number] for row in sheet.rows) if name == INTERVAL else None
+            table.add_column(name[1:], justify="right", overflow="fold", width=width)
         else:
             table.add_column(name, overflow="fold")
     for row in sheet.rows:
         table.add_row(*(_text(cell) for cell in row))
     return table
+
+
+def _interval_width(cells: Iterable[str | Text]) -> int:
+    """Return a width at which intervals stay on one line, as long as they are of usual length."""
+    return min(MOST_INTERVAL_COLUMNS, max(cell_len(str(cell)) for cell in cells))
 
 
 def _print_lines(console: Console, sheet: Sheet) -> None:
@@ -162,7 +177,7 @@ def _headline(verdict: Verdict | None) -> tuple[Text, ...]:
 def _gates(verdict: Verdict | None) -> tuple[Sheet, ...]:
     if verdict is None or not verdict.gates:
         return (Sheet("There are no gates.", (), ()),)
-    columns = ("Gate", "Verdict", "#Observed", "#Interval", "#Must be")
+    columns = ("Gate", "Verdict", "#Observed", INTERVAL, "#Must be")
     return (Sheet("Gates", columns, tuple(_gate(gate) for gate in verdict.gates)),)
 
 
@@ -186,20 +201,49 @@ def _quality(validate: ValidateDetails) -> Sheet:
     confidence = f", {levels[0]} intervals" if levels else ""
     return Sheet(
         f"Quality on {count(validate.test_examples)} test examples{confidence}",
-        ("Metric", "#Before", "#After", "#Change", "#Interval"),
+        ("Metric", "#Before", "#After", "#Change", INTERVAL),
         tuple(_metric(whole[name]) for name in in_order(whole)),
     )
 
 
 def _metric(comparison: Comparison) -> Row:
     style = style_of(comparison.metric, comparison.unit)
+    label = f"{style.label} ({style.unit})" if style.unit else style.label
+    style = replace(style, unit="")  # beside its name, so that the columns of figures stay narrow
     return (
-        style.label,
+        label,
         style.value(comparison.baseline),
         style.value(comparison.candidate),
         _text(style.delta(comparison), _COLOURS[change_tone(comparison)]),
         style.delta_span(comparison),
     )
+
+
+def _levers(levers: Sequence[LeverMetrics]) -> tuple[Sheet, ...]:
+    """Return what each lever changed against the model before it.
+
+    Nothing for a single lever: what it changed is what the sheet before this one shows.
+    """
+    if sum(lever.lever != "baseline" for lever in levers) < 2:
+        return ()
+    columns = ("Metric", "Model", "#Value", "#Change", INTERVAL)
+    rows = tuple(_lever(lever, name) for name in compared_metrics(levers) for lever in levers)
+    return (Sheet("Effect of each lever on the test examples", columns, rows),)
+
+
+def _lever(lever: LeverMetrics, name: str) -> Row:
+    metric = find_metric(lever.metrics, name)
+    comparison = find_comparison(lever.against_previous, name)
+    style = style_of(name)
+    value = style.value(None if metric is None else metric.value)
+    if comparison is None:
+        change = "–" if lever.lever == "baseline" else NOT_MEASURED
+        return (style.label, lever_name(lever.lever), value, change, "–")
+    relative = relative_change(comparison.baseline, comparison.candidate)
+    change = style.delta(comparison) if style.share or not relative else relative
+    tone = _COLOURS[change_tone(comparison)]
+    interval = style.delta_span(comparison)
+    return (style.label, lever_name(lever.lever), value, _text(change, tone), interval)
 
 
 def _size(size: SizeComparison) -> Sheet:
@@ -226,7 +270,7 @@ def _speed(latency: Sequence[LatencyComparison]) -> Sheet:
     threads = ", ".join(dict.fromkeys(str(measured.threads) for measured in latency))
     return Sheet(
         f"Speed, median latency of a call, threads: {threads}",
-        ("Batch", "#Before", "#After", "#Speed-up", "#Interval"),
+        ("Batch", "#Before", "#After", "#Speed-up", INTERVAL),
         tuple(_latency(measured) for measured in latency),
     )
 

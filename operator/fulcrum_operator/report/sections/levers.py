@@ -57,6 +57,11 @@ def levers_section(validate: ValidateDetails | None) -> Section:
     return Section("levers", title, lead, blocks)
 
 
+def compared_metrics(levers: Sequence[LeverMetrics]) -> tuple[str, ...]:
+    """Return the metrics by which levers are compared: the loss, the squared error, one more."""
+    return _metric_names(levers)[:_SHOWN]
+
+
 def _metric_names(levers: Sequence[LeverMetrics]) -> tuple[str, ...]:
     """Return what was measured, loss and squared error first: levers are compared by them."""
     names = in_order(m.name for lever in levers for m in lever.metrics if m.slice == "all")

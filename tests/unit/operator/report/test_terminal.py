@@ -60,6 +60,30 @@ def test_signs_that_the_output_lacks_are_spelled(encoding: str) -> None:
     assert "-0.07 points" in text
 
 
+def test_each_lever_has_its_change_with_an_interval() -> None:
+    text = shown(make_evidence(), width=80)
+    table = text.partition("Effect of each lever")[2].partition("Size")[0]
+    assert [line.split()[2:4] for line in table.splitlines() if "Log loss" in line] == [
+        ["baseline", "0.07341"],
+        ["pruned", "0.2815"],
+        ["fine-tuned", "0.07488"],
+        ["quantized", "0.07562"],
+    ]
+    assert table.count("[") == 3 * 3  # three metrics, three levers
+
+
+def test_a_single_lever_is_not_shown_twice() -> None:
+    baseline, lever, *_ = make_validate().levers
+    evidence = make_evidence(validate=make_validate(levers=(baseline, lever)))
+    assert "Effect of each lever" not in shown(evidence)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_intervals_stay_on_one_line(width: int) -> None:
+    lines = shown(make_evidence(), width=width).splitlines()
+    assert [line for line in lines if line.count("[") != line.count("]")] == []
+
+
 def test_the_reason_of_a_failure_is_printed() -> None:
     evidence = make_evidence(
         validate=make_validate(comparisons=(make_comparison(broken=60, fixed=2),))
