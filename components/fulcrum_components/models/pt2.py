@@ -13,14 +13,15 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.fx import GraphModule
 
 from fulcrum_components.models.checking import check_forward
 from fulcrum_components.models.meaning import guess_meaning
 from fulcrum_components.models.pt2_checks import payload_problems, program_problems, sanitised
+from fulcrum_components.models.pt2_layers import restore_layers
 from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.models.weights import NEEDS_UNPICKLING, check_finite
 from fulcrum_components.sources.archives import check_archive
@@ -35,28 +36,23 @@ PLAIN = ("archive_format", "archive_version", "byteorder", "version", ".data/")
 TENSORS = ("data/weights/weight_", "data/constants/tensor_")
 NOTES = ("extra/", ".format_version", ".storage_alignment")
 """Members that are left out of the copy without harm."""
+TRAINING_SWITCHES = ("aten.dropout.", "aten.feature_dropout.", "aten.alpha_dropout.")
+"""Operations whose one truth value is on while training."""
 
 
-class ExportedModule(torch.nn.Module):
-    """A module around an exported program, in which training and evaluation mode can be set.
+def as_module(program: ExportedProgram) -> torch.nn.Module:
+    """Return an exported program as a module in which training and evaluation mode can be set.
 
     torch's own refuses to switch. What the modes change (dropout, batch-norm statistics) was fixed
     when the program was exported; parameters can be trained all the same.
-
-    Args:
-        program: What `torch.export.load` returned.
     """
-
-    def __init__(self, program: ExportedProgram) -> None:
-        super().__init__()
-        self.program = program.module(check_guards=False)
-        # they are instance attributes that raise; without them the class's own methods are back
-        del self.program.train
-        del self.program.eval
-
-    def forward(self, *inputs: torch.Tensor) -> Any:
-        """Return what the program returns."""
-        return self.program(*inputs)
+    module = program.module(check_guards=False)
+    assert isinstance(module, GraphModule)
+    # they are instance attributes that raise; without them the class's own methods are back
+    del module.train
+    del module.eval
+    restore_layers(module)
+    return module
 
 
 def load_pt2(path: Path, task: str | None = None) -> tuple[torch.nn.Module, Signature]:
@@ -76,8 +72,9 @@ def load_pt2(path: Path, task: str | None = None) -> tuple[torch.nn.Module, Sign
         _write_clean(path, copy)
         program = _load(copy, path)
     check_finite(dict(program.state_dict), path)
+    _check_mode(program, path)
     signature = signature_of(program, path, task)
-    module = ExportedModule(program)
+    module = as_module(program)
     check_forward(module, signature, path)
     return module.eval(), signature
 
@@ -92,6 +89,22 @@ def _load(copy: Path, path: Path) -> ExportedProgram:
             "this version"
         )
         raise UserError(message, where=str(path)) from None
+
+
+def _check_mode(program: ExportedProgram, path: Path) -> None:
+    """Refuse a program that was exported while training, whose answers are random.
+
+    Raises:
+        UserError: Dropout drops.
+    """
+    for node in program.graph.nodes:
+        operation = str(node.target)
+        if operation.startswith(TRAINING_SWITCHES) and True in node.args:
+            message = (
+                f"was exported in training mode ({operation} is active); call .eval() on the "
+                "module and export it again"
+            )
+            raise UserError(message, where=str(path))
 
 
 def _write_clean(path: Path, copy: Path) -> None:

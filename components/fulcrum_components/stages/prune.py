@@ -16,6 +16,7 @@ from fulcrum_components.stages.context import StageContext, StageResult
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Metric, PruneDetails
+from fulcrum_pipelines.resources.compressionjob import Prune
 
 NO_SPEED = (
     "zeros make the compressed file smaller; ONNX Runtime on CPU computes them like any other "
@@ -45,6 +46,7 @@ def run(context: StageContext) -> StageResult:
     module = copy.deepcopy(original)  # the original stays as the teacher
     options = context.spec.recipe.prune
     assert options is not None
+    _refuse_fixed_shapes(context, options)
     context.report("measuring on validation", 0.05)
     before = torch_models.validation_metrics(module, context)
     context.report("pruning", 0.2)
@@ -86,6 +88,21 @@ def run(context: StageContext) -> StageResult:
         speed_claim="" if result.method == "structured" else NO_SPEED,
     )
     return StageResult(details, outputs, result.warnings)
+
+
+def _refuse_fixed_shapes(context: StageContext, options: Prune) -> None:
+    """Refuse what changes shapes of an exported program, since its operations hold them fast.
+
+    Raises:
+        UserError: The model is a `.pt2` and the method is not one that only sets zeros.
+    """
+    for method in ("structured", "truncate"):
+        if context.model.format == "pt2" and getattr(options, method) is not None:
+            message = (
+                "changes the shapes of layers, which an exported program (.pt2) has fixed; use "
+                "unstructured or nm, or give a bundle directory with the code that builds the model"
+            )
+            raise UserError(message, where=f"spec.recipe.prune.{method}")
 
 
 def _recovery_options(context: StageContext) -> object:

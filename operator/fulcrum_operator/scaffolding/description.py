@@ -14,7 +14,8 @@ from fulcrum_pipelines.errors import InfrastructureError, UserError
 
 SAFETENSORS = ".safetensors"
 WEIGHTS = (SAFETENSORS, ".pt", ".pth", ".bin")
-MODELS = (".onnx", ".pt2")
+PROGRAM = ".pt2"
+MODELS = (".onnx", PROGRAM)
 LARGEST_HEADER_BYTES = 100_000_000  # what the format itself allows
 DESCRIBE = "fulcrum_components.models.describe"
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}

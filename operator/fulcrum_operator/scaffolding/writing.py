@@ -10,7 +10,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from fulcrum_operator.scaffolding.description import MODELS, Description, Tensor, describe
+from fulcrum_operator.scaffolding.description import (
+    MODELS,
+    PROGRAM,
+    Description,
+    Tensor,
+    describe,
+)
 from fulcrum_operator.scaffolding.guessing import guess_input, guess_output
 from fulcrum_pipelines.errors import UserError
 
@@ -69,6 +75,7 @@ def _job(model: Path, description: Description, *, uri: str, bundle: bool) -> st
         task="regression" if regression else "classification",
         metric="rmse" if regression else "accuracy",
         bundle=bundle,
+        program=model.suffix == PROGRAM,
         **_values(description),
     )
 
