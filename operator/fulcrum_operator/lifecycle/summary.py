@@ -1,0 +1,128 @@
+"""What people look for in a job's evidence, as it stands in status and in kubectl's columns."""
+
+from __future__ import annotations
+
+from fulcrum_operator.gates.verdict import Verdict
+from fulcrum_operator.resources import compressionjob as resource
+from fulcrum_pipelines.evidence import (
+    Comparison,
+    Evidence,
+    QuantizeDetails,
+    StageEvidence,
+    ValidateDetails,
+)
+
+ALL = "all"
+POINTS = frozenset({"accuracy", "top5", "macroF1", "ece", "auc"})
+"""Metrics that are shares; people say their changes in points of a hundred."""
+REASON_LIMIT = 1024
+FIRST_BATCH = 1
+
+
+def describe_gates(verdict: Verdict) -> tuple[resource.GateStatus, ...]:
+    """Return how each gate was decided."""
+    return tuple(
+        resource.GateStatus(
+            name=gate.name,
+            kind=gate.kind,
+            mode=gate.mode,
+            verdict=gate.verdict,
+            reason=gate.reason[:REASON_LIMIT],
+            metric=gate.metric,
+            value=gate.value,
+            low=gate.interval.low if gate.interval else None,
+            high=gate.interval.high if gate.interval else None,
+            limit=_limit(gate.limit.minimum, gate.limit.maximum) if gate.limit else None,
+            n=gate.n,
+        )
+        for gate in verdict.gates
+    )
+
+
+def _limit(minimum: float | None, maximum: float | None) -> float | None:
+    return minimum if minimum is not None else maximum
+
+
+def describe_results(evidence: Evidence) -> resource.Results:
+    """Return the figures of the first metric, speed, size and integers."""
+    stage = evidence.stage("validate")
+    details = stage.details if stage else None
+    if not isinstance(details, ValidateDetails):
+        return resource.Results()
+    whole = next((each for each in details.comparisons if each.slice == ALL), None)
+    slices = [each for each in _slices(details) if whole and each.metric == whole.metric]
+    first = min(details.latency, key=lambda each: each.batch, default=None)
+    size = details.size
+    return resource.Results(
+        metric=whole.metric if whole else None,
+        baseline=whole.baseline if whole else None,
+        candidate=whole.candidate if whole else None,
+        delta=whole.delta if whole else None,
+        delta_low=whole.interval.low if whole and whole.interval else None,
+        delta_high=whole.interval.high if whole and whole.interval else None,
+        n=(whole.groups or whole.n) if whole else None,
+        speedup=first.speedup.ratio if first and first.reliable else None,
+        speedup_low=first.speedup.interval.low if first and first.reliable else None,
+        speedup_high=first.speedup.interval.high if first and first.reliable else None,
+        size_ratio=size.baseline_bytes / size.candidate_bytes if size.candidate_bytes else None,
+        int8_coverage=int8_coverage(evidence),
+        best_slice=_extreme(slices, best=True),
+        worst_slice=_extreme(slices, best=False),
+    )
+
+
+def int8_coverage(evidence: Evidence) -> float | None:
+    """Return the share of multiply-accumulates in integers, where something was quantized."""
+    stage = evidence.stage("quantize")
+    details = stage.details if stage else None
+    return details.int8_coverage if isinstance(details, QuantizeDetails) else None
+
+
+def _slices(details: ValidateDetails) -> list[Comparison]:
+    return [each for each in details.comparisons if each.slice != ALL and each.delta is not None]
+
+
+def _extreme(slices: list[Comparison], *, best: bool) -> resource.SliceChange | None:
+    """Return the slice that the change is best or worst for, whichever direction is good."""
+
+    def goodness(each: Comparison) -> float:
+        assert each.delta is not None
+        return each.delta if each.direction == "higher" else -each.delta
+
+    if not slices:
+        return None
+    found = max(slices, key=goodness) if best else min(slices, key=goodness)
+    return resource.SliceChange(name=found.slice, delta=found.delta or 0.0, n=found.n)
+
+
+def summarise(results: resource.Results, evidence: Evidence) -> resource.Summary:
+    """Return the results as the short texts of kubectl's columns."""
+    delta = None
+    if results.delta is not None:
+        in_points = results.metric in POINTS
+        delta = f"{results.delta * 100:+.2f} points" if in_points else f"{results.delta:+.4g}"
+    return resource.Summary(
+        delta=delta,
+        speedup=f"x{results.speedup:.3g}" if results.speedup is not None else None,
+        size=f"x{results.size_ratio:.3g}" if results.size_ratio is not None else None,
+    )
+
+
+def headlines(stage: StageEvidence) -> dict[str, str]:
+    """Return a few figures of a finished stage, as people read them."""
+    details = stage.details
+    match details.kind:
+        case "evaluate":
+            metric = details.metrics[0] if details.metrics else None
+            return {metric.name: f"{metric.value:.4g}"} if metric and metric.value else {}
+        case "prune":
+            return {
+                "sparsity": f"{details.achieved_sparsity:.3g}",
+                "parameters": str(details.nonzero_after),
+            }
+        case "finetune":
+            return {"epochs": str(len(details.epochs)), "bestEpoch": str(details.best_epoch)}
+        case "quantize":
+            return {"chosen": details.chosen, "int8Coverage": f"{details.int8_coverage:.3g}"}
+        case "validate":
+            return {"examples": str(details.test_examples)}
