@@ -1,0 +1,306 @@
+"""Every metric family that there is: what is registered and what docs/metrics.md shows.
+
+Names follow the conventions of Prometheus: a prefix, base units, `_total` for counters. A family
+that is `scraped` has no value of its own: it is computed when Prometheus asks, so it cannot drift
+from what it is about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from fulcrum_operator.gates import Outcome
+from fulcrum_operator.metrics.labels import OTHER, Label
+from fulcrum_operator.resources.names import FinalPhase, Phase
+from fulcrum_pipelines.errors import FailureClass
+from fulcrum_pipelines.evidence import StageName
+
+Kind = Literal["counter", "gauge", "histogram", "summary"]
+
+FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""Bounds for calls and reconciles: a local API server answers in 2 ms, a time-out is 10 s."""
+SLOW_S: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
+"""Bounds for stages and jobs: the demo's take seconds, fine-tuning of a large model hours."""
+
+GATE_KINDS: Final = (
+    "nonInferiority",
+    "threshold",
+    "change",
+    "speedup",
+    "size",
+    "memory",
+    "churn",
+    "calibration",
+)
+
+MODEL: Final = Label("model", at_most=50)
+BATCH: Final = Label("batch", at_most=12)
+ROLE: Final = Label("role", ("baseline", "candidate"))
+BOUND: Final = Label("bound", ("low", "high"))
+METRIC: Final = Label("metric", at_most=16)
+PHASE: Final = Label("phase", get_args(Phase))
+FINAL_PHASE: Final = Label("phase", get_args(FinalPhase))
+REASON: Final = Label("reason", at_most=40)
+STAGE: Final = Label("stage", get_args(StageName))
+KIND: Final = Label("kind", at_most=12)
+VERB: Final = Label("verb", ("get", "list", "watch", "create", "patch", "delete", OTHER))
+RESOURCE: Final = Label("resource", at_most=24)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One metric family.
+
+    Attributes:
+        name: In full, as queries have it.
+        kind: Prometheus' type.
+        help: What it is, in one line.
+        labels: In the order in which they are shown.
+        unit: The base unit, which is also the end of the name; empty for counts.
+        buckets: Upper bounds, for histograms.
+        scraped: Computed at the time of a scrape.
+        from_zero: Every series is there from the start, so that the first increase is seen. Only
+            where all labels are enumerated and all their combinations happen.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[Label, ...] = ()
+    unit: str = ""
+    buckets: tuple[float, ...] = ()
+    scraped: bool = False
+    from_zero: bool = False
+
+
+JOBS: Final = (
+    Family("fulcrum_jobs", "gauge", "Compression jobs by phase.", (PHASE,), scraped=True),
+    Family(
+        "fulcrum_job_outcomes_total",
+        "counter",
+        "Jobs that ended, by phase and reason.",
+        (FINAL_PHASE, REASON),
+    ),
+    Family(
+        "fulcrum_attempts_total",
+        "counter",
+        "Attempts that ended, by class of failure; none where the run succeeded.",
+        (Label("failure_class", ("none", *get_args(FailureClass), "evidence", OTHER)),),
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_job_duration_seconds",
+        "histogram",
+        "From a job's first start to its end.",
+        (FINAL_PHASE,),
+        "seconds",
+        SLOW_S,
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_stage_duration_seconds",
+        "histogram",
+        "Work of a stage, of runs that left evidence; stages from the cache are left out.",
+        (STAGE,),
+        "seconds",
+        SLOW_S,
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_stages_total",
+        "counter",
+        "Stages of runs that left evidence, by whether the cache had them.",
+        (STAGE, Label("cached", ("true", "false"))),
+        from_zero=True,
+    ),
+)
+
+GATES: Final = (
+    Family(
+        "fulcrum_verdicts_total",
+        "counter",
+        "Verdicts over all gates of a job.",
+        (Label("verdict", get_args(Outcome)),),
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_gate_verdicts_total",
+        "counter",
+        "Verdicts of single gates.",
+        (
+            Label("kind", GATE_KINDS),
+            Label("mode", ("Enforce", "DryRun")),
+            Label("verdict", get_args(Outcome)),
+        ),
+    ),
+    Family(
+        "fulcrum_promotions_total",
+        "counter",
+        "Promotions and rollbacks that were decided.",
+        (
+            Label("kind", ("Promotion", "Rollback")),
+            Label("result", ("Promoted", "Refused", "AwaitingApproval")),
+        ),
+        from_zero=True,
+    ),
+)
+
+MODELS: Final = (
+    Family(
+        "fulcrum_model_latency_seconds",
+        "summary",
+        "Latency of a call, as timed for the model's last evidence.",
+        (MODEL, ROLE, BATCH),
+        "seconds",
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_speedup_ratio",
+        "gauge",
+        "Baseline latency / candidate latency of the model's last evidence; above 1 is faster.",
+        (MODEL, BATCH),
+        "ratio",
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_speedup_bound_ratio",
+        "gauge",
+        "Ends of the confidence interval of the speed-up.",
+        (MODEL, BATCH, BOUND),
+        "ratio",
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_size_bytes",
+        "gauge",
+        "Size of the model file.",
+        (MODEL, ROLE),
+        "bytes",
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_size_ratio",
+        "gauge",
+        "Baseline size / candidate size; above 1 is smaller.",
+        (MODEL,),
+        "ratio",
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_metric_delta",
+        "gauge",
+        "Candidate - baseline of the metric that the gates look at first, in its own unit.",
+        (MODEL, METRIC),
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_metric_delta_bound",
+        "gauge",
+        "Ends of the confidence interval of that difference.",
+        (MODEL, METRIC, BOUND),
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_model_int8_coverage_ratio",
+        "gauge",
+        "Share of multiply-accumulates that run in int8 in the optimised graph.",
+        (MODEL,),
+        "ratio",
+        scraped=True,
+    ),
+)
+
+OPERATOR: Final = (
+    Family(
+        "fulcrum_reconcile_duration_seconds",
+        "histogram",
+        "One look at one object, with what was done about it.",
+        (KIND,),
+        "seconds",
+        FAST_S,
+    ),
+    Family(
+        "fulcrum_reconcile_errors_total",
+        "counter",
+        "Reconciles that failed, by class of error.",
+        (KIND, Label("error", at_most=24)),
+    ),
+    Family("fulcrum_queue_depth", "gauge", "Objects that are due to be looked at.", scraped=True),
+    Family(
+        "fulcrum_api_requests_total",
+        "counter",
+        "Calls of the API server; code none where no answer came.",
+        (VERB, RESOURCE, Label("code", at_most=40)),
+    ),
+    Family(
+        "fulcrum_api_request_duration_seconds",
+        "histogram",
+        "Calls of the API server, each try on its own.",
+        (VERB, RESOURCE),
+        "seconds",
+        FAST_S,
+    ),
+    Family(
+        "fulcrum_api_retries_total",
+        "counter",
+        "Calls of the API server that were tried again.",
+        (VERB,),
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_watch_age_seconds",
+        "gauge",
+        "Since the last sign of life of a watch.",
+        (RESOURCE,),
+        "seconds",
+        scraped=True,
+    ),
+    Family("fulcrum_leader", "gauge", "1 while this process holds the Lease."),
+    Family(
+        "fulcrum_lease_transitions_total",
+        "counter",
+        "Times that this process took or lost the Lease.",
+        (Label("to", ("leading", "standby")),),
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_events_total",
+        "counter",
+        "Events: written, known from before, or failed to be written.",
+        (Label("result", ("written", "known", "failed")),),
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_event_loop_lag_seconds",
+        "histogram",
+        "How much later than asked for the event loop woke a task up.",
+        (),
+        "seconds",
+        FAST_S,
+    ),
+    Family(
+        "fulcrum_build_info",
+        "gauge",
+        "Always 1; what runs.",
+        (Label("version", at_most=1), Label("python", at_most=1)),
+    ),
+)
+
+LIMITS: Final = (
+    Family("fulcrum_running_limit_jobs", "gauge", "Setting process.max_running.", unit="jobs"),
+    Family("fulcrum_reconcile_workers", "gauge", "Setting reconcile.workers."),
+    Family(
+        "fulcrum_reconcile_limit_seconds", "gauge", "Setting reconcile.stuck_s.", unit="seconds"
+    ),
+    Family("fulcrum_watch_limit_seconds", "gauge", "Setting api.watch_silence_s.", unit="seconds"),
+)
+
+GROUPS: Final = {
+    "Jobs": JOBS,
+    "Gates and promotions": GATES,
+    "Models": MODELS,
+    "The operator itself": OPERATOR,
+    "Limits from the settings": LIMITS,
+}
+FAMILIES: Final = {family.name: family for group in GROUPS.values() for family in group}
