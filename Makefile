@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines cluster cluster-down control-plane clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -73,6 +73,16 @@ bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
 baselines: setup ## Train the examples' baselines anew
 	for example in mnist digits diabetes; do (cd examples/$$example && ../../$(BIN)/python train.py); done
 
+# K8S=1.36 chooses another version of Kubernetes, for the tests too.
+cluster: setup ## Start a Kubernetes control plane on this machine (built first, once: 8 minutes)
+	@PYTHONPATH=tests $(BIN)/python -m cluster up
+
+cluster-down: setup ## Stop it, and forget its data
+	@PYTHONPATH=tests $(BIN)/python -m cluster down
+
+control-plane: setup ## Only build the control plane that tests and `make cluster` use
+	@PYTHONPATH=tests $(BIN)/python -m cluster build
+
 lock: setup ## Resolve constraints.txt anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -o constraints.txt requirements.in \
@@ -80,4 +90,5 @@ lock: setup ## Resolve constraints.txt anew
 		--extra local --extra s3 --no-emit-package fulcrum-pipelines
 
 clean: ## Remove the environment and everything that was made
+	if [ -d .fulcrum/cluster ]; then $(MAKE) cluster-down; fi
 	rm -rf $(VENV) .fulcrum .cache
