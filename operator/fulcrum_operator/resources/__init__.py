@@ -1,0 +1,1 @@
+"""The objects of the API as types, and the names by which they go."""
