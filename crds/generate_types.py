@@ -1,7 +1,6 @@
-"""Generate the Python types of a custom resource's spec from its CRD, and the copy that is shipped.
+"""Generate all that follows from the CRDs written by hand.
 
-Our own hundred lines instead of datamodel-code-generator, because that types every field that has a
-default as optional and repeats a sub-schema that is used four times as four classes.
+These are the CRDs of a job's parts, the Python types, and the copies that are shipped.
 
 Run as `python crds/generate_types.py [--check]`; `--check` fails where the files are stale.
 """
@@ -9,30 +8,23 @@ Run as `python crds/generate_types.py [--check]`; `--check` fails where the file
 from __future__ import annotations
 
 import argparse
-import json
-import keyword
-import re
 import sys
-import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel
+from derived import derive
+from python_types import Generator, shape_of
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGET = ROOT / "pipelines" / "fulcrum_pipelines" / "resources"
+CRDS = ROOT / "crds"
+WAIST = ROOT / "pipelines" / "fulcrum_pipelines" / "resources"
+OPERATOR = ROOT / "operator" / "fulcrum_operator" / "resources"
 COPIES = ROOT / "operator" / "fulcrum_operator" / "crds"  # shipped, for offline validation
-SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool"}
-BOUNDS = {"minLength": "min_length", "maxLength": "max_length", "pattern": "pattern"}
-NAMES = {
-    "data.train": "DataSource",
-    "data.slices[]": "DataSlice",
-    "gates[].slices[]": "GateSlice",
-    "recipe.finetune.penalties[]": "Penalty",
-    "recipe.prune.nm": "PatternNM",
-}
-HEADER = '''"""Generated from crds/{source} by `make crds`; do not edit."""
+JOB = "compressionjob.yaml"
+
+INTRODUCTION = '''"""Generated from crds/{source} by `make crds`; do not edit."""
 
 # ruff: noqa: E501 - descriptions come from the schema as they are
 
@@ -40,7 +32,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+'''
+IN_WAIST = f'''{INTRODUCTION}from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 
@@ -51,101 +44,63 @@ class Spec(BaseModel):
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
     )
 '''
+IN_OPERATOR = f"""{INTRODUCTION}from pydantic import Field
+
+from fulcrum_operator.resources.base import Spec, Status
+"""
+IMPORTED = "from fulcrum_operator.resources.condition import Condition\n"
 
 
-def snake(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", lambda found: "_" + found[1].lower(), name)
+def read(name: str) -> dict[str, Any]:
+    crd: dict[str, Any] = yaml.safe_load((CRDS / name).read_text())
+    return crd
 
 
-class Generator:
-    """Turns one object schema into pydantic classes, inner ones first."""
-
-    def __init__(self, root: str) -> None:
-        self.root = root  # the class of the spec itself, which paths leave out
-        self.classes: dict[str, str] = {}
-        self.by_shape: dict[str, str] = {}
-
-    def class_for(self, schema: dict[str, Any], path: str) -> str:
-        """Return the name of the class of the object at `path`, generating it where it is new."""
-        shape = json.dumps(schema["properties"], sort_keys=True)
-        if shape in self.by_shape:
-            return self.by_shape[shape]
-        leaf = path.rsplit(".", 1)[-1].removesuffix("[]")
-        name = NAMES.get(path) or (leaf[0].upper() + leaf[1:])
-        if path.endswith("[]") and path not in NAMES:
-            name = name.removesuffix("s")
-        if name in self.classes:
-            raise SystemExit(f"two classes would be called {name}; name {path} in NAMES")
-        required = schema.get("required", [])
-        fields = [
-            self.field(key, value, f"{path}.{key}".removeprefix(f"{self.root}."), key in required)
-            for key, value in schema["properties"].items()
-        ]
-        doc = textwrap.indent(f'"""{schema.get("description", name + ".")}"""', "    ")
-        self.classes[name] = f"class {name}(Spec):\n{doc}\n\n" + "\n".join(fields) + "\n"
-        self.by_shape[shape] = name
-        return name
-
-    def field(self, key: str, schema: dict[str, Any], path: str, required: bool) -> str:
-        kind, bounds = self.type_of(schema, path)
-        name = snake(key)
-        if keyword.iskeyword(name) or hasattr(BaseModel, name):
-            name = f"{name}_"
-        if bounds:
-            kind = f"Annotated[{kind}, Field({bounds})]"
-        default = schema.get("default")
-        if not required and default is None:
-            kind += " | None"
-        if name.endswith("_"):
-            kind = f"Annotated[{kind}, Field(alias={key!r})]"
-        line = f"    {name}: {kind}"
-        if not required:
-            line += f" = {_literal(default, kind)}"
-        description = schema.get("description", "")
-        return f'{line}\n    """{description}"""' if description else line
-
-    def type_of(self, schema: dict[str, Any], path: str) -> tuple[str, str]:
-        """Return the Python type and the arguments of `Field` that bound it."""
-        if schema.get("x-kubernetes-int-or-string"):
-            return "int | str", ""
-        if "enum" in schema:
-            return f"Literal[{', '.join(map(repr, schema['enum']))}]", ""
-        match schema["type"]:
-            case "object" if "properties" in schema:
-                return self.class_for(schema, path), ""
-            case "object":
-                inner, _ = self.type_of(schema["additionalProperties"], path + "{}")
-                return f"dict[str, {inner}]", ""
-            case "array":
-                inner, bounds = self.type_of(schema["items"], path + "[]")
-                inner = f"Annotated[{inner}, Field({bounds})]" if bounds else inner
-                sizes = {"min_length": schema.get("minItems"), "max_length": schema.get("maxItems")}
-                return f"tuple[{inner}, ...]", _arguments(sizes)
-            case scalar:
-                low = "gt" if schema.get("exclusiveMinimum") else "ge"
-                high = "lt" if schema.get("exclusiveMaximum") else "le"
-                bounds = {ours: schema.get(theirs) for theirs, ours in BOUNDS.items()}
-                bounds |= {low: schema.get("minimum"), high: schema.get("maximum")}
-                return SCALARS[scalar], _arguments(bounds)
+def part_of(crd: dict[str, Any], part: str) -> dict[str, Any]:
+    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part]
+    assert isinstance(schema, dict)
+    return schema
 
 
-def _literal(default: Any, kind: str) -> str:
-    if default == {}:
-        return f"{kind}()"
-    return repr(tuple(default) if isinstance(default, list) else default)
+def types_of(crd: dict[str, Any], part: str, imported: dict[str, str]) -> list[str]:
+    """Return the source of each class of `spec` or `status`."""
+    root = crd["spec"]["names"]["kind"] + part.capitalize()
+    generator = Generator(root, part.capitalize(), imported)
+    generator.class_for(part_of(crd, part), root)
+    return list(generator.classes.values())
 
 
-def _arguments(bounds: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in bounds.items() if value is not None)
+def waist_types() -> str:
+    return "\n\n".join([IN_WAIST.format(source=JOB), *types_of(read(JOB), "spec", {})])
 
 
-def generate(crd_path: Path) -> str:
-    """Return the Python source of the types of the spec in the CRD at `crd_path`."""
-    crd = yaml.safe_load(crd_path.read_text())
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
-    generator = Generator(crd["spec"]["names"]["kind"] + "Spec")
-    generator.class_for(schema, generator.root)
-    return "\n\n".join([HEADER.format(source=crd_path.name), *generator.classes.values()])
+def condition() -> tuple[dict[str, str], str]:
+    """Return the shape of a condition, which all kinds share, and the source of its type."""
+    schema = part_of(read(JOB), "status")["properties"]["conditions"]["items"]
+    generator = Generator("Condition", "Status", {})
+    generator.class_for(schema, "Condition")
+    source = "\n\n".join([IN_OPERATOR.format(source=JOB), *generator.classes.values()])
+    return {shape_of(schema): "Condition"}, source
+
+
+def operator_types(source: str, parts: tuple[str, ...], imported: dict[str, str]) -> str:
+    classes = [each for part in parts for each in types_of(read(source), part, imported)]
+    return "\n\n".join([IN_OPERATOR.format(source=source) + IMPORTED, *classes])
+
+
+def generated() -> Iterator[tuple[Path, str]]:
+    """Yield path and text of every generated file, what others are made from first."""
+    derived = derive(read(JOB))
+    yield from ((CRDS / name, text) for name, text in derived.items())
+    by_hand = sorted(path.name for path in CRDS.glob("*.yaml") if path.name not in derived)
+    yield from ((COPIES / name, text) for name, text in derived.items())
+    yield from ((COPIES / name, (CRDS / name).read_text()) for name in by_hand)
+    yield WAIST / "compressionjob.py", waist_types()
+    imported, source = condition()
+    yield OPERATOR / "condition.py", source
+    for name in by_hand:
+        parts = ("status",) if name == JOB else ("spec", "status")
+        yield OPERATOR / f"{Path(name).stem}.py", operator_types(name, parts, imported)
 
 
 def main() -> int:
@@ -153,16 +108,11 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="fail where a file is stale")
     check = parser.parse_args().check
     stale = []
-    for crd_path in sorted((ROOT / "crds").glob("*.yaml")):
-        made = {
-            TARGET / f"{crd_path.stem}.py": generate(crd_path),
-            COPIES / crd_path.name: crd_path.read_text(),
-        }
-        for target, source in made.items():
-            if not target.exists() or target.read_text() != source:
-                stale.append(target)
-                if not check:
-                    target.write_text(source)
+    for target, source in generated():
+        if not target.exists() or target.read_text() != source:
+            stale.append(target)
+            if not check:
+                target.write_text(source)
     for target in stale:
         print(f"{'stale, run make crds' if check else 'written'}: {target.relative_to(ROOT)}")
     return int(check and bool(stale))

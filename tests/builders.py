@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import (
     Artifact,
     Comparison,
@@ -41,7 +41,6 @@ from fulcrum_pipelines.evidence import (
     UnquantizedNode,
     ValidateDetails,
 )
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 from fulcrum_pipelines.statistics import (
     mcnemar_p,
     p_worse_than_margin,
@@ -56,7 +55,7 @@ SHARES = ("accuracy", "top5", "macroF1", "ece", "auc")
 LOWER_IS_BETTER = ("logLoss", "mse", "ece", "rmse", "mae")
 
 
-def make_spec(**changes: Any) -> CompressionJobSpec:
+def make_spec(**changes: Any) -> ResolvedSpec:
     """Return a small valid specification; `changes` replace its top-level fields."""
     fields: dict[str, Any] = {
         "model": {"uri": "file:///models/mnist"},
@@ -72,7 +71,7 @@ def make_spec(**changes: Any) -> CompressionJobSpec:
             {"name": "accuracy", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.01}
         ],
     }
-    return CompressionJobSpec.model_validate(fields | changes)
+    return ResolvedSpec.model_validate(fields | changes)
 
 
 def make_plan(**changes: Any) -> Plan:

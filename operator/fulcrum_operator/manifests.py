@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from fulcrum_operator.validation.documents import Document, read_documents
 from fulcrum_operator.validation.metadata import check_metadata
 from fulcrum_operator.validation.problem import Problem, nearest, show, write_path
-from fulcrum_operator.validation.rules import broken_rules
-from fulcrum_operator.validation.schemas import gates_schema, known_kinds
+from fulcrum_operator.validation.rules import ABSENT, broken_rules
+from fulcrum_operator.validation.schemas import gates_schema, job_spec_schema, known_kinds
 from fulcrum_operator.validation.structure import Found, Schema, check
 from fulcrum_pipelines.errors import UserError
 
@@ -25,6 +25,7 @@ API_VERSION = "fulcrum.dev/v1alpha1"
 JOB = "CompressionJob"
 ROOT_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 NOT_YET = "is not supported yet by this version"
+ON_CLUSTER = "needs a cluster; fulcrum run cannot do it"
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,25 @@ def check_file(path: Path) -> list[Problem]:
         found, _ = _check_document(document)
         problems += [replace(each, document=number if several else 0) for each in found]
     return problems
+
+
+def check_resolved(spec: dict[str, Any]) -> list[Problem]:
+    """Return what is wrong with a job's specification whose references are replaced.
+
+    Recipe and gates that came by reference were accepted each on its own; only here are the rules
+    asked that look at several of them, such as that fine-tuning needs training data.
+
+    Args:
+        spec: As JSON, with `recipe` and `gates`.
+    """
+    found, _ = _check_value(spec, job_spec_schema(), ("spec",))
+    return [Problem(write_path(path), message, allowed) for path, message, allowed in found]
+
+
+def check_update(before: dict[str, Any], after: dict[str, Any]) -> list[Problem]:
+    """Return why an object may not be changed from `before`, which is valid, to `after`."""
+    old = _check_document(Document(before))[1]
+    return _check_document(Document(after), old)[0]
 
 
 def load_job(path: Path) -> Job:
@@ -110,24 +130,32 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
 
 def unsupported(spec: CompressionJobSpec) -> list[Problem]:
     """Return the fields of `spec` that are valid, but that this version cannot do yet."""
-    wanted: dict[str, object] = {
-        "spec.recipe.retrain": spec.recipe.retrain,
-        "spec.placement": spec.placement,
-        "spec.promotion": spec.promotion,
-        "spec.ttlSecondsAfterFinished": spec.ttl_seconds_after_finished,
-        "spec.managedBy": spec.managed_by,
-    }
-    problems = [Problem(path, NOT_YET) for path, value in wanted.items() if value is not None]
+    problems = []
+    if spec.recipe is not None and spec.recipe.retrain is not None:
+        problems.append(Problem("spec.recipe.retrain", NOT_YET))
+    if spec.placement is not None:
+        problems.append(Problem("spec.placement", NOT_YET))
     if spec.baseline.kind != "Source":
         problems.append(Problem("spec.baseline.kind", f"{spec.baseline.kind} {NOT_YET}", "Source"))
     if spec.engine != "process":
         problems.append(Problem("spec.engine", f"{spec.engine} {NOT_YET}", "process"))
-    if spec.suspend:
-        problems.append(Problem("spec.suspend", f"true {NOT_YET}", "false"))
     return problems
 
 
-def _check_document(document: Document) -> tuple[list[Problem], Any]:
+def needs_cluster(spec: CompressionJobSpec) -> list[Problem]:
+    """Return the fields of `spec` that mean nothing to a run on this machine."""
+    wanted: dict[str, object] = {
+        "spec.recipeRef": spec.recipe_ref,
+        "spec.gatePolicyRef": spec.gate_policy_ref,
+        "spec.promotion": spec.promotion,
+        "spec.ttlSecondsAfterFinished": spec.ttl_seconds_after_finished,
+        "spec.managedBy": spec.managed_by,
+        "spec.suspend": spec.suspend or None,
+    }
+    return [Problem(path, ON_CLUSTER) for path, value in wanted.items() if value is not None]
+
+
+def _check_document(document: Document, before: Any = ABSENT) -> tuple[list[Problem], Any]:
     """Return the problems of a document, and its value with defaults."""
     value = document.value
     if document.value is None or not isinstance(value, dict):
@@ -144,17 +172,21 @@ def _check_document(document: Document) -> tuple[list[Problem], Any]:
     ]
     found += check_metadata(value.get("metadata"))
     kept = {name: value[name] for name in ROOT_FIELDS[:4] if name in value}
-    more, filled = _check_value(kept, schema, (), {path for path, _, _ in found})
+    more, filled = _check_value(kept, schema, (), {path for path, _, _ in found}, before)
     problems = [*document.problems, *_problems([*found, *more], document)]
     return sorted(problems, key=lambda problem: problem.line or 0), filled
 
 
 def _check_value(
-    value: Any, schema: Schema, path: tuple[str | int, ...], wrong: Iterable[Any] = ()
+    value: Any,
+    schema: Schema,
+    path: tuple[str | int, ...],
+    wrong: Iterable[Any] = (),
+    before: Any = ABSENT,
 ) -> tuple[list[Found], Any]:
     checked = check(value, schema, path)
     skip = {where for where, _, _ in checked.found} | set(wrong)
-    return [*checked.found, *broken_rules(checked.value, schema, skip, path)], checked.value
+    return [*checked.found, *broken_rules(checked.value, schema, skip, path, before)], checked.value
 
 
 def _schema_of(value: dict[str, Any]) -> Schema | Problem:

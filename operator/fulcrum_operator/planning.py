@@ -7,13 +7,13 @@ is not there is said before anything starts.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fulcrum_pipelines
-from fulcrum_pipelines.contract import Plan, canonical_json
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+from fulcrum_pipelines.contract import Plan, ResolvedSpec, canonical_json
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Recipe
 
 DATA_SETS = ("train", "calibration", "validation", "test")
 GLOB = frozenset("*?[")
@@ -24,7 +24,7 @@ def make_plan(name: str, spec: CompressionJobSpec, base: Path) -> Plan:
 
     Args:
         name: Name of the job.
-        spec: As it stands in the manifest.
+        spec: As it stands in the manifest, with its recipe and gates.
         base: Directory of the manifest, which its relative paths are relative to.
     """
     resolved = resolve(spec, base.absolute())
@@ -37,13 +37,28 @@ def make_plan(name: str, spec: CompressionJobSpec, base: Path) -> Plan:
     )
 
 
-def resolve(spec: CompressionJobSpec, base: Path) -> CompressionJobSpec:
+def resolve_references(
+    spec: CompressionJobSpec, recipe: Recipe, gates: Sequence[Gate]
+) -> ResolvedSpec:
+    """Return `spec` with `recipe` and `gates` in the place of references to them.
+
+    Whether all of it fits together is another question: `manifests.check_resolved`.
+    """
+    fields = spec.model_dump(by_alias=True, exclude_unset=True)
+    for reference in ("recipeRef", "gatePolicyRef"):
+        fields.pop(reference, None)
+    fields["recipe"] = recipe.model_dump(by_alias=True, exclude_unset=True)
+    fields["gates"] = [gate.model_dump(by_alias=True, exclude_unset=True) for gate in gates]
+    return ResolvedSpec.model_validate(fields)
+
+
+def resolve(spec: CompressionJobSpec, base: Path) -> ResolvedSpec:
     """Return `spec` with every relative path as the URL of a file under `base`."""
     fields = spec.model_dump(by_alias=True, exclude_unset=True)
     for _, holder, key in _addresses(fields):
         if "://" not in holder[key]:
             holder[key] = f"file://{base / holder[key]}"
-    return CompressionJobSpec.model_validate(fields)
+    return ResolvedSpec.model_validate(fields)
 
 
 def missing_files(spec: CompressionJobSpec) -> list[tuple[str, str]]:

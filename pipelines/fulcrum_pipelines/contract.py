@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+from pydantic import Field
 
 from fulcrum_pipelines.evidence import Record, StageName
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Recipe
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 """All stages in the order in which they run; prune, finetune and quantize are optional."""
 
 OPTIONAL_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
+
+
+class ResolvedSpec(CompressionJobSpec):
+    """A specification in which recipe and gates stand themselves, whoever wrote them where.
+
+    In a manifest either may be a reference; what runs and what decides must not depend on what
+    the reference names later.
+    """
+
+    recipe: Recipe
+    gates: Annotated[tuple[Gate, ...], Field(max_length=64)]
 
 
 class Plan(Record):
@@ -35,7 +48,7 @@ class Plan(Record):
     namespace: str = ""
     uid: str
     attempt: int = 1
-    spec: CompressionJobSpec
+    spec: ResolvedSpec
     fulcrum_version: str
 
     @property

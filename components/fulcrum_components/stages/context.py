@@ -9,10 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, DataSource
+from fulcrum_pipelines.resources.compressionjob import DataSource
 from fulcrum_pipelines.store import Store
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StageContext:
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     @property
-    def spec(self) -> CompressionJobSpec:
+    def spec(self) -> ResolvedSpec:
         return self.plan.spec
 
     @property

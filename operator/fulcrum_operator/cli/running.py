@@ -21,7 +21,7 @@ from fulcrum_operator.cli.printing import (
 )
 from fulcrum_operator.embedded import Watcher, run_job
 from fulcrum_operator.engines.process import ProcessEngine
-from fulcrum_operator.manifests import load_job, unsupported
+from fulcrum_operator.manifests import load_job, needs_cluster, unsupported
 from fulcrum_operator.planning import make_plan, missing_files
 from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_operator.publishing import publish
@@ -66,9 +66,11 @@ def plan_of(manifest: Path) -> tuple[Plan | None, list[str]]:
         job = load_job(manifest)
     except UserError as error:
         return None, [str(error)]
+    refused = [*unsupported(job.spec), *needs_cluster(job.spec)]
+    if refused:
+        return None, [f"{manifest}: {problem}" for problem in refused]
     plan = make_plan(job.name, job.spec, job.directory)
-    problems = [f"{manifest}: {problem}" for problem in unsupported(job.spec)]
-    problems += [
+    problems = [
         f"{manifest}: {field}: no file or directory '{path}'"
         for field, path in missing_files(plan.spec)
     ]

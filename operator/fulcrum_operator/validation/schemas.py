@@ -26,8 +26,13 @@ def known_kinds() -> dict[tuple[str, str], Schema]:
     return found
 
 
+def job_spec_schema() -> Schema:
+    """Return the schema of the specification of a CompressionJob."""
+    spec: Schema = known_kinds()["fulcrum.dev/v1alpha1", "CompressionJob"]["properties"]["spec"]
+    return spec
+
+
 def gates_schema() -> Schema:
     """Return the schema of a list of gates."""
-    schema = known_kinds()["fulcrum.dev/v1alpha1", "CompressionJob"]
-    gates: Schema = schema["properties"]["spec"]["properties"]["gates"]
+    gates: Schema = job_spec_schema()["properties"]["gates"]
     return gates

@@ -57,7 +57,7 @@ class DataSource(Spec):
 
 
 class DataSlice(Spec):
-    """DataSlice."""
+    """A column of the test data whose values are looked at one by one."""
 
     name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
     """Name of the slice."""
@@ -195,7 +195,7 @@ class Distillation(Spec):
 
 
 class Penalty(Spec):
-    """Penalty."""
+    """One term of the loss."""
 
     kind: Literal['l1', 'group']
     """l1 is the sum of magnitudes; group the sum over output channels of their L2 norms (group lasso)."""
@@ -252,7 +252,7 @@ class Quantize(Spec):
     reduce_range: Literal['auto', 'always', 'never'] = 'auto'
     """Use 7 of 8 bits for weights. auto does so where the CPU has no VNNI, whose older instructions saturate."""
     calibration: Literal['minmax', 'entropy', 'percentile'] = 'minmax'
-    """How the range of activations is found."""
+    """How the range of activations is found. With minmax, auto also tries the two others where minmax loses more than half of maxDrop on validation."""
     percentile: Annotated[float, Field(ge=50, le=100)] | None = None
     """Percentile kept by calibration percentile, 99.99 by default."""
     bias_correction: bool = False
@@ -282,8 +282,26 @@ class Recipe(Spec):
     """Replace floating point by integers."""
 
 
+class RecipeRef(Spec):
+    """A recipe that stands on its own, instead of recipe. It is read when the job starts; a later change of it never reaches this job."""
+
+    kind: Literal['CompressionRecipe', 'ClusterCompressionRecipe'] = 'CompressionRecipe'
+    """CompressionRecipe is in the job's namespace, ClusterCompressionRecipe is for all."""
+    name: Annotated[str, Field(max_length=253, pattern='^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')]
+    """Its name."""
+
+
+class GatePolicyRef(Spec):
+    """Gates that stand on their own, instead of gates. They are read when the job starts; a later change of them never reaches this job."""
+
+    kind: Literal['GatePolicy', 'ClusterGatePolicy'] = 'GatePolicy'
+    """GatePolicy is in the job's namespace, ClusterGatePolicy is for all."""
+    name: Annotated[str, Field(max_length=253, pattern='^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')]
+    """Its name."""
+
+
 class GateSlice(Spec):
-    """GateSlice."""
+    """What to slice by, and how much is demanded of each value."""
 
     by: Annotated[str, Field(min_length=1, max_length=63)]
     """class, or a name of data.slices."""
@@ -294,7 +312,7 @@ class GateSlice(Spec):
 
 
 class Gate(Spec):
-    """Gate."""
+    """One rule over what validate measured."""
 
     name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
     """Name of the gate in status, events and reports."""
@@ -356,12 +374,12 @@ class Placement(Spec):
 
 
 class Promotion(Spec):
-    """Where a passing candidate goes. Not supported yet by this version."""
+    """Where a passing candidate goes. Without it, the candidate stays in the store and nothing is promoted."""
 
     channel: Annotated[str, Field(min_length=1, max_length=63)]
     """Name of a ModelChannel in the same namespace."""
     mode: Literal['Automatic', 'Manual'] = 'Manual'
-    """Automatic promotes on a Pass; Manual waits for a ModelPromotion."""
+    """Automatic makes the ModelPromotion on a Pass; Manual waits until somebody does, for instance with fulcrum promote."""
 
 
 class StageDeadlineSeconds(Spec):
@@ -386,9 +404,13 @@ class CompressionJobSpec(Spec):
     """The trained model."""
     data: Data
     """The data sets. Nothing is ever tuned on test."""
-    recipe: Recipe
+    recipe: Recipe | None = None
     """The stages, which always run in this order. Each is optional, but there is at least one."""
-    gates: Annotated[tuple[Gate, ...], Field(max_length=64)]
+    recipe_ref: RecipeRef | None = None
+    """A recipe that stands on its own, instead of recipe. It is read when the job starts; a later change of it never reaches this job."""
+    gate_policy_ref: GatePolicyRef | None = None
+    """Gates that stand on their own, instead of gates. They are read when the job starts; a later change of them never reaches this job."""
+    gates: Annotated[tuple[Gate, ...], Field(max_length=64)] | None = None
     """What must hold of the candidate. All enforced gates must pass; an empty list never passes."""
     baseline: Baseline = Baseline()
     """What the candidate is compared with."""
@@ -397,20 +419,20 @@ class CompressionJobSpec(Spec):
     placement: Placement | None = None
     """Pools of the operator's configuration. Not supported yet by this version."""
     promotion: Promotion | None = None
-    """Where a passing candidate goes. Not supported yet by this version."""
+    """Where a passing candidate goes. Without it, the candidate stays in the store and nothing is promoted."""
     engine: Literal['process', 'job', 'kubeflow'] = 'process'
     """What runs the pipeline. job and kubeflow are not supported yet by this version."""
     suspend: bool = False
-    """Do not start, or stop and keep what is there."""
+    """Do not start, or stop the run and keep what its stages already made. Resuming starts the clock of activeDeadlineSeconds anew."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
-    """Time for the whole job."""
+    """Time for the whole job, counted from its start or last resume; over it, the run is stopped and the job fails."""
     stage_deadline_seconds: StageDeadlineSeconds | None = None
     """Time for each stage; a stage over it is stopped and fails."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
     """Retries after infrastructure faults; a model or data that is wrong is never tried twice."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315360000)] | None = None
-    """Delete the job this long after it finished. Not supported yet by this version."""
+    """Delete the job this long after it finished. Evidence and artifacts stay in the store."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """Seed of everything that is random."""
     managed_by: Annotated[str, Field(max_length=63)] | None = None
-    """Another controller that runs this job. Not supported yet by this version."""
+    """Another controller that runs this job; where it is set, the operator leaves the job alone."""

@@ -14,7 +14,14 @@ from typing import Any
 import pytest
 import yaml
 
-from fulcrum_operator.manifests import check_file, load_gates, load_job, unsupported
+from fulcrum_operator.manifests import (
+    check_file,
+    check_resolved,
+    load_gates,
+    load_job,
+    needs_cluster,
+    unsupported,
+)
 from fulcrum_operator.validation.problem import Problem
 from fulcrum_operator.validation.schemas import known_kinds
 from fulcrum_operator.validation.structure import UNDERSTOOD, check
@@ -22,6 +29,7 @@ from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
 ROOT = Path(__file__).parents[3]
+JOB_SCHEMA = known_kinds()["fulcrum.dev/v1alpha1", "CompressionJob"]
 DROP = object()
 SHARES = {"name": "acc", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.01}
 FASTER = {"name": "fast", "kind": "speedup", "min": 2}
@@ -96,6 +104,13 @@ REGRESSION = {"spec.data.task": "regression"}
 NO_TRAIN = {"spec.data.train": DROP}
 
 RULES_REFUSED = (
+    Row("no gates", {"spec.gates": DROP}, "spec.gates", ("exactly one of gates, gatePolicyRef",)),
+    Row(
+        "recipe and reference",
+        {"spec.recipeRef": {"name": "small"}},
+        "spec.recipe",
+        ("exactly one of recipe, recipeRef",),
+    ),
     Row("name too long", {"metadata.name": "x" * 53}, "", ("52 characters",)),
     Row(
         "finetune without train",
@@ -300,8 +315,7 @@ STRUCTURE_REFUSED = (
     Row("no spec", {"spec": DROP}, "spec", ("required",)),
     Row("spec as list", {"spec": []}, "spec", ("must be a mapping, not a list",)),
     Row("no model", {"spec.model": DROP}, "spec.model", ("required",)),
-    Row("no gates", {"spec.gates": DROP}, "spec.gates", ("required",)),
-    Row("null gates", {"spec.gates": None}, "spec.gates", ("required",)),
+    Row("null gates", {"spec.gates": None}, "spec.gates", ("exactly one of",)),
     Row("misspelled field", {"spec.modle": {}}, "spec.modle", ("did you mean model?",)),
     Row(
         "misspelled field deep inside",
@@ -503,7 +517,7 @@ def test_every_rule_of_the_schema_refuses_a_row(tmp_path: Path) -> None:
     said = {
         problem.message for row in RULES_REFUSED for problem in problems_of(tmp_path, row.changes)
     }
-    (schema,) = known_kinds().values()
+    schema = JOB_SCHEMA
     messages = {rule["message"] for rule in rules(schema) if "oldSelf" not in rule["rule"]}
     assert len(messages) > 30
     assert messages - said == set()
@@ -519,14 +533,13 @@ def test_the_schema_uses_nothing_that_the_check_ignores() -> None:
             elif key in ("items", "additionalProperties"):
                 yield from keys(inner)
 
-    (schema,) = known_kinds().values()
-    assert set(keys(schema)) <= UNDERSTOOD
+    for schema in known_kinds().values():
+        assert set(keys(schema["properties"]["spec"])) <= UNDERSTOOD
 
 
 def test_defaults_are_those_of_the_generated_types() -> None:
     """Two readers of one schema: the offline check, and the generator of the types."""
-    (schema,) = known_kinds().values()
-    filled = check(GOOD["spec"], schema["properties"]["spec"]).value
+    filled = check(GOOD["spec"], JOB_SCHEMA["properties"]["spec"]).value
     spec = CompressionJobSpec.model_validate(GOOD["spec"])
     dumped = json.loads(spec.model_dump_json(by_alias=True, exclude_none=True))
     assert filled == dumped
@@ -668,14 +681,38 @@ def test_a_job_that_is_wrong_is_an_error_of_the_user(text: str, words: str, tmp_
 NOT_YET = (
     ("spec.recipe.retrain", {"epochs": 1}),
     ("spec.placement", {"compute": "gpu"}),
-    ("spec.promotion", {"channel": "production"}),
     ("spec.engine", "kubeflow"),
     ("spec.engine", "job"),
     ("spec.baseline.kind", "Channel"),
-    ("spec.ttlSecondsAfterFinished", 60),
-    ("spec.managedBy", "kueue"),
-    ("spec.suspend", True),
 )
+
+ON_CLUSTER: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("spec.promotion", {"spec.promotion": {"channel": "production"}}),
+    ("spec.ttlSecondsAfterFinished", {"spec.ttlSecondsAfterFinished": 0}),
+    ("spec.managedBy", {"spec.managedBy": "kueue"}),
+    ("spec.suspend", {"spec.suspend": True}),
+    ("spec.recipeRef", {"spec.recipe": DROP, "spec.recipeRef": {"name": "small"}}),
+    ("spec.gatePolicyRef", {"spec.gates": DROP, "spec.gatePolicyRef": {"name": "strict"}}),
+)
+
+
+@pytest.mark.parametrize(("path", "changes"), ON_CLUSTER, ids=[path for path, _ in ON_CLUSTER])
+def test_what_needs_a_cluster_is_valid_but_not_run_here(
+    path: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    assert problems_of(tmp_path, changes) == []
+    spec = load_job(tmp_path / "job.yaml").spec
+    (problem,) = needs_cluster(spec)
+    assert problem.path == path
+    assert unsupported(spec) == []
+
+
+def test_what_came_by_reference_is_checked_with_the_rest() -> None:
+    spec = changed({"spec.data.train": DROP, "spec.recipe": {"finetune": {"epochs": 1}}})["spec"]
+    assert [str(problem) for problem in check_resolved(spec)] == [
+        "spec.recipe.finetune: recipe.finetune needs data.train"
+    ]
+    assert check_resolved(GOOD["spec"]) == []
 
 
 @pytest.mark.parametrize(("path", "value"), NOT_YET)
@@ -690,7 +727,9 @@ def test_what_comes_later_is_valid_but_said_to_be_unsupported(
 
 def test_a_good_job_is_supported(tmp_path: Path) -> None:
     assert problems_of(tmp_path, {}) == []
-    assert unsupported(load_job(tmp_path / "job.yaml").spec) == []
+    spec = load_job(tmp_path / "job.yaml").spec
+    assert unsupported(spec) == []
+    assert needs_cluster(spec) == []
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from typer.testing import CliRunner
 
 from fulcrum_operator.cli.main import app
 from fulcrum_operator.report.files import write_report
-from fulcrum_pipelines.contract import Plan, digest_of, to_json
+from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of, to_json
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Evidence
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
 SPEC = {
     "model": {"uri": "model.onnx"},
@@ -25,7 +24,7 @@ SPEC = {
 
 @pytest.fixture
 def plan() -> Plan:
-    spec = CompressionJobSpec.model_validate(SPEC)
+    spec = ResolvedSpec.model_validate(SPEC)
     return Plan(name="digits", uid="0123456789ab", spec=spec, fulcrum_version="0.1.0")
 
 

@@ -1,0 +1,137 @@
+"""CRDs of the objects that are parts of a CompressionJob: its recipe and its gates.
+
+Derived, so that a recipe is accepted on its own exactly where it is accepted inside a job.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+HEADER = "# Generated from compressionjob.yaml by `make crds`; do not edit.\n"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kind whose spec is, or holds, one field of a job's."""
+
+    kind: str
+    plural: str
+    short: str
+    scope: str
+    field: str
+    description: str
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.kind.lower()}.yaml"
+
+
+PARTS = (
+    Part(
+        "CompressionRecipe",
+        "compressionrecipes",
+        "crecipe",
+        "Namespaced",
+        "recipe",
+        "CompressionRecipe is a recipe that the jobs of its namespace can name in spec.recipeRef.",
+    ),
+    Part(
+        "ClusterCompressionRecipe",
+        "clustercompressionrecipes",
+        "ccrecipe",
+        "Cluster",
+        "recipe",
+        "ClusterCompressionRecipe is a recipe that any job can name in spec.recipeRef.",
+    ),
+    Part(
+        "GatePolicy",
+        "gatepolicies",
+        "gp",
+        "Namespaced",
+        "gates",
+        "GatePolicy is a list of gates that the jobs of its namespace can name in "
+        "spec.gatePolicyRef.",
+    ),
+    Part(
+        "ClusterGatePolicy",
+        "clustergatepolicies",
+        "cgp",
+        "Cluster",
+        "gates",
+        "ClusterGatePolicy is a list of gates that any job can name in spec.gatePolicyRef.",
+    ),
+)
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes what is used twice twice, since a reader of a schema follows no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def derive(job: dict[str, Any]) -> dict[str, str]:
+    """Return file name and text of each CRD that is derived from that of CompressionJob."""
+    return {
+        part.file_name: HEADER
+        + yaml.dump(
+            _crd(part, job), Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True
+        )
+        for part in PARTS
+    }
+
+
+def _crd(part: Part, job: dict[str, Any]) -> dict[str, Any]:
+    (version,) = job["spec"]["versions"]
+    whole = version["schema"]["openAPIV3Schema"]
+    field = whole["properties"]["spec"]["properties"][part.field]
+    root = {
+        "type": "object",
+        "description": part.description,
+        "required": ["spec"],
+        "properties": {
+            name: whole["properties"][name] for name in ("apiVersion", "kind", "metadata")
+        }
+        | {"spec": _spec(part, field)},
+    }
+    root["properties"]["kind"] = {"type": "string", "description": f"{part.kind}."}
+    return {
+        "apiVersion": job["apiVersion"],
+        "kind": job["kind"],
+        "metadata": {"name": f"{part.plural}.{job['spec']['group']}"},
+        "spec": {
+            "group": job["spec"]["group"],
+            "scope": part.scope,
+            "names": {
+                "kind": part.kind,
+                "listKind": f"{part.kind}List",
+                "plural": part.plural,
+                "singular": part.kind.lower(),
+                "shortNames": [part.short],
+                "categories": ["fulcrum"],
+            },
+            "versions": [
+                {
+                    "name": version["name"],
+                    "served": True,
+                    "storage": True,
+                    "additionalPrinterColumns": version["additionalPrinterColumns"][-1:],
+                    "schema": {"openAPIV3Schema": root},
+                }
+            ],
+        },
+    }
+
+
+def _spec(part: Part, field: dict[str, Any]) -> dict[str, Any]:
+    if field["type"] == "object":
+        return field
+    return {
+        "type": "object",
+        "description": "What must hold of a candidate.",
+        "required": [part.field],
+        "properties": {part.field: field},
+    }
