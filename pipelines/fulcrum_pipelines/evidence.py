@@ -268,6 +268,38 @@ class UnquantizedNode(Record):
     reason: str
 
 
+class LayerBits(Record):
+    """Precision of one layer of the chosen model, read back from the graph as it runs.
+
+    Bits are those that the values are held in, 32 where that is floating point. Where `integer` is
+    false although they are 8, values are rounded, and multiplied in floating point all the same.
+    """
+
+    layer: str  # its node in the fp32 graph
+    op_type: str
+    weights: str = ""  # name of the weight tensor there, for exported models the parameter's
+    weight_bits: int | None  # null: both operands are activations
+    activation_bits: int | None  # null: it looks rows up and reads none
+    integer: bool
+    note: str = ""
+
+
+class EqualizedPair(Record):
+    """Two consecutive layers whose ranges of weights cross-layer equalisation made even.
+
+    A spread is the widest range of a channel that both share divided by the narrowest, over the
+    outputs of the first layer or the inputs of the second; one scale a tensor fits a spread of 1.
+    """
+
+    first: str
+    second: str
+    channels: int
+    first_spread_before: Finite
+    first_spread_after: Finite
+    second_spread_before: Finite
+    second_spread_after: Finite
+
+
 class QuantizeDetails(Record):
     kind: Literal["quantize"] = "quantize"
     chosen: str
@@ -284,6 +316,8 @@ class QuantizeDetails(Record):
         None  # weightOnly: what packed weights and their scales would take
     )
     opset: int
+    layers: tuple[LayerBits, ...] = ()
+    equalized: tuple[EqualizedPair, ...] = ()
 
 
 class ValidateDetails(Record):

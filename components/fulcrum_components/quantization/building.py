@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import onnx
 
 from fulcrum_components.graph import Array
-from fulcrum_components.quantization.calibration import Calibration, calibrate
+from fulcrum_components.quantization.calibration import Calibration, Method, Observer
 from fulcrum_components.quantization.coverage import Coverage, measure_coverage
 from fulcrum_components.quantization.integer import (
     STATIC_OPS,
@@ -40,20 +40,27 @@ class Candidate:
         kind: static, dynamic, or static convolutions with dynamic products.
         activations: Integer type of activations; dynamic always uses uint8.
         sensitive: Nodes left in fp32 to keep the quality.
+        calibration: How ranges of activations are found; dynamic finds them at run time.
     """
 
     kind: Kind
     activations: IntegerType = "uint8"
     sensitive: tuple[str, ...] = ()
+    calibration: Method = "minmax"
 
     def name(self, weights: IntegerType) -> str:
-        """Return a name for evidence, such as `static-u8s8` (activations, then weights)."""
+        """Return a name for evidence, such as `static-u8s8` (activations, then weights).
+
+        The calibration follows where it is not the plain one: `static-u8s8-entropy`.
+        """
         short = {"uint8": "u8", "int8": "s8"}
         middle = (
             short[weights] if self.kind == "dynamic" else (short[self.activations] + short[weights])
         )
+        plain = self.kind == "dynamic" or self.calibration == "minmax"
+        calibrated = "" if plain else f"-{self.calibration}"
         suffix = f"-without-{len(self.sensitive)}" if self.sensitive else ""
-        return f"{self.kind}-{middle}{suffix}"
+        return f"{self.kind}-{middle}{calibrated}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Built:
 
 
 class Builder:
-    """Makes candidates from one prepared graph; calibrates once, and only if one needs it.
+    """Makes candidates from one prepared graph; calibrates only if one needs it, never twice.
 
     Args:
         prepared: Path of the fp32 graph, from `prepare`.
@@ -99,6 +106,7 @@ class Builder:
         self.data = data
         self.batch = batch
         self.work_dir = work_dir
+        self.calibrations: dict[Method, Calibration] = {}
         self.integer = IntegerOptions(
             weights=options.weights,
             per_channel=options.per_channel,
@@ -107,16 +115,22 @@ class Builder:
         )
 
     @cached_property
-    def calibration(self) -> Calibration:
-        """Ranges of all activations.
+    def _observer(self) -> Observer:
+        if self.data is None:
+            message = "static quantization needs data.calibration or data.train"
+            raise UserError(message, where="spec.recipe.quantize.method")
+        return Observer(self.model, self.data)
+
+    def calibration(self, method: Method) -> Calibration:
+        """Return the ranges of all activations.
 
         Raises:
             UserError: There are no calibration data.
         """
-        if self.data is None:
-            message = "static quantization needs data.calibration or data.train"
-            raise UserError(message, where="spec.recipe.quantize.method")
-        return calibrate(self.model, self.data, self.options)
+        if method not in self.calibrations:
+            found = self._observer.calibration(method, self.options.percentile)
+            self.calibrations[method] = found
+        return self.calibrations[method]
 
     def build(self, candidate: Candidate) -> Built:
         """Write the candidate's file and measure its coverage.
@@ -132,16 +146,17 @@ class Builder:
             exclude=(*self.excluded, *candidate.sensitive),
         )
         if candidate.kind == "static":
-            build_static(self.prepared, path, self.calibration, options)
+            ranges = self.calibration(candidate.calibration)
+            build_static(self.prepared, path, ranges, options)
         elif candidate.kind == "dynamic":
             build_dynamic(self.prepared, path, options)
         else:
-            self._build_mixed(path, options)
+            self._build_mixed(path, self.calibration(candidate.calibration), options)
         return Built(candidate, name, path, measure_coverage(path, self.batch))
 
-    def _build_mixed(self, path: Path, options: IntegerOptions) -> None:
+    def _build_mixed(self, path: Path, ranges: Calibration, options: IntegerOptions) -> None:
         halfway = path.with_suffix(".static.onnx")
         ops = [op for op in STATIC_OPS if op not in AT_RUN_TIME]
-        build_static(self.prepared, halfway, self.calibration, options, ops=ops)
+        build_static(self.prepared, halfway, ranges, options, ops=ops)
         build_dynamic(halfway, path, options, ops=AT_RUN_TIME)
         halfway.unlink()

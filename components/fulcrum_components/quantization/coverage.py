@@ -19,6 +19,13 @@ import onnxruntime as ort
 
 from fulcrum_components.graph import Array, GraphIndex, attribute, open_session, run_session
 from fulcrum_components.quantization.calibration.observer import with_outputs
+from fulcrum_components.quantization.precision import (
+    SECOND_OPERAND,
+    bits_of,
+    is_lookup,
+    operand_bits,
+    sources,
+)
 from fulcrum_components.quiet import quiet
 
 CONVOLUTIONS = {
@@ -51,7 +58,6 @@ GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3, "RNN": 1}
 ATTENTION = {"Attention": False, "MultiHeadAttention": False, "QAttention": True}
 
 IS_INTEGER = CONVOLUTIONS | PRODUCTS | RECURRENT | ATTENTION
-_QUANTIZED_WEIGHT_INPUT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class CountedNode:
         macs: Multiply-accumulates for the whole batch.
         integer: Whether it runs in integers.
         tensors: Names of what it reads and writes, to find the original node again.
+        weight_bits: Bits that its constant operands are held in; None where it has none.
+        activation_bits: The same of its other operands.
     """
 
     name: str
@@ -71,13 +79,19 @@ class CountedNode:
     macs: int
     integer: bool
     tensors: tuple[str, ...]
+    weight_bits: int | None = None
+    activation_bits: int | None = None
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """The multiplying nodes of an optimised graph."""
+    """The multiplying nodes of an optimised graph, and apart the lookups, which multiply nothing.
+
+    A lookup is a Gather from a constant matrix: an embedding, often most of a model's weights.
+    """
 
     nodes: tuple[CountedNode, ...]
+    lookups: tuple[CountedNode, ...] = ()
 
     @property
     def share(self) -> float:
@@ -103,7 +117,7 @@ def measure_coverage(path: Path, inputs: Mapping[str, Array]) -> Coverage:
     model = optimized_graph(path)
     index = GraphIndex(model)
     nodes = [node for node in model.graph.node if node.op_type in IS_INTEGER]
-    shapes = _shapes(model, index, nodes, inputs)
+    shapes, bits = _values(model, index, nodes, inputs)
     return Coverage(
         tuple(
             CountedNode(
@@ -112,9 +126,24 @@ def measure_coverage(path: Path, inputs: Mapping[str, Array]) -> Coverage:
                 _macs(node, shapes),
                 IS_INTEGER[node.op_type],
                 (*node.input, *node.output),
+                *operand_bits(node, index, bits),
             )
             for node in nodes
-        )
+        ),
+        tuple(_lookup(node, index) for node in model.graph.node if is_lookup(node, index)),
+    )
+
+
+def _lookup(node: onnx.NodeProto, index: GraphIndex) -> CountedNode:
+    table = index.constant(node.input[0])
+    assert table is not None  # is_lookup has checked
+    return CountedNode(
+        node.name,
+        node.op_type,
+        0,
+        table.dtype.kind != "f",
+        (*node.input, *node.output),
+        bits_of(table, constant=True),
     )
 
 
@@ -127,22 +156,30 @@ def optimized_graph(path: Path) -> onnx.ModelProto:
         return onnx.load(str(optimized))
 
 
-def _shapes(
+def _values(
     model: onnx.ModelProto,
     index: GraphIndex,
     nodes: list[onnx.NodeProto],
     inputs: Mapping[str, Array],
-) -> dict[str, tuple[int, ...]]:
-    """Find shapes by running: ONNX's inference does not know ONNX Runtime's own operators."""
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
-    shapes |= {name: tuple(value.shape) for name, value in inputs.items()}
-    made = [name for node in nodes for name in (*node.input, *node.output) if name]
-    wanted = [name for name in dict.fromkeys(made) if name in index.producers]
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int]]:
+    """Return shapes and bits of all that the nodes read and write, also where it comes from.
+
+    They are found by running: ONNX's inference does not know ONNX Runtime's own operators.
+    """
+    names = [name for node in nodes for name in (*node.input, *node.output) if name]
+    names += [name for node in nodes for name in sources(node, index)]
+    wanted = [name for name in dict.fromkeys(names) if name in index.producers]
     level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     session = open_session(with_outputs(model, wanted), level=level)
-    for name, value in zip(wanted, run_session(session, inputs, wanted), strict=True):
-        shapes[name] = tuple(value.shape)
-    return shapes
+    values = dict(inputs) | dict(zip(wanted, run_session(session, inputs, wanted), strict=True))
+    constants = {name: index.constant(name) for name in dict.fromkeys(names)}
+    values |= {name: value for name, value in constants.items() if value is not None}
+    shapes = {name: tuple(value.shape) for name, value in values.items()}
+    bits = {
+        name: bits_of(value, constant=constants.get(name) is not None)
+        for name, value in values.items()
+    }
+    return shapes, bits
 
 
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
@@ -163,7 +200,7 @@ def _convolution(
     node: onnx.NodeProto, operands: list[tuple[int, ...]], result: tuple[int, ...]
 ) -> int:
     """Every output needs one product a weight of its filter (of its input, if transposed)."""
-    weight = operands[_QUANTIZED_WEIGHT_INPUT.get(node.op_type, 1)]
+    weight = operands[SECOND_OPERAND.get(node.op_type, 1)]
     if node.op_type == "ConvTranspose":
         return math.prod(operands[0]) * math.prod(weight[1:])
     return math.prod(result) * math.prod(weight[1:])

@@ -19,6 +19,7 @@ import onnx
 
 from fulcrum_components.graph import Array, GraphIndex, attribute
 from fulcrum_components.quantization.layers import Layer, weighted_layers
+from fulcrum_pipelines.evidence import EqualizedPair
 
 HOMOGENEOUS = frozenset(
     {"Relu", "LeakyRelu", "PRelu", "Identity", "Dropout", "MaxPool", "AveragePool",
@@ -42,7 +43,7 @@ class Pair:
         return f"{self.first.node.name} -> {self.second.node.name}"
 
 
-def equalize(model: onnx.ModelProto, exclude: Collection[str] = ()) -> tuple[Pair, ...]:
+def equalize(model: onnx.ModelProto, exclude: Collection[str] = ()) -> tuple[EqualizedPair, ...]:
     """Equalise all pairs in place, until nothing changes any more.
 
     Args:
@@ -50,7 +51,7 @@ def equalize(model: onnx.ModelProto, exclude: Collection[str] = ()) -> tuple[Pai
         exclude: Nodes not to touch.
 
     Returns:
-        The pairs that were equalised.
+        The pairs that were equalised, with the spread of their ranges before and after.
     """
     index = GraphIndex(model)
     pairs = tuple(
@@ -58,11 +59,40 @@ def equalize(model: onnx.ModelProto, exclude: Collection[str] = ()) -> tuple[Pai
         for pair in find_pairs(index)
         if not {pair.first.node.name, pair.second.node.name} & set(exclude)
     )
+    before = [_ranges(index, pair) for pair in pairs]
     for _ in range(MAX_SWEEPS):
         changes = [_equalize_pair(index, pair) for pair in pairs]
         if max(changes, default=0.0) < CONVERGED:
             break
-    return pairs
+    return tuple(
+        _record(pair, ranges, _ranges(index, pair))
+        for pair, ranges in zip(pairs, before, strict=True)
+    )
+
+
+def _record(pair: Pair, before: tuple[Array, Array], after: tuple[Array, Array]) -> EqualizedPair:
+    return EqualizedPair(
+        first=pair.first.node.name,
+        second=pair.second.node.name,
+        channels=len(before[0]),
+        first_spread_before=_spread(before[0]),
+        first_spread_after=_spread(after[0]),
+        second_spread_before=_spread(before[1]),
+        second_spread_after=_spread(after[1]),
+    )
+
+
+def _spread(ranges: Array) -> float:
+    """Return widest / narrowest; dead channels have no range, and a scale loses nothing of them."""
+    alive = ranges[ranges > 0].astype(np.float64)
+    return float(alive.max() / alive.min()) if alive.size else 1.0
+
+
+def _ranges(index: GraphIndex, pair: Pair) -> tuple[Array, Array]:
+    """Return the ranges of what the first writes and of what the second reads, each (channels,)."""
+    first = np.abs(_output_view(index, pair.first)).max(axis=1)
+    second = np.abs(_input_view(index, pair.second)).max(axis=1)
+    return first, second
 
 
 def find_pairs(index: GraphIndex) -> list[Pair]:
@@ -138,8 +168,7 @@ def _input_view(index: GraphIndex, layer: Layer) -> Array:
 
 def _equalize_pair(index: GraphIndex, pair: Pair) -> float:
     """Equalise one pair; return the largest change, as |log s|."""
-    first_range = np.abs(_output_view(index, pair.first)).max(axis=1)
-    second_range = np.abs(_input_view(index, pair.second)).max(axis=1)
+    first_range, second_range = _ranges(index, pair)
     usable = (first_range > 0) & (second_range > 0)
     factors = np.ones_like(first_range)
     factors[usable] = np.sqrt(first_range[usable] / second_range[usable])

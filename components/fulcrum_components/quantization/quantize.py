@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,16 @@ import onnx
 from fulcrum_components.graph import Array, opset_of, write_graph
 from fulcrum_components.quantization.bias_correction import correct_biases
 from fulcrum_components.quantization.building import Builder, Built, Candidate
+from fulcrum_components.quantization.coverage import measure_coverage
 from fulcrum_components.quantization.cpu import saturates
 from fulcrum_components.quantization.equalization import equalize
 from fulcrum_components.quantization.prepare import prepare
-from fulcrum_components.quantization.report import matching_nodes, unquantized_nodes
+from fulcrum_components.quantization.report import (
+    layer_bits,
+    matching_nodes,
+    simulated_bits,
+    unquantized_nodes,
+)
 from fulcrum_components.quantization.rounding import rounding_for
 from fulcrum_components.quantization.selection import (
     Judge,
@@ -29,7 +35,7 @@ from fulcrum_components.quantization.selection import (
 )
 from fulcrum_components.quantization.weight_only import round_weights
 from fulcrum_pipelines.errors import QualityError, UserError
-from fulcrum_pipelines.evidence import QuantizationCandidate, QuantizeDetails
+from fulcrum_pipelines.evidence import EqualizedPair, QuantizationCandidate, QuantizeDetails
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
 if TYPE_CHECKING:
@@ -85,15 +91,18 @@ def quantize(
         batch=batch_for_shapes,
         work_dir=work_dir,
     )
-    notes = _improve(builder)
-    if options.method == "weightOnly":
-        return _weights_only(builder, model, output, quality, quality_metric, notes)
+    judge = None  # made first: where it cannot be, nothing is improved or calibrated in vain
     if options.method == "auto":
         judge = _judge(model, options, quality, higher_is_better, measure_speedup)
-        selection = select(builder, judge)
+    equalized, notes = _improve(builder)
+    if options.method == "weightOnly":
+        details = _weights_only(builder, model, output, quality, quality_metric, notes)
     else:
-        selection = _single(builder, model, quality, measure_speedup)
-    return _finish(builder, selection, model, output, quality_metric, notes)
+        selection = (
+            select(builder, judge) if judge else _single(builder, model, quality, measure_speedup)
+        )
+        details = _finish(builder, selection, model, output, quality_metric, notes)
+    return details.model_copy(update={"equalized": equalized})
 
 
 def _reduce_range(options: Quantize) -> bool:
@@ -117,16 +126,17 @@ def _excluded(model: onnx.ModelProto, options: Quantize) -> tuple[str, ...]:
     return matching_nodes(model, options.exclude or ())
 
 
-def _improve(builder: Builder) -> str:
-    """Prepare the fp32 graph for rounding as the recipe asks; say what was done.
+def _improve(builder: Builder) -> tuple[tuple[EqualizedPair, ...], str]:
+    """Prepare the fp32 graph for rounding as the recipe asks; return and say what was done.
 
     Raises:
         UserError: Bias correction lacks calibration data.
     """
     options, notes = builder.options, ""
+    pairs: tuple[EqualizedPair, ...] = ()
     if options.equalization:
         pairs = equalize(builder.model, builder.excluded)
-        notes += f"; {len(pairs)} pairs of layers equalised" + _listed(map(str, pairs))
+        notes += f"; {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of layers equalised"
     if options.bias_correction:
         if builder.data is None:
             message = "needs data.calibration or data.train"
@@ -136,12 +146,7 @@ def _improve(builder: Builder) -> str:
         notes += f"; biases of {len(corrected)} layers corrected"
     if notes:
         write_graph(builder.model, builder.prepared)
-    return notes
-
-
-def _listed(names: Iterable[str]) -> str:
-    shown = ", ".join(names)
-    return f" ({shown})" if shown else ""
+    return pairs, notes
 
 
 def _weights_only(
@@ -171,8 +176,8 @@ def _weights_only(
     value = quality(output) if quality else None
     name = f"w{bits}-{'per-channel' if options.per_channel else 'per-tensor'}"
     reason = (
-        f"{bits}-bit weights of {rounded.layers} layers, simulated in fp32: no speed is claimed"
-        + notes
+        f"{bits}-bit weights of {len(rounded.layers)} layers, simulated in fp32: "
+        f"no speed is claimed{notes}"
     )
     record = QuantizationCandidate(
         name=name,
@@ -190,10 +195,11 @@ def _weights_only(
         metric=metric,
         candidates=(record,),
         int8_coverage=0.0,
-        quantized_nodes=rounded.layers,
+        quantized_nodes=len(rounded.layers),
         bits=bits,
         accounted_bytes=rounded.accounted_bytes,
         opset=opset_of(builder.model),
+        layers=simulated_bits(builder.model, rounded.layers, bits),
     )
 
 
@@ -262,7 +268,9 @@ def _finish(
     shutil.copyfile(model if built is None else built.path, output)
     if built is not None:
         _check_coverage(built, builder.options)
-    calibrated = "calibration" in vars(builder)  # cached once a candidate needed it
+    calibrations = builder.calibrations.values()
+    peaks = [each.peak_bytes for each in calibrations if each.peak_bytes is not None]
+    written = onnx.load(str(output))
     return QuantizeDetails(
         chosen="fp32" if built is None else built.name,
         reason=selection.reason + notes,
@@ -275,13 +283,16 @@ def _finish(
         else unquantized_nodes(
             builder.model,
             built.coverage,
-            dynamic=built.candidate.kind == "dynamic",
+            kind=built.candidate.kind,
             excluded=builder.excluded,
             sensitive=built.candidate.sensitive,
         ),
-        calibration_examples=builder.calibration.examples if calibrated else 0,
-        calibration_peak_bytes=builder.calibration.peak_bytes if calibrated else None,
-        opset=opset_of(onnx.load(str(output))),
+        calibration_examples=max((each.examples for each in calibrations), default=0),
+        calibration_peak_bytes=max(peaks, default=None),
+        opset=opset_of(written),
+        layers=layer_bits(written, measure_coverage(output, builder.batch))
+        if built is None
+        else layer_bits(builder.model, built.coverage),
     )
 
 

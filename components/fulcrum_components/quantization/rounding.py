@@ -19,12 +19,13 @@ class Rounding:
     """How weights become integers.
 
     Attributes:
-        steps: Levels from 0 to the largest magnitude (symmetric), or from least to greatest.
+        steps: Levels from 0 to the largest magnitude (symmetric), or from least to greatest; a
+            half where the middle of an even number of levels stands for 0.
         symmetric: Levels lie evenly around 0, so that no zero point is needed.
         per_channel: One scale an output channel, instead of one a tensor.
     """
 
-    steps: int
+    steps: float
     symmetric: bool = True
     per_channel: bool = True
 
@@ -48,10 +49,14 @@ class Rounding:
 def rounding_for(options: Quantize, reduce_range: bool) -> Rounding:
     """Return the rounding that the recipe's weights get.
 
-    ONNX Runtime's int8 runs over ±127 (±64 with 7 bits), its uint8 over 0..255 (0..127).
+    ONNX Runtime's int8 runs over ±127 (±64 with 7 bits), its uint8 over 0..255 (0..127): from the
+    least to the greatest value of a tensor, but evenly around 0 per channel, since its kernels want
+    one zero point for all channels.
     """
     if options.bits is not None:
         return Rounding(2 ** (options.bits - 1) - 1, per_channel=options.per_channel)
+    if options.weights == "uint8" and options.per_channel:
+        return Rounding(63.5 if reduce_range else 127.5)
     if options.weights == "uint8":
-        return Rounding(127 if reduce_range else 255, False, options.per_channel)
+        return Rounding(127 if reduce_range else 255, False, False)
     return Rounding(64 if reduce_range else 127, True, options.per_channel)

@@ -8,6 +8,7 @@ import numpy as np
 
 from fulcrum_components.graph import Array, GraphIndex, open_session, run_session
 from fulcrum_components.quantization.building import Builder
+from fulcrum_components.quantization.calibration import Method
 from fulcrum_components.quantization.calibration.observer import input_batches
 from fulcrum_components.quantization.integer import build_static
 from fulcrum_components.quantization.layers import weighted_layers
@@ -16,8 +17,12 @@ MAX_BATCHES = 8
 MAX_LAYERS = 48  # each costs one quantized model; the first ones of a deeper net come first
 
 
-def by_sensitivity(builder: Builder) -> list[str]:
+def by_sensitivity(builder: Builder, calibration: Method) -> list[str]:
     """Rank layers by the output's mean squared error when only that layer is quantized.
+
+    Args:
+        builder: Has the graph and the data.
+        calibration: How ranges of activations are found.
 
     Returns:
         Names of nodes with weights, the most sensitive first.
@@ -31,7 +36,7 @@ def by_sensitivity(builder: Builder) -> list[str]:
     batches = _some_batches(builder)
     session = open_session(builder.prepared)
     expected = [run_session(session, inputs)[0] for inputs in batches]
-    errors = {name: _error(builder, name, names, batches, expected) for name in names}
+    errors = {name: _error(builder, calibration, name, names, batches, expected) for name in names}
     return sorted(names, key=lambda name: -errors[name])
 
 
@@ -42,6 +47,7 @@ def _some_batches(builder: Builder) -> list[dict[str, Array]]:
 
 def _error(
     builder: Builder,
+    calibration: Method,
     name: str,
     names: list[str],
     batches: list[dict[str, Array]],
@@ -50,9 +56,8 @@ def _error(
     path = builder.work_dir / "sensitivity.onnx"
     others = tuple(other for other in names if other != name)
     options = replace(builder.integer, exclude=(*builder.excluded, *others))
-    build_static(
-        builder.prepared, path, builder.calibration, options, ops=("Conv", "Gemm", "MatMul")
-    )
+    ranges = builder.calibration(calibration)
+    build_static(builder.prepared, path, ranges, options, ops=("Conv", "Gemm", "MatMul"))
     session = open_session(path)
     total = 0.0
     for inputs, wanted in zip(batches, expected, strict=True):

@@ -25,11 +25,11 @@ class WeightOnly:
     """What was rounded.
 
     Attributes:
-        layers: Number of nodes with rounded weights.
+        layers: Names of the nodes with rounded weights.
         accounted_bytes: Size that the model would take with its weights packed.
     """
 
-    layers: int
+    layers: tuple[str, ...]
     accounted_bytes: int
 
 
@@ -44,11 +44,11 @@ def round_weights(
     index = GraphIndex(model)
     total_bytes = model.ByteSize()
     done: set[str] = set()
-    nodes: set[str] = set()
+    nodes: dict[str, None] = {}  # a set in the order of the graph
     for layer in weighted_layers(index):
         if any(reader.name in exclude for reader in index.consumers[layer.weight]):
             continue
-        nodes.add(layer.node.name)
+        nodes[layer.node.name] = None
         if layer.weight in done:
             continue
         done.add(layer.weight)
@@ -57,4 +57,4 @@ def round_weights(
         rounded, scales = rounding.apply(weight, layer.channel_axes)
         index.set_constant(layer.weight, rounded)
         total_bytes += math.ceil(weight.size * bits / 8) + scales * SCALE_BYTES - weight.nbytes
-    return WeightOnly(len(nodes), total_bytes)
+    return WeightOnly(tuple(nodes), total_bytes)

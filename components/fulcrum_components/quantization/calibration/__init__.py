@@ -2,9 +2,11 @@
 
 from fulcrum_components.quantization.calibration.observer import (
     Calibration,
+    Method,
+    Observer,
     Range,
     calibrate,
     float_tensors,
 )
 
-__all__ = ["Calibration", "Range", "calibrate", "float_tensors"]
+__all__ = ["Calibration", "Method", "Observer", "Range", "calibrate", "float_tensors"]

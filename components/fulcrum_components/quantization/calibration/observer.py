@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
@@ -30,6 +31,8 @@ from fulcrum_pipelines.resources.compressionjob import Quantize
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
+
+Method = Literal["minmax", "entropy", "percentile"]
 
 BATCH_SIZE = 8  # one batch of ResNet-18's activations at 224 pixels is then about 150 MB
 
@@ -58,24 +61,75 @@ class Calibration:
     peak_bytes: int | None
 
 
+class Observer:
+    """Looks at a model's activations on calibration data, and no more often than it must.
+
+    One pass finds the extremes; a second, made only for a method that clips, fills histograms that
+    serve all such methods.
+
+    Args:
+        model: fp32 graph.
+        data: Calibration data.
+    """
+
+    def __init__(self, model: onnx.ModelProto, data: Dataset) -> None:
+        self.model = model
+        self.data = data
+        self.tensors = float_tensors(model)
+
+    @cached_property
+    def extremes(self) -> Calibration:
+        """Minimum and maximum of every floating-point activation.
+
+        Raises:
+            UserError: There are no calibration examples, or they lead to NaN or infinity.
+        """
+        return _minmax(self.model, self.tensors, self.data)
+
+    @cached_property
+    def histograms(self) -> tuple[dict[str, Histogram], int | None]:
+        """Counts of every activation's values, and the peak of memory that counting took."""
+        return _histograms(self.model, self.tensors, self.data, self.extremes.ranges)
+
+    def calibration(self, method: Method, percentile: float | None = None) -> Calibration:
+        """Return the ranges by one method.
+
+        Raises:
+            UserError: There are no calibration examples, or they lead to NaN or infinity.
+        """
+        if method == "minmax":
+            return self.extremes
+        histograms, peak_bytes = self.histograms
+        choose = _chooser(method, percentile)
+        peaks = [peak for peak in (self.extremes.peak_bytes, peak_bytes) if peak is not None]
+        return Calibration(
+            {
+                tensor: _clipped(limits, choose(histograms[tensor]))
+                for tensor, limits in self.extremes.ranges.items()
+            },
+            self.extremes.examples,
+            max(peaks, default=None),
+        )
+
+
 def calibrate(model: onnx.ModelProto, data: Dataset, options: Quantize) -> Calibration:
-    """Find the range of every floating-point activation.
+    """Find the range of every floating-point activation by the recipe's method.
 
     Raises:
         UserError: There are no calibration examples, or they lead to NaN or infinity.
     """
-    tensors = float_tensors(model)
-    calibration = _minmax(model, tensors, data)
-    if options.calibration == "minmax":
-        return calibration
-    return _clipped(model, tensors, data, calibration, _chooser(options))
+    return Observer(model, data).calibration(options.calibration, options.percentile)
 
 
-def _chooser(options: Quantize) -> Callable[[Histogram], float]:
-    if options.calibration == "entropy":
+def _chooser(method: Method, percentile: float | None) -> Callable[[Histogram], float]:
+    if method == "entropy":
         return entropy_threshold
-    percentile = DEFAULT_PERCENTILE if options.percentile is None else options.percentile
-    return lambda histogram: percentile_threshold(histogram, percentile)
+    kept = DEFAULT_PERCENTILE if percentile is None else percentile
+    return lambda histogram: percentile_threshold(histogram, kept)
+
+
+def _clipped(limits: Range, threshold: float) -> Range:
+    return Range(max(limits.low, -threshold), min(limits.high, threshold))
 
 
 def float_tensors(model: onnx.ModelProto) -> list[str]:
@@ -152,17 +206,13 @@ def _with_extremes(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProt
     return augmented
 
 
-def _clipped(
-    model: onnx.ModelProto,
-    tensors: list[str],
-    data: Dataset,
-    extremes: Calibration,
-    choose: Callable[[Histogram], float],
-) -> Calibration:
+def _histograms(
+    model: onnx.ModelProto, tensors: list[str], data: Dataset, extremes: dict[str, Range]
+) -> tuple[dict[str, Histogram], int | None]:
     session = open_session(with_outputs(model, tensors))
     histograms = {
         tensor: Histogram(max(abs(limits.low), abs(limits.high)))
-        for tensor, limits in extremes.ranges.items()
+        for tensor, limits in extremes.items()
     }
     memory = MemoryGrowth()
     for inputs in input_batches(data):
@@ -170,11 +220,7 @@ def _clipped(
         for tensor, value in zip(tensors, values, strict=True):
             histograms[tensor].add(value)
         memory.sample()
-    ranges = {}
-    for tensor, limits in extremes.ranges.items():
-        threshold = choose(histograms[tensor])
-        ranges[tensor] = Range(max(limits.low, -threshold), min(limits.high, threshold))
-    return Calibration(ranges, extremes.examples, memory.peak_bytes)
+    return histograms, memory.peak_bytes
 
 
 def with_outputs(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:

@@ -67,10 +67,32 @@ def test_ranges_are_even_afterwards() -> None:
     np.testing.assert_allclose(rows, before, rtol=0.05)
 
 
+def test_spreads_tell_what_equalisation_did() -> None:
+    """Six decades between channels before; one scale a tensor fits far better afterwards."""
+    first, *_ = equalize(rescaled(plain_net()))
+    assert (first.first, first.second, first.channels) == ("conv1", "depthwise", 16)
+    assert min(first.first_spread_before, first.second_spread_before) > 1e4
+    assert max(first.first_spread_after, first.second_spread_after) < 30
+    assert first.first_spread_after == pytest.approx(first.second_spread_after, rel=0.05)
+
+
+def test_dead_channel_leaves_spreads_finite() -> None:
+    model = plain_net()
+    index = GraphIndex(model)
+    value = index.constant("conv1_w")
+    assert value is not None
+    dead = value.copy()
+    dead[3] = 0
+    index.set_constant("conv1_w", dead)
+    first, *_ = equalize(model)
+    assert 1 <= first.first_spread_after < 100
+
+
 def test_excluded_layers_are_left_alone() -> None:
-    assert [str(pair) for pair in equalize(plain_net(), ["conv2"])] == [
-        "conv1 -> depthwise",
-        "fc1 -> fc2",
+    pairs = equalize(plain_net(), ["conv2"])
+    assert [(pair.first, pair.second) for pair in pairs] == [
+        ("conv1", "depthwise"),
+        ("fc1", "fc2"),
     ]
 
 
@@ -100,7 +122,7 @@ def test_repairs_what_breaks_per_tensor(tmp_path: Path) -> None:
             batch_for_shapes={"x": x[:1]},
         )
         if changes:
-            assert "4 pairs of layers equalised (conv1 -> depthwise" in details.reason
+            assert "4 pairs of layers equalised" in details.reason
         error = outputs(path, x) - expected  # against how outputs differ between images
         return float(1 - np.sqrt(np.mean(error**2)) / (expected - expected.mean(axis=0)).std())
 

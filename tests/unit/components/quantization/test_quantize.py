@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,14 +14,11 @@ import torch
 from model_zoo import FAMILIES
 from onnx import TensorProto, helper
 from onnx_graphs import Arrays, GraphBuilder, images, residual_net
+from quantizing import outputs, ratio, run
 
 from fulcrum_components.export import export_onnx
-from fulcrum_components.graph import open_session, run_session
-from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.coverage import optimized_graph
 from fulcrum_pipelines.errors import FulcrumError, QualityError, UserError
-from fulcrum_pipelines.evidence import Interval, QuantizeDetails, RatioInterval
-from fulcrum_pipelines.resources.compressionjob import Quantize
 
 
 @pytest.fixture
@@ -32,45 +28,8 @@ def residual(tmp_path: Path) -> Path:
     return path
 
 
-def ratio(value: float, half_width: float = 0.05) -> RatioInterval:
-    low, high = value - half_width, value + half_width
-    return RatioInterval(
-        ratio=value, interval=Interval(level=0.95, low=low, high=high, method="test")
-    )
-
-
-def run(
-    source: Path,
-    *,
-    data: Arrays | None = None,
-    quality: Callable[[Path], float] | None = None,
-    speedup: Callable[[Path, Path], RatioInterval] | None = None,
-    batch: dict[str, np.ndarray] | None = None,
-    higher_is_better: bool = True,
-    **options: object,
-) -> QuantizeDetails:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return quantize(
-            source,
-            source.with_name("int8.onnx"),
-            Quantize.model_validate(options),
-            calibration=data,
-            quality=quality,
-            quality_metric="accuracy",
-            higher_is_better=higher_is_better,
-            measure_speedup=speedup,
-            work_dir=source.with_name("work"),
-            batch_for_shapes=batch or {"x": images(1)},
-        )
-
-
 def optimized_ops(path: Path) -> Counter[str]:
     return Counter(node.op_type for node in optimized_graph(path).graph.node)
-
-
-def outputs(path: Path, x: np.ndarray) -> np.ndarray:
-    return run_session(open_session(path), {"x": x})[0]
 
 
 def test_static_quantizes_every_layer_of_a_residual_net(
@@ -182,7 +141,10 @@ def test_equalisation_and_correction_say_what_they_did(residual: Path) -> None:
         equalization=True,
         biasCorrection=True,
     )
-    assert "1 pairs of layers equalised (a -> b)" in details.reason
+    assert "1 pair of layers equalised" in details.reason
+    assert [(pair.first, pair.second, pair.channels) for pair in details.equalized] == [
+        ("a", "b", 16)
+    ]
     assert "biases of 4 layers corrected" in details.reason
     assert details.int8_coverage == 1.0
 
@@ -219,16 +181,49 @@ CHOICES = (
         "none is measurably faster than fp32",
     ),
     Choice(
-        "sensitive layers left out",
-        {"static-u8s8-without-1": 1.5, "static-u8s8-without-2": 1.4},
-        {"static-u8s8": 0.7, "static-s8s8": 0.7, "static-u8s8-without-1": 0.88},
-        "static-u8s8-without-2",
+        "another calibration where min-max loses too much",
+        {"static-u8s8-percentile": 1.4, "static-u8s8-entropy": 1.5, "static-s8s8-percentile": 1.1},
+        {"static-u8s8": 0.88, "static-u8s8-entropy": 0.895},
+        "static-u8s8-entropy",
+        "1.50 times as fast",
+    ),
+    Choice(
+        "another calibration where min-max loses over half of what it may",
+        {"static-u8s8": 1.4, "static-u8s8-entropy": 1.5, "static-s8s8-entropy": 1.1},
+        {"static-u8s8": 0.894, "static-u8s8-percentile": 0.85},
+        "static-u8s8-entropy",
+        "1.50 times as fast",
+    ),
+    Choice(
+        "no other calibration where min-max loses less than half",
+        {"static-u8s8": 1.4, "static-s8s8": 1.1},
+        {"static-u8s8": 0.896},
+        "static-u8s8",
+        "1.40 times as fast",
+    ),
+    Choice(
+        "sensitive layers left out, by the calibration that loses least",
+        {"static-u8s8-entropy-without-1": 1.5, "static-u8s8-entropy-without-2": 1.4},
+        {
+            "static-u8s8": 0.7,
+            "static-u8s8-percentile": 0.6,
+            "static-u8s8-entropy": 0.8,
+            "static-s8s8-entropy": 0.7,
+            "static-u8s8-entropy-without-1": 0.88,
+        },
+        "static-u8s8-entropy-without-2",
         "1.40 times as fast",
     ),
     Choice(
         "quality that is not a number",
         {"static-u8s8": 2.0, "static-s8s8": 1.3},
-        {"static-u8s8": float("nan"), "static-u8s8-without-1": 0.0, "static-u8s8-without-2": 0.0},
+        {
+            "static-u8s8": float("nan"),
+            "static-u8s8-percentile": float("nan"),
+            "static-u8s8-entropy": float("nan"),
+            "static-u8s8-without-1": 0.0,
+            "static-u8s8-without-2": 0.0,
+        },
         "static-s8s8",
         "1.30 times as fast",
     ),
@@ -255,7 +250,7 @@ def test_auto_picks(case: Choice, residual: Path) -> None:
 
 
 def test_auto_counts_drop_relative_where_lower_is_better(residual: Path) -> None:
-    quality = {"model": 100.0, "static-u8s8": 100.9, "static-s8s8": 102.0}
+    quality = {"model": 100.0, "static-u8s8": 100.4, "static-s8s8": 102.0}
     details = run(
         residual,
         data=Arrays(x=images(16)),
