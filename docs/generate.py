@@ -1,4 +1,8 @@
-"""Generate the published JSON schema of the evidence: `python docs/generate.py [--check]`."""
+"""Generate what the docs take from the code: `python docs/generate.py [--check]`.
+
+They are the JSON schema of the evidence and the tables in metrics.md, whose other text is
+written by hand.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,13 @@ import json
 import sys
 from pathlib import Path
 
+from fulcrum_operator.metrics.families import GROUPS, Family
+from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_pipelines.evidence import SCHEMA, Evidence
 
-TARGET = Path(__file__).parent / "evidence.schema.json"
+DOCS = Path(__file__).parent
+BEGIN = "<!-- generated: metrics -->\n"
+END = "<!-- end of generated -->\n"
 
 
 def evidence_schema() -> str:
@@ -18,16 +26,54 @@ def evidence_schema() -> str:
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
+def metrics_page() -> str:
+    """Return metrics.md with its tables made anew."""
+    page = (DOCS / "metrics.md").read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{metrics_tables()}{END}{after}"
+
+
+def metrics_tables() -> str:
+    """Return a table of families for each group, and one of what the labels may be."""
+    tables = [
+        f"### {title}\n\n| name | type | labels | what |\n|---|---|---|---|\n"
+        + "".join(map(_family_row, families))
+        for title, families in GROUPS.items()
+    ]
+    labels = {label: None for group in GROUPS.values() for one in group for label in one.labels}
+    rows = sorted(map(_label_row, labels))
+    tables.append("### Values of labels\n\n| label | values |\n|---|---|\n" + "".join(rows))
+    return "\n" + "\n".join(tables) + "\n"
+
+
+def _family_row(family: Family) -> str:
+    labels = ", ".join(f"`{label.name}`" for label in family.labels)
+    return f"| `{family.name}` | {family.kind} | {labels} | {family.help} |\n"
+
+
+def _label_row(label: Label) -> str:
+    values = ", ".join(f"`{value}`" for value in label.values)
+    return f"| `{label.name}` | {values or f'at most {label.at_most}, then `{OTHER}`'} |\n"
+
+
+TARGETS = {"evidence.schema.json": evidence_schema, "metrics.md": metrics_page}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="fail where the file is stale")
+    parser.add_argument("--check", action="store_true", help="fail where a file is stale")
     check = parser.parse_args().check
-    if TARGET.exists() and TARGET.read_text() == evidence_schema():
-        return 0
-    print(f"{'stale, run make docs' if check else 'written'}: docs/{TARGET.name}")
-    if not check:
-        TARGET.write_text(evidence_schema())
-    return int(check)
+    stale = 0
+    for name, generate in TARGETS.items():
+        path, text = DOCS / name, generate()
+        if path.exists() and path.read_text() == text:
+            continue
+        stale += 1
+        print(f"{'stale, run make docs' if check else 'written'}: docs/{name}")
+        if not check:
+            path.write_text(text)
+    return int(check and stale > 0)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,20 @@ FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 SLOW_S: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
 """Bounds for stages and jobs: the demo's take seconds, fine-tuning of a large model hours."""
 
+OUTCOME_REASONS: Final = (
+    "Passed",
+    "Promoted",
+    "GatesFailed",
+    "Undecided",
+    "Anomalous",
+    "InvalidInput",
+    "ToleranceExceeded",
+    "DeadlineExceeded",
+    "StageFailed",
+    "BackoffLimitExceeded",
+    "SnapshotLost",
+    "PromotionRefused",
+)
 GATE_KINDS: Final = (
     "nonInferiority",
     "threshold",
@@ -41,7 +55,7 @@ BOUND: Final = Label("bound", ("low", "high"))
 METRIC: Final = Label("metric", at_most=16)
 PHASE: Final = Label("phase", get_args(Phase))
 FINAL_PHASE: Final = Label("phase", get_args(FinalPhase))
-REASON: Final = Label("reason", at_most=40)
+REASON: Final = Label("reason", (*OUTCOME_REASONS, OTHER))
 STAGE: Final = Label("stage", get_args(StageName))
 KIND: Final = Label("kind", at_most=12)
 VERB: Final = Label("verb", ("get", "list", "watch", "create", "patch", "delete", OTHER))
@@ -230,13 +244,13 @@ OPERATOR: Final = (
     Family(
         "fulcrum_api_requests_total",
         "counter",
-        "Calls of the API server; code none where no answer came.",
+        "Tries of calls of the API server; code timeout or unreachable where no answer came.",
         (VERB, RESOURCE, Label("code", at_most=40)),
     ),
     Family(
         "fulcrum_api_request_duration_seconds",
         "histogram",
-        "Calls of the API server, each try on its own.",
+        "Tries of calls of the API server.",
         (VERB, RESOURCE),
         "seconds",
         FAST_S,

@@ -30,13 +30,6 @@ class Label:
     values: tuple[str, ...] = ()
     at_most: int = 0
 
-    @property
-    def bound(self) -> str:
-        """Say in words which values there are."""
-        if self.values:
-            return ", ".join(f"`{value}`" for value in self.values)
-        return f"at most {self.at_most}, then `{OTHER}`"
-
 
 class Admission:
     """Remembers which values were let in, in all families alike."""

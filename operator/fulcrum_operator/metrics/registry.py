@@ -101,10 +101,9 @@ class Metrics:
         if error is not None:
             self._count("fulcrum_reconcile_errors_total", kind=kind, error=type(error).__name__)
 
-    def api_call(self, verb: str, resource: str, code: int | None, seconds: float) -> None:
-        """Count and time one try of a call; `code` is None where no answer came."""
-        answer = "none" if code is None else str(code)
-        self._count("fulcrum_api_requests_total", verb=verb, resource=resource, code=answer)
+    def api_call(self, verb: str, resource: str, code: str, seconds: float) -> None:
+        """Count and time one try of a call; `code` is a status, `timeout` or `unreachable`."""
+        self._count("fulcrum_api_requests_total", verb=verb, resource=resource, code=code)
         self._observe("fulcrum_api_request_duration_seconds", seconds, verb=verb, resource=resource)
 
     def api_retry(self, verb: str) -> None:
