@@ -8,10 +8,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
 from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.sources.archives import check_expansion
 from fulcrum_pipelines.errors import UserError
 
 BLOCK_BYTES = 1 << 18
@@ -41,6 +43,7 @@ class CsvRows:
     def __init__(self, paths: Sequence[Path], where: str) -> None:
         self._paths = paths
         self._where = where
+        self._rows = sum(self._count(path) for path in paths)
         self.names = self._header(paths[0])
         for path in paths[1:]:
             if self._header(path) != self.names:
@@ -49,15 +52,31 @@ class CsvRows:
 
     def count(self) -> int:
         """Return the number of rows: of the lines with something in them, but for the header."""
-        return sum(self._count(path) for path in self._paths)
+        return self._rows
 
     def _count(self, path: Path) -> int:
+        """Return the number of rows of one file, read piece by piece.
+
+        Raises:
+            UserError: It is damaged, expands beyond reason, or has a line that no block can hold.
+        """
         opener = gzip.open if path.suffix == ".gz" else open
+        size, expanded, lines = path.stat().st_size, 0, _Lines()
         try:
             with opener(path, "rb") as stream:
-                return sum(1 for line in stream if line.rstrip(b"\r\n")) - 1
+                while piece := stream.read(BLOCK_BYTES):
+                    expanded += len(piece)
+                    check_expansion(expanded, size, self._where, kind="gzip")
+                    lines.add(piece)
+                    if lines.unended_bytes > LONGEST_ROW_BYTES:
+                        message = (
+                            f"{path.name} has a line of more than {LONGEST_ROW_BYTES} bytes; "
+                            "store so many columns as .npz or .parquet"
+                        )
+                        raise UserError(message, where=self._where)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(_readable(error, ()), where=self._where) from None
+        return lines.filled - 1
 
     def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
         """Yield all rows of `columns` as `dtype`, some at a time."""
@@ -73,7 +92,7 @@ class CsvRows:
         self, path: Path, columns: Sequence[str], kind: pa.DataType
     ) -> csv.CSVStreamingReader:
         return csv.open_csv(
-            pa.input_stream(path),  # takes gzip by the name's ending
+            _stream(path),
             read_options=_options(path),
             convert_options=csv.ConvertOptions(
                 include_columns=list(columns),
@@ -84,7 +103,7 @@ class CsvRows:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         try:
-            with csv.open_csv(pa.input_stream(path), read_options=_options(path)) as reader:
+            with csv.open_csv(_stream(path), read_options=_options(path)) as reader:
                 names = tuple(reader.schema.names)
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
             raise UserError(_readable(error, ()), where=self._where) from None
@@ -95,9 +114,42 @@ class CsvRows:
         return names
 
 
+class _Lines:
+    """Counts the lines of a text that comes in pieces.
+
+    Attributes:
+        unended_bytes: Length of the line at the end, which goes on in the next piece.
+    """
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._open = False
+        self.unended_bytes = 0
+
+    @property
+    def filled(self) -> int:
+        """Lines with something in them, the one at the end included."""
+        return self._ended + self._open
+
+    def add(self, piece: bytes) -> None:
+        """Count one piece more."""
+        last = piece.rfind(b"\n")
+        self.unended_bytes = len(piece) - last - 1 + (self.unended_bytes if last < 0 else 0)
+        ends = np.frombuffer(piece.replace(b"\r", b""), np.uint8) == ord("\n")
+        if ends.size:
+            before = np.concatenate([[not self._open], ends[:-1]])
+            self._ended += int(np.count_nonzero(ends & ~before))
+            self._open = not ends[-1]
+
+
+def _stream(path: Path) -> pa.NativeFile:
+    """Open `path`; Arrow alone would also unpack what other endings promise."""
+    return pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None)
+
+
 def _options(path: Path) -> csv.ReadOptions:
     """Return how to read `path`, in blocks that hold several of its first rows."""
-    with pa.input_stream(path) as stream:
+    with _stream(path) as stream:
         start = stream.read(BLOCK_BYTES)
         while b"\n" not in start and len(start) < LONGEST_ROW_BYTES:
             more = stream.read(BLOCK_BYTES)

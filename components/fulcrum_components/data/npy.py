@@ -13,6 +13,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -110,7 +111,7 @@ def _open_stored(path: Path, item: zipfile.ZipInfo, where: str) -> Array:
         start = item.header_offset + LOCAL_HEADER_BYTES + name_bytes + extra_bytes
         stream.seek(start)
         shape, fortran, dtype, offset = _header(stream, item.filename, where)
-    size = item.file_size - (offset - start)
+    size = min(item.file_size, path.stat().st_size - start) - (offset - start)
     return _mapped(path, shape, fortran, dtype, offset, size, item.filename, where)
 
 
@@ -125,7 +126,7 @@ def _header(
             (2, 0): npy_format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(stream)
-    except (ValueError, KeyError, EOFError, SyntaxError):
+    except (ValueError, KeyError, EOFError, SyntaxError, TokenError, RecursionError, MemoryError):
         message = f"'{name}' is no array file of numpy, or is truncated"
         raise UserError(message, where=where) from None
     if dtype.hasobject:
@@ -150,6 +151,9 @@ def _mapped(
     wanted = dtype.itemsize * int(np.prod(shape, dtype=object))
     if not shape:
         raise UserError(f"'{name}' is a single value, not examples", where=where)
+    if min(shape) < 0 or (wanted == 0 and shape[0] > 0):
+        message = f"'{name}' has the shape {list(shape)} of {dtype}; examples must hold something"
+        raise UserError(message, where=where)
     if wanted > size:
         message = f"'{name}' is truncated: {size} of {wanted} bytes"
         raise UserError(message, where=where)

@@ -1,4 +1,9 @@
-"""Rows of Parquet files, one piece of a row group at a time."""
+"""Rows of Parquet files, one piece of a row group at a time.
+
+Equal values next to each other take no room in the file, so a few bytes may stand for billions of
+values. So sizes are those after decoding, and text is kept as numbers into a dictionary until it
+is handed out.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +11,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import parquet
 
 from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.sources.archives import check_expansion
 from fulcrum_pipelines.errors import UserError
 
 BATCH_BYTES = 1 << 20
 """About how much is decoded at once; Arrow needs a few times as much."""
 
 MAX_BATCH_ROWS = 1 << 16
+
+WIDTHS = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, "BYTE_ARRAY": 4}
+"""Bytes of a value after decoding; of text, those of its number in a dictionary."""
+
+ROW_NUMBER_BYTES = 8
+"""A data set keeps the number of each row."""
 
 
 class ParquetRows:
@@ -35,6 +48,8 @@ class ParquetRows:
         for path in paths:
             with self._open(path) as file:
                 schemas.append(file.schema_arrow)
+                size, place = path.stat().st_size, f"{where}: {path.name}"
+                check_expansion(decoded_bytes(file.metadata), size, place, kind="Parquet")
         self.names = tuple(schemas[0].names)
         for path, schema in zip(paths, schemas, strict=True):
             if not schema.equals(schemas[0], check_metadata=False):
@@ -52,12 +67,14 @@ class ParquetRows:
     def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
         """Yield all rows of `columns`, some at a time; numbers keep the type they have."""
         for path in self._paths:
-            with self._open(path) as file:
+            with self._open(path, columns if dtype == TEXT else ()) as file:
+                if dtype != TEXT:
+                    self._check_numbers(file.schema_arrow, columns)
                 try:
                     for batch in file.iter_batches(
-                        _batch_rows(file), columns=list(columns), use_threads=False
+                        _batch_rows(file.metadata), columns=list(columns), use_threads=False
                     ):
-                        yield _as_text(batch) if dtype == TEXT else batch
+                        yield from _as_text(batch) if dtype == TEXT else (batch,)
                 except MemoryError:  # Arrow's is both; the file is not to blame
                     raise
                 except (pa.ArrowException, OSError) as error:
@@ -65,23 +82,48 @@ class ParquetRows:
                     message = f"{path.name} is damaged ({reason})"
                     raise UserError(message, where=self._where) from None
 
-    def _open(self, path: Path) -> parquet.ParquetFile:
+    def _open(self, path: Path, texts: Sequence[str] = ()) -> parquet.ParquetFile:
         try:
-            return parquet.ParquetFile(path, memory_map=True, pre_buffer=False)
+            return parquet.ParquetFile(
+                path, memory_map=True, pre_buffer=False, read_dictionary=list(texts)
+            )
         except (pa.ArrowException, OSError):
             message = f"{path.name} is no Parquet file, or is truncated"
             raise UserError(message, where=self._where) from None
 
+    def _check_numbers(self, schema: pa.Schema, columns: Sequence[str]) -> None:
+        """Refuse text where numbers are wanted, before any of it is decoded."""
+        for name in columns:
+            kind = schema.field(name).type
+            if pa.types.is_string(kind) or pa.types.is_binary(kind):
+                message = f"column '{name}' holds {kind}, expected numbers"
+                raise UserError(message, where=self._where)
 
-def _batch_rows(file: parquet.ParquetFile) -> int:
+
+def decoded_bytes(metadata: parquet.FileMetaData) -> int:
+    """Return how much the rows of a file take at least, read as a whole and numbered."""
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    indices = range(metadata.num_columns)
+    columns = [group.column(index) for group in groups for index in indices]
+    values = sum(column.num_values * WIDTHS.get(column.physical_type, 1) for column in columns)
+    encoded = sum(column.total_uncompressed_size for column in columns)
+    return int(max(values, encoded) + metadata.num_rows * ROW_NUMBER_BYTES)
+
+
+def _batch_rows(metadata: parquet.FileMetaData) -> int:
     """Return how many rows make about `BATCH_BYTES`."""
-    metadata = file.metadata
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    total_bytes = sum(group.total_byte_size for group in groups)
-    row_bytes: int = max(1, total_bytes // max(1, metadata.num_rows))
+    row_bytes = max(1, decoded_bytes(metadata) // max(1, metadata.num_rows))
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // row_bytes))
 
 
-def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Return the one column of `batch` as text."""
-    return pa.RecordBatch.from_arrays([batch.column(0).cast(pa.string())], batch.schema.names)
+def _as_text(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    """Yield the one column of `batch` as text, in pieces if one of its texts is long."""
+    column = batch.column(0)
+    longest = 1
+    if pa.types.is_dictionary(column.type):
+        lengths = pc.binary_length(column.dictionary)
+        longest = max(1, pc.max(lengths).as_py() or 0)
+    rows = max(1, BATCH_BYTES // longest)
+    for start in range(0, len(column), rows):
+        text = column.slice(start, rows).cast(pa.string())
+        yield pa.RecordBatch.from_arrays([text], batch.schema.names)

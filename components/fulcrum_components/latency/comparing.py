@@ -18,7 +18,7 @@ from fulcrum_pipelines.resources.compressionjob import Gate, Measure
 
 FEWEST_PAIRS = 200
 BUDGET_SECONDS = 60.0
-"""Time for the counted calls at one batch size, unless `FEWEST_PAIRS` need more."""
+"""Time for all calls at one batch size, unless warm-up and `FEWEST_PAIRS` need more."""
 
 DEFAULT_CONFIDENCE = 0.95
 
@@ -50,8 +50,8 @@ def compare_latency(
         measure: Pairs, rounds, warm-up, threads and percentiles.
         seed: Of the order of calls and of the bootstrap.
         confidence_by_batch: Confidence of the speed-up's interval, 0.95 where it is not named.
-        budget_seconds: Time for the counted calls at one batch size. It cuts the number of pairs,
-            but not below what the percentiles need.
+        budget_seconds: Time for all calls at one batch size, warm-up and control included. It cuts
+            the number of pairs, but not below what the percentiles need.
 
     Raises:
         UserError: Where the pairs are too few for a percentile, or a model refuses the inputs.
@@ -129,7 +129,8 @@ def _comparison(
     pairs = timings.models.first.size
     itself = median_ratio(timings.itself, _ITSELF_LEVEL, seed)
     reliable = itself.interval.low <= 1 <= itself.interval.high
-    notes = [load, _cut_note(pairs, measure), "" if reliable else _unreliable_note(itself)]
+    cut = _cut_note(pairs, timings.itself.first.size, measure)
+    notes = [load, cut, "" if reliable else _unreliable_note(itself)]
     return LatencyComparison(
         batch=batch,
         threads=measure.threads,
@@ -175,10 +176,14 @@ def _load_note(threads: int) -> str:
     return "; ".join(notes)
 
 
-def _cut_note(pairs: int, measure: Measure) -> str:
-    if pairs >= measure.pairs:
-        return ""
-    return f"{pairs} of {measure.pairs} pairs fitted into the time"
+def _cut_note(pairs: int, controls: int, measure: Measure) -> str:
+    """Return what the time left out of the pairs, and of those of the baseline with itself."""
+    notes = []
+    if pairs < measure.pairs:
+        notes.append(f"{pairs} of {measure.pairs} pairs fitted into the time")
+    if controls < pairs:
+        notes.append(f"the baseline against itself was timed in {controls} pairs")
+    return "; ".join(notes)
 
 
 def _unreliable_note(itself: RatioInterval) -> str:

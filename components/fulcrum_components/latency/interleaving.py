@@ -1,16 +1,27 @@
 """Times two models so that nothing but the models differs.
 
 Timing one model after the other invents speed-ups of 1.6 for a model against itself, since the
-machine changes in between. Here both sessions are open in one process and take turns, in an order
-that is drawn anew for each pair. Since two sessions of one file still differ by some percent, as
-memory lies differently, several fresh ones are opened. Each round also opens a second session of
-the baseline and times it against the first: what differs there is noise.
+machine changes in between. Here all sessions are open in one process and take turns, in an order
+that is drawn anew for each turn. Since two sessions of one file still differ by some percent, as
+memory lies differently, several fresh ones are opened.
+
+Each round also opens a second session of the baseline, the control, and times it against the first:
+what differs there is noise. It takes part in the same turns, so one timing of the baseline serves
+both comparisons. That is sound: each interval is about one pair of sessions and needs pairs that
+are independent of one another from round to round, not of the other comparison; that both share
+the baseline makes the control tell of just the calls that the speed-up rests on.
+
+Warm-up and control count against the time for all calls. What does not fit is cut in this order:
+turns down to `fewest_pairs`; then turns with the control, down to `FEWEST_CONTROLS` a round, spread
+by chance over the round. Fewer of those make the control's interval wider, as the bootstrap
+resamples what there is, by little: sessions differ by percents, and their number stays. The warm-up
+is never cut. So a comparison takes the time given or what these fewest calls take, if that is more.
 """
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +29,18 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from fulcrum_components.sessions import open_session, run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = Mapping[str, np.ndarray]
+Opener = Callable[[Path, int], Any]
+Clock = Callable[[], int]
+
+FEWEST_CONTROLS = 20
+"""Calls of the control in each round, whatever they take. Where single calls differ by 10 %, chance
+moves the ratio of two medians of 20 by 4 %, as much as sessions differ. Five rounds of them tell a
+difference of a fifth from none (made-up sessions that differ by 1 %, 3 of 3 seeds)."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +52,7 @@ class Effort:
         fewest_pairs: Pairs below which `budget_seconds` does not cut.
         rounds: Rounds of fresh sessions.
         warmup: Calls of each session that are not counted.
-        budget_seconds: Time for the counted calls of all rounds.
+        budget_seconds: Time for all calls of all rounds.
         against_itself: Whether to time the baseline against itself, too.
     """
 
@@ -63,8 +80,24 @@ class Interleaved:
     itself: Timings | None
 
 
+@dataclass(frozen=True)
+class Turns:
+    """What one round takes: `pairs` turns, of which `controls` include the control."""
+
+    pairs: int
+    controls: int
+
+
 def interleave(
-    baseline: Path, candidate: Path, inputs: Inputs, threads: int, effort: Effort, seed: int
+    baseline: Path,
+    candidate: Path,
+    inputs: Inputs,
+    threads: int,
+    effort: Effort,
+    seed: int,
+    *,
+    opener: Opener = open_session,
+    clock: Clock = perf_counter_ns,
 ) -> Interleaved:
     """Return timings of both models on `inputs`.
 
@@ -74,77 +107,101 @@ def interleave(
         inputs: One array for each input.
         threads: Intra-op threads.
         effort: How much to measure.
-        seed: Of the order in each pair.
+        seed: Of the order in each turn.
+        opener: Opens a session of a file.
+        clock: Tells nanoseconds.
 
     Raises:
         UserError: Where a model cannot be loaded or does not take the inputs.
     """
     generator = np.random.default_rng(seed)
     paths = [baseline, candidate, *([baseline] if effort.against_itself else [])]
-    per_round = 0
-    taken: list[list[tuple[Array, Array]]] = []
+    turns: Turns | None = None
+    models: list[Array] = []
+    itself: list[Array] = []
     for _ in range(effort.rounds):
-        sessions = _open_in_random_order(paths, threads, generator)
+        sessions = _open_in_random_order(paths, threads, generator, opener)
         with _no_garbage_collection():
             call_ns = [
-                _warm_up(session, inputs, effort.warmup, path.name)
+                _warm_up(session, inputs, effort.warmup, path.name, clock)
                 for session, path in zip(sessions, paths, strict=True)
             ]
-            per_round = per_round or _pairs_a_round(effort, call_ns)
-            first = sessions[0]
-            taken.append([_take(first, s, inputs, per_round, generator) for s in sessions[1:]])
-    return Interleaved(_stack(taken, 0), _stack(taken, 1) if effort.against_itself else None)
+            turns = turns or plan_turns(effort, call_ns)
+            times, controlled = _take_turns(sessions, dict(inputs), turns, generator, clock)
+        models.append(times[:2])
+        itself.append(times[::2, controlled])
+    return Interleaved(_stacked(models), _stacked(itself) if effort.against_itself else None)
 
 
-def _stack(taken: list[list[tuple[Array, Array]]], index: int) -> Timings:
-    rounds = [one[index] for one in taken]
-    return Timings(np.stack([r[0] for r in rounds]), np.stack([r[1] for r in rounds]))
+def _stacked(rounds: Sequence[Array]) -> Timings:
+    """Return timings of rounds of shape (2, pairs) each."""
+    first, second = np.stack(rounds, axis=1)
+    return Timings(first, second)
 
 
 def _open_in_random_order(
-    paths: list[Path], threads: int, generator: np.random.Generator
-) -> list[ort.InferenceSession]:
+    paths: list[Path], threads: int, generator: np.random.Generator, opener: Opener
+) -> list[Any]:
     """Return one session a path. Which is opened first decides on its memory."""
-    opened = {int(i): open_session(paths[i], threads) for i in generator.permutation(len(paths))}
+    opened = {int(i): opener(paths[i], threads) for i in generator.permutation(len(paths))}
     return [opened[index] for index in range(len(paths))]
 
 
-def _warm_up(session: ort.InferenceSession, inputs: Inputs, calls: int, where: str) -> float:
+def _warm_up(session: Any, inputs: Inputs, calls: int, where: str, clock: Clock) -> float:
     """Return the median time of the later half of `calls` calls, in nanoseconds."""
-    run_session(session, inputs, where=where)
-    times = [_call_ns(session, dict(inputs)) for _ in range(calls)]
-    return float(np.median(times[calls // 2 :]))
+    run_session(session, inputs, where=where)  # tells inputs that do not fit; the first warm-up
+    times = [_call_ns(session, dict(inputs), clock) for _ in range(calls - 1)]
+    return float(np.median(times[len(times) // 2 :]))
 
 
-def _pairs_a_round(effort: Effort, call_ns: list[float]) -> int:
-    """Return how many pairs of each kind fit into a round, between what is needed and asked for."""
-    pair_ns = sum(call_ns[0] + other for other in call_ns[1:])
-    affordable = int(effort.budget_seconds * 1e9 / pair_ns)
-    pairs = min(effort.pairs, max(effort.fewest_pairs, affordable))
+def plan_turns(effort: Effort, call_ns: Sequence[float]) -> Turns:
+    """Return how many turns a round takes, and how many of them include the control.
+
+    Args:
+        effort: What is asked for, and the time.
+        call_ns: Time of a call of baseline, candidate and, where there is one, control.
+    """
+    warmup_ns = effort.rounds * effort.warmup * sum(call_ns)
+    left_ns = effort.budget_seconds * 1e9 - warmup_ns
+    affordable = int(max(0.0, left_ns) / sum(call_ns))
+    pairs = _a_round(min(effort.pairs, max(effort.fewest_pairs, affordable)), effort)
+    if not effort.against_itself:
+        return Turns(pairs, 0)
+    left_ns -= effort.rounds * pairs * sum(call_ns[:2])
+    controls = int(max(0.0, left_ns) / (effort.rounds * call_ns[2]))
+    return Turns(pairs, min(pairs, max(FEWEST_CONTROLS, controls)))
+
+
+def _a_round(pairs: int, effort: Effort) -> int:
     return -(-pairs // effort.rounds)
 
 
-def _take(
-    first: ort.InferenceSession,
-    second: ort.InferenceSession,
-    inputs: Inputs,
-    pairs: int,
+def _take_turns(
+    sessions: Sequence[Any],
+    feed: dict[str, np.ndarray],
+    turns: Turns,
     generator: np.random.Generator,
+    clock: Clock,
 ) -> tuple[Array, Array]:
-    """Return nanoseconds (pairs,) of both sessions, in an order that is drawn for each pair."""
-    feed = dict(inputs)
-    times = np.empty((2, pairs), dtype=np.int64)
-    sessions = (first, second)
-    for pair, swapped in enumerate(generator.integers(0, 2, pairs).tolist()):
-        for which in (swapped, 1 - swapped):
-            times[which, pair] = _call_ns(sessions[which], feed)
-    return times[0], times[1]
+    """Let the sessions take turns, in an order that is drawn for each turn.
+
+    Returns:
+        Nanoseconds (sessions, turns), and the numbers of the turns that include the control.
+    """
+    times = np.zeros((len(sessions), turns.pairs), dtype=np.int64)
+    controlled = np.sort(generator.choice(turns.pairs, turns.controls, replace=False))
+    with_control = set(controlled.tolist())
+    for turn in range(turns.pairs):
+        taking_part = len(sessions) if turn in with_control else 2
+        for which in generator.permutation(taking_part).tolist():
+            times[which, turn] = _call_ns(sessions[which], feed, clock)
+    return times, controlled
 
 
-def _call_ns(session: ort.InferenceSession, feed: dict[str, np.ndarray]) -> int:
-    start = perf_counter_ns()
+def _call_ns(session: Any, feed: dict[str, np.ndarray], clock: Clock) -> int:
+    start = clock()
     session.run(None, feed)
-    return perf_counter_ns() - start
+    return clock() - start
 
 
 @contextmanager

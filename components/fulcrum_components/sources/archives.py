@@ -1,7 +1,8 @@
-"""Look at a zip file's table of contents before anything of it is read.
+"""Refuse small files that expand to what no disk or memory holds.
 
-`.npz` and `.pt2` files are zip files. A small file may claim to hold terabytes (a zip bomb), and a
-truncated one has lost the table, which stands at the end.
+`.npz` and `.pt2` files are zip files, whose table of contents tells their sizes before anything is
+read; a truncated one has lost the table, which stands at the end. A gzip file tells nothing, so its
+size is watched while it is read. A Parquet file tells how many values it holds.
 """
 
 from __future__ import annotations
@@ -18,6 +19,26 @@ FREE_BYTES = 1 << 28
 """Expanded sizes up to this (256 MiB) are harmless whatever the ratio."""
 
 
+def check_expansion(expanded: int, size: int, where: str, *, kind: str) -> None:
+    """Refuse a file of `size` bytes that expands to `expanded` bytes, if that is beyond reason.
+
+    Args:
+        expanded: Bytes as claimed by the file, or as counted so far.
+        size: Bytes of the file.
+        where: Field path and file, for messages.
+        kind: What holds the bytes, for the message.
+
+    Raises:
+        UserError: It is a bomb.
+    """
+    if expanded > FREE_BYTES and expanded > MAX_RATIO * size:
+        message = (
+            f"expands from {size} to {expanded} bytes or more, but at most {MAX_RATIO} times is "
+            f"accepted above {FREE_BYTES} bytes; refused as a {kind} bomb"
+        )
+        raise UserError(message, where=where)
+
+
 def check_archive(path: Path, where: str) -> None:
     """Refuse `path` if it is no zip file, or expands beyond reason.
 
@@ -31,12 +52,7 @@ def check_archive(path: Path, where: str) -> None:
         raise UserError("is no zip file, or is truncated", where=where) from None
     size = path.stat().st_size
     expanded = sum(item.file_size for item in items)
-    if expanded > FREE_BYTES and expanded > MAX_RATIO * size:
-        message = (
-            f"claims to expand from {size} to {expanded} bytes, more than {MAX_RATIO} times; "
-            "refused as a zip bomb"
-        )
-        raise UserError(message, where=where)
+    check_expansion(expanded, size, where, kind="zip")
     stored = [i for i in items if i.compress_type == zipfile.ZIP_STORED]
     if any(item.file_size > size for item in stored):
         raise UserError("is a damaged zip file: a member is larger than the file", where=where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import zipfile
@@ -164,6 +165,66 @@ def bomb_npz(root: Path) -> Path:
     return path
 
 
+def bomb_csv(piece: bytes) -> Callable[[Path], Path]:
+    """Return a maker of a gzipped CSV file that expands some hundred times to 300 MiB."""
+
+    def make(root: Path) -> Path:
+        path = root / "d.csv.gz"
+        member = gzip.compress(piece * ((1 << 20) // len(piece)))
+        path.write_bytes(gzip.compress(b"a,b,c,d,y\n") + member * 300)
+        return path
+
+    return make
+
+
+def bomb_parquet(root: Path) -> Path:
+    """Return a table of equal values, which take no room in the file."""
+    column = pa.chunked_array([pa.array(np.zeros(1 << 22))] * 2)
+    columns = {f"{name}{number}": column for name in "abcd" for number in range(2)}
+    parquet.write_table(pa.table(columns | {"y": column}), root / "d.parquet")
+    return root / "d.parquet"
+
+
+def bomb_lists(root: Path) -> Path:
+    """Return a table with six rows that hold millions of equal values each."""
+    starts = np.arange(7, dtype=np.int32) * (11 << 20)
+    lists = pa.ListArray.from_arrays(starts, pa.array(np.zeros(66 << 20, "f4")))
+    parquet.write_table(pa.table({"x": lists, "y": np.arange(6) % 3}), root / "d.parquet")
+    return root / "d.parquet"
+
+
+def npy_of(shape: tuple[int, ...], descr: str = "<f4") -> Callable[[Path], Path]:
+    """Return a maker of an array file whose header says so."""
+    return npy_header(repr({"descr": descr, "fortran_order": False, "shape": shape}))
+
+
+def npy_header(text: str) -> Callable[[Path], Path]:
+    """Return a maker of an array file with the header `text`."""
+
+    def make(root: Path) -> Path:
+        content = text.encode("latin1") + b"\n"
+        start = b"\x93NUMPY\x01\x00" + len(content).to_bytes(2, "little")
+        (root / "x.npy").write_bytes(start + content + bytes(64))
+        return root / "x.npy"
+
+    return make
+
+
+def displaced_member(root: Path) -> Path:
+    """Return an `.npz` whose table says that the values of `x` go on after the end of the file."""
+    path = root / "d.npz"
+    wide = np.zeros((12, 4), "f4")
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, values in (("y", np.zeros(300, int)), ("x", wide)):
+            with archive.open(f"{name}.npy", "w") as member:
+                np.save(member, values)
+    content = path.read_bytes().replace(b"(12, 4), ", b"(120, 4),")
+    directory = content.rindex(b"PK\x01\x02")
+    size = (2048).to_bytes(4, "little")  # fits the file, but not behind the start of x
+    path.write_bytes(content[: directory + 20] + size + size + content[directory + 28 :])
+    return path
+
+
 def lying_npy(root: Path) -> Path:
     """Return an array whose header claims a thousand times its bytes."""
     buffer = io.BytesIO()
@@ -285,6 +346,14 @@ CASES = [
     ),
     TestCase("npz zip bomb", bomb_npz, ("zip bomb",)),
     TestCase("npy lies about its size", lying_npy, ("'x.npy' is truncated", "192 of 192000")),
+    TestCase("npy of nothing", npy_of((10**12, 0)), ("x.npy", "must hold something")),
+    TestCase("npy with a negative size", npy_of((-3, 4)), ("x.npy", "must hold something")),
+    TestCase("npy larger than numbers go", npy_of((10**30, 4)), ("truncated",)),
+    TestCase("npy with text of no width", npy_of((10**12,), "<U0"), ("must hold something",)),
+    TestCase("npy with a nested header", npy_header("(" * 5000), ("no array file",)),
+    TestCase("npy with a call in its header", npy_header("exit()"), ("no array file",)),
+    TestCase("npy with an open header", npy_header('{\'shape\': ("""'), ("no array file",)),
+    TestCase("npz with a displaced member", displaced_member, ("'x.npy' is truncated",)),
     TestCase("npy is text", file("x.npy", "hello"), ("x.npy", "no array file")),
     TestCase("npy without answers", lambda r: npy_pair(r), ("test.target", "there is no 'y'")),
     TestCase("skip too much", npz(), ("skip 12 leaves none of the 12",), source={"skip": 12}),
@@ -331,6 +400,24 @@ CASES = [
         ("d.csv.gz", "truncated"),
         FOUR,
     ),
+    TestCase(
+        "gzip bomb",
+        bomb_csv(b"0,0,0,0,0\n"),
+        ("d.csv.gz", "at most 200 times", "268435456 bytes", "gzip bomb"),
+        FOUR,
+    ),
+    TestCase(
+        "gzip with an endless line",
+        bomb_csv(b"0"),
+        ("d.csv.gz", "a line of more than 16777216 bytes"),
+        FOUR,
+    ),
+    TestCase(
+        "other compression",
+        file("d.csv.bz2", bz2.compress(csv().encode())),
+        ("d.csv.bz2",),
+        {**FOUR, "format": "csv"},
+    ),
     TestCase("binary csv", file("d.csv", bytes(range(256)) * 9), ("d.csv",), FOUR),
     TestCase("parquet is text", file("d.parquet", "PAR1 hello"), ("no Parquet file",), FOUR),
     TestCase("parquet truncated", truncated(table(), 0.6), ("d.parquet", "truncated"), FOUR),
@@ -340,6 +427,8 @@ CASES = [
         ("column 'b' has no value in row 1",),
         FOUR,
     ),
+    TestCase("parquet bomb of rows", bomb_parquet, ("d.parquet", "Parquet bomb"), FOUR),
+    TestCase("parquet bomb of lists", bomb_lists, ("d.parquet", "Parquet bomb")),
     TestCase("parquet with text", table(b=list("abcdef")), ("'b'", "string", "numbers"), FOUR),
     TestCase(
         "parquet with ragged lists",
