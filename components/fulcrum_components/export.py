@@ -24,6 +24,7 @@ from fulcrum_components.graph import (
     name_nodes,
     open_session,
     opset_of,
+    refuse_oversized,
     run_session,
     write_graph,
 )
@@ -67,15 +68,21 @@ def export_onnx(
         The largest absolute difference between torch and the file, over all outputs.
 
     Raises:
-        UserError: The module cannot be exported; the message has the exporter's own reason.
+        UserError: The module cannot be exported (the message has the exporter's own reason), or
+            holds more than the 2 GiB of one file, which is found before it is traced.
         QualityError: The file computes something else than torch.
     """
+    refuse_oversized(_state_bytes(module), where="spec.model")
     with eval_mode(module):
         model = _export(
             module, signature, _resized(signature, example_inputs, EXAMPLE_BATCH), opset
         )
         write_graph(model, path)
         return _prove(module, signature, path, example_inputs)
+
+
+def _state_bytes(module: torch.nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 @contextlib.contextmanager

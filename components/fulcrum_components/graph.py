@@ -23,6 +23,7 @@ from fulcrum_pipelines.errors import UserError
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MAX_PROTOBUF_BYTES = 2**31 - 1
+"""ONNX Runtime's quantizers and the comparison with torch need a model in one protobuf message."""
 STANDARD = ("", "ai.onnx")
 MIN_OPSET = 13  # per-channel QuantizeLinear, and axes as inputs of Squeeze and ReduceSum
 
@@ -31,11 +32,12 @@ def read_graph(path: Path) -> onnx.ModelProto:
     """Load and check an ONNX file.
 
     Raises:
-        UserError: The file is missing, truncated, not ONNX, or breaks the standard.
+        UserError: The file is missing, too large, truncated, not ONNX, or breaks the standard.
     """
     if not path.is_file():
         message = "no such ONNX file"
         raise UserError(message, where=str(path))
+    refuse_oversized(path.stat().st_size, where=str(path))
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
@@ -54,12 +56,23 @@ def write_graph(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         UserError: It would exceed the 2 GiB that one protobuf file can hold.
     """
-    size_bytes = model.ByteSize()
-    if size_bytes > MAX_PROTOBUF_BYTES:
-        message = f"the ONNX graph takes {size_bytes} bytes; one file holds at most 2 GiB"
-        raise UserError(message, where=str(path))
+    refuse_oversized(model.ByteSize(), where=str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, str(path))
+
+
+def refuse_oversized(size_bytes: int, where: str) -> None:
+    """Refuse a model that no single ONNX file can hold, before any work is done on it.
+
+    Raises:
+        UserError: It has more than 2 GiB.
+    """
+    if size_bytes > MAX_PROTOBUF_BYTES:
+        message = (
+            f"the model takes {size_bytes / 2**30:.2f} GiB; an ONNX file without external data "
+            "holds less than 2 GiB; give a smaller model"
+        )
+        raise UserError(message, where=where)
 
 
 def opset_of(model: onnx.ModelProto) -> int:

@@ -151,3 +151,24 @@ def test_missing_example_names_the_input(tmp_path: Path) -> None:
             tmp_path / "m.onnx",
             example_inputs={"user": np.zeros(2, np.int64)},
         )
+
+
+def test_model_beyond_two_gib_is_refused_before_it_is_traced(tmp_path: Path) -> None:
+    """On the meta device, 3.4 GiB of parameters take no memory."""
+
+    class Untraceable(nn.Linear):
+        def forward(self, _: Tensor) -> Tensor:
+            message = "was traced"
+            raise AssertionError(message)
+
+    signature = FAMILIES["residual CNN"].signature()
+    with pytest.raises(
+        UserError, match=r"takes 3\.35 GiB; an ONNX file .* less than 2 GiB"
+    ) as caught:
+        export_onnx(
+            Untraceable(30_000, 30_000, device="meta"),
+            signature,
+            tmp_path / "model.onnx",
+            example_inputs=FAMILIES["residual CNN"].examples(1),
+        )
+    assert caught.value.where == "spec.model"

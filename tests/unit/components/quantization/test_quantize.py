@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 from onnx_graphs import Arrays, GraphBuilder, images, residual_net
 from quantizing import outputs, ratio, run
 
+from fulcrum_components import graph
 from fulcrum_components.export import export_onnx
 from fulcrum_components.quantization.coverage import optimized_graph
 from fulcrum_pipelines.errors import FulcrumError, QualityError, UserError
@@ -359,12 +360,20 @@ def removed(path: Path) -> None:
     path.unlink()
 
 
+def beyond_two_gib(path: Path) -> None:
+    """A hole in the file takes no room on disk, and reading it would take minutes and memory."""
+    with path.open("r+b") as file:
+        file.truncate(2**31)
+
+
 def already_quantized(path: Path) -> None:
     run(path, data=Arrays(x=images(8)), method="static")
     path.with_name("int8.onnx").replace(path)
 
 
-@pytest.mark.parametrize("spoil", [truncated, emptied, not_onnx, removed, already_quantized])
+@pytest.mark.parametrize(
+    "spoil", [truncated, emptied, not_onnx, removed, already_quantized, beyond_two_gib]
+)
 def test_bad_files_are_named_and_leak_no_foreign_exception(
     spoil: Callable[[Path], None], residual: Path
 ) -> None:
@@ -373,6 +382,24 @@ def test_bad_files_are_named_and_leak_no_foreign_exception(
         run(residual, data=Arrays(x=images(8)), method="static")
     assert caught.value.where == str(residual)
     assert "\n" not in str(caught.value)
+
+
+def test_size_is_told_before_anything_is_read(residual: Path) -> None:
+    beyond_two_gib(residual)
+    with pytest.raises(UserError, match=r"takes 2\.00 GiB; an ONNX file .* less than 2 GiB"):
+        run(residual, data=Arrays(x=images(8)), method="static")
+    assert not any(residual.with_name("work").iterdir())
+
+
+def test_result_beyond_the_limit_is_refused(
+    residual: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written is measured too, since a graph can grow."""
+    model = onnx.load(str(residual))
+    monkeypatch.setattr(graph, "MAX_PROTOBUF_BYTES", 1000)
+    with pytest.raises(UserError, match="less than 2 GiB"):
+        graph.write_graph(model, residual.with_name("other.onnx"))
+    assert not residual.with_name("other.onnx").exists()
 
 
 def test_calibration_of_another_shape_is_the_users_error(residual: Path) -> None:
