@@ -45,6 +45,10 @@ class InfrastructureError(FulcrumError):
     failure_class: FailureClass = "infrastructure"
 
 
+class CorruptError(InfrastructureError):
+    """What is in the store is missing, or not what its digest says; asking again cannot help."""
+
+
 class DeadlineError(FulcrumError):
     """A stage or the job ran out of its time."""
 

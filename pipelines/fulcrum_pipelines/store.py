@@ -26,7 +26,7 @@ import fsspec
 from pydantic import ValidationError
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
-from fulcrum_pipelines.errors import FailureClass, InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, FailureClass, InfrastructureError
 from fulcrum_pipelines.evidence import Artifact, Evidence, Record, StageEvidence, StageName
 
 CHUNK_BYTES = 1 << 20
@@ -160,6 +160,28 @@ class Store:
             raise InfrastructureError(message, where=self.url)
         return target
 
+    def verify(self, digest: str) -> int:
+        """Read the artifact `digest` piece by piece and return its size in bytes.
+
+        Raises:
+            CorruptError: It is not there, or its content has another digest.
+            InfrastructureError: The store does not answer, so nothing is known of it.
+        """
+        path, found, size = object_path(digest), hashlib.sha256(), 0
+        try:
+            with self._fs.open(self._path(path), "rb") as file:
+                while chunk := file.read(CHUNK_BYTES):
+                    found.update(chunk)
+                    size += len(chunk)
+        except FileNotFoundError as error:
+            raise CorruptError(f"artifact {digest} is missing", where=self.locate(path)) from error
+        except OSError as error:
+            raise InfrastructureError(f"cannot read {path}: {error}", where=self.url) from error
+        if (content := f"sha256:{found.hexdigest()}") != digest:
+            message = f"artifact {digest} is corrupt: its content has the digest {content}"
+            raise CorruptError(message, where=self.locate(path))
+        return size
+
     def put_record(self, record: Record) -> str:
         """Store `record` as an artifact and return its digest."""
         data = to_json(record)
@@ -196,7 +218,7 @@ class Store:
             first = error.errors(include_url=False)[0]
             field = ".".join(map(str, first["loc"]))
             message = f"not valid evidence: {field}: {first['msg']}"
-            raise InfrastructureError(message, where=self.locate(path)) from error
+            raise CorruptError(message, where=self.locate(path)) from error
 
     def stage_evidence(self, run: str, stage: StageName) -> StageEvidence | None:
         """Return what `stage` recorded, or None where it has not."""

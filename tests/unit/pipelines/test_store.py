@@ -8,8 +8,8 @@ import pytest
 from builders import make_stage
 
 from fulcrum_pipelines.contract import digest_of
-from fulcrum_pipelines.errors import InfrastructureError
-from fulcrum_pipelines.store import StageState, Store, cache_path, object_path, stage_path
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError
+from fulcrum_pipelines.store import CHUNK_BYTES, StageState, Store, cache_path, object_path, stage_path
 
 
 @pytest.fixture(params=["directory", "file URL", "memory"])
@@ -46,6 +46,30 @@ def test_missing_artifact_is_named(store: Store, tmp_path: Path) -> None:
     digest = digest_of(b"never stored")
     with pytest.raises(InfrastructureError, match=f"cannot read {object_path(digest)}"):
         store.get(digest, tmp_path / "b.bin")
+
+
+def test_whole_artifact_is_verified(store: Store, tmp_path: Path) -> None:
+    source = tmp_path / "large.bin"
+    source.write_bytes(b"w" * (CHUNK_BYTES + 1))
+    digest = store.put(source, "model", "x/y").digest
+    assert store.verify(digest) == CHUNK_BYTES + 1
+    store.write(object_path(digest), b"w" * CHUNK_BYTES + b"v")
+    with pytest.raises(CorruptError, match="is corrupt: its content has the digest"):
+        store.verify(digest)
+
+
+def test_missing_artifact_fails_verification(store: Store) -> None:
+    digest = digest_of(b"never stored")
+    with pytest.raises(CorruptError, match=f"artifact {digest} is missing"):
+        store.verify(digest)
+
+
+def test_unreachable_store_says_nothing_of_an_artifact(tmp_path: Path) -> None:
+    store, digest = Store(str(tmp_path)), digest_of(b"weights")
+    (tmp_path / object_path(digest)).mkdir(parents=True)  # opening a directory fails, also for root
+    with pytest.raises(InfrastructureError, match="cannot read") as caught:
+        store.verify(digest)
+    assert not isinstance(caught.value, CorruptError)
 
 
 def test_records_come_back_equal(store: Store) -> None:
