@@ -61,7 +61,7 @@ ir: setup ## Compile the pipeline
 crds: setup ## Generate the Python types and the shipped copy of the schemas
 	$(BIN)/python crds/generate_types.py
 
-docs: setup ## Generate the published schema of the evidence
+docs: setup ## Generate the published schema of the evidence and the tables of metrics
 	$(BIN)/python docs/generate.py
 
 verify: lint types layers crds ir docs ## Generate everything anew and fail where that changes a file
