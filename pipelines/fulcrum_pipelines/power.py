@@ -6,13 +6,14 @@ interval in 53 % of cases. So the power is summed over all outcomes of the very 
 Pure Python, since the command line warns too.
 
 Notation: each of n examples is discordant (one model right, the other wrong) with probability d,
-then fixed or broken with probability 1/2 each: the candidate is as good as the baseline.
+then fixed with probability f, else broken. Before a run f is 1/2: the candidate is as good as the
+baseline. After one, d and f are what was seen.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import NormalDist
 
 from fulcrum_pipelines.evidence import Counts
@@ -60,42 +61,77 @@ def required_sample_size(
         return None
     room = 2 * min(baseline_accuracy, 1 - baseline_accuracy)
     discordance = max(0.0, min(churn, room))
+    return _smallest(lambda n: power_at(n, discordance, margin, level) >= power)
+
+
+def sample_size_as_seen(
+    counts: Counts, *, margin: float, level: float, power: float = POWER
+) -> int | None:
+    """Return about how many examples pass with probability `power` if the change stays as seen.
+
+    The share of discordant pairs is taken by the rule of succession, (seen + 1) / (n + 2): that
+    none was seen among n does not mean that there are none, but they are few, and an interval
+    shrinks faster than with the root of n where they are.
+
+    Args:
+        counts: Right and wrong of both models on the same examples.
+        margin: How much worse is still as good, a share.
+        level: Confidence of the two-sided interval whose lower end must stay above -margin.
+        power: Wanted probability of a pass.
+
+    Returns:
+        Examples to two digits, within one per cent; None where the change is not above -margin, or
+        `MOST_EXAMPLES` are not enough.
+    """
+    broken, fixed = counts.only_baseline_right, counts.only_candidate_right
+    n = counts.both_right + broken + fixed + counts.both_wrong
+    change = (fixed - broken) / n
+    if change <= -margin:
+        return None
+    discordance = min(1.0, (broken + fixed + 1) / (n + 2))
+    fixed_share = min(1.0, max(0.0, (1 + change / discordance) / 2))
+    return _smallest(lambda n: power_at(n, discordance, margin, level, fixed_share) >= power)
+
+
+def _smallest(enough: Callable[[int], bool]) -> int | None:
+    """Return the smallest number for which `enough` holds, to two digits, within one per cent."""
     high = 8
-    while power_at(high, discordance, margin, level) < power:
+    while not enough(high):
         high *= 2
         if high > MOST_EXAMPLES:
             return None
     low = high // 2
     while high - low > max(1, _PRECISION * high):
         middle = (low + high) // 2
-        if power_at(middle, discordance, margin, level) < power:
-            low = middle
-        else:
-            high = middle
+        low, high = (low, middle) if enough(middle) else (middle, high)
     return _two_digits(high)
 
 
-def power_at(n: int, discordance: float, margin: float, level: float) -> float:
-    """Return the probability that `n` examples pass, where both models are equally good.
+def power_at(
+    n: int, discordance: float, margin: float, level: float, fixed_share: float = 0.5
+) -> float:
+    """Return the probability that `n` examples pass, for models that are equally good by default.
 
     Summed over the number t of discordant pairs, which is Binomial(n, `discordance`), and the
-    number of fixed among them, Binomial(t, 1/2). What passes passes with more fixed, and the least
-    that does grows with t, so that the inner sum is updated and not done again. Where thousands are
-    discordant the normal approximation is as good.
+    number of fixed among them, Binomial(t, `fixed_share`). What passes passes with more fixed, and
+    the least that does grows with t, so that the inner sum is updated and not done again. Where
+    thousands are discordant the normal approximation is as good.
     """
     if n * discordance > _ENOUGH_FOR_NORMAL:
-        return _NORMAL.cdf(margin * math.sqrt(n / discordance) - normal_quantile(level))
+        change = discordance * (2 * fixed_share - 1)
+        error = math.sqrt((discordance - change * change) / n)
+        return _NORMAL.cdf((change + margin) / error - normal_quantile(level)) if error else 1.0
     total, fewest_fixed, tail = 0.0, 0, 1.0
     previous: int | None = None
     for t in _likely_discordant(n, discordance):
         if previous is None:
             fewest_fixed = _fewest_fixed(n, t, margin, level)
-            tail = sum(_binomial(t, k, 0.5) for k in range(fewest_fixed, t + 1))
+            tail = sum(_binomial(t, k, fixed_share) for k in range(fewest_fixed, t + 1))
         else:
             if fewest_fixed > 0:
-                tail += _binomial(previous, fewest_fixed - 1, 0.5) / 2
+                tail += _binomial(previous, fewest_fixed - 1, fixed_share) * fixed_share
             while fewest_fixed <= t and not _passes(n, t, fewest_fixed, margin, level):
-                tail -= _binomial(t, fewest_fixed, 0.5)
+                tail -= _binomial(t, fewest_fixed, fixed_share)
                 fewest_fixed += 1
         previous = t
         total += _binomial(n, t, discordance) * max(tail, 0.0)

@@ -20,7 +20,8 @@ from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.records import ALL, slice_sizes
 from fulcrum_operator.gates.undecided import Undecided, finite, inconclusive
 from fulcrum_operator.gates.verdict import GateResult, Limit, Outcome, SliceResult, worst
-from fulcrum_pipelines.evidence import Interval, ValidateDetails
+from fulcrum_pipelines.evidence import Counts, Interval, ValidateDetails
+from fulcrum_pipelines.power import sample_size_as_seen
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 from fulcrum_pipelines.statistics import holm, normal_quantile
 
@@ -45,6 +46,7 @@ class Observation:
         detail: More that a reader wants to know.
         p_break: Exact one-sided p-value of "the limit is kept", where there is one.
         exact: The value is known, not sampled, so that `n` does not matter.
+        counts: Right and wrong of both models, where the value is the change of that share.
     """
 
     subject: str
@@ -57,6 +59,7 @@ class Observation:
     detail: str = ""
     p_break: float | None = None
     exact: bool = False
+    counts: Counts | None = None
 
 
 class Kind(Protocol):
@@ -135,9 +138,18 @@ def _tail(beyond: float, half_width: float, level: float) -> float:
 def examples_to_decide(observation: Observation, limit: Limit) -> float | None:
     """Return how many units would decide with probability `POWER` if the value stays as it is.
 
-    The normal approximation, from the width of the interval itself. None where the value lies on
-    the limit, so that no number would.
+    From the counts where there are some and a pass is in reach. Else the normal approximation, from
+    the width of the interval itself; with hardly a discordant pair it asks for several times too
+    many, since that width shrinks with n and not with its root. None where the value lies on the
+    limit, so that no number would.
     """
+    if observation.counts is not None and limit.minimum is not None and limit.minimum < 0:
+        level = observation.interval.level
+        seen = sample_size_as_seen(
+            observation.counts, margin=-limit.minimum, level=level, power=POWER
+        )
+        if seen is not None:
+            return max(seen, observation.n + 1.0)
     value, interval = observation.value, observation.interval
     needed = []
     for bound in (limit.minimum, limit.maximum):

@@ -50,6 +50,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         unit="examples" if comparison.groups is None else "groups",
         detail=_counted(comparison),
         p_break=_p_break(comparison, margin or 0.0),
+        counts=counts_of(comparison),
     )
 
 

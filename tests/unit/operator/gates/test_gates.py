@@ -50,6 +50,12 @@ def test_an_inconclusive_gate_says_how_many_examples_would_decide() -> None:
     assert "examples would decide it" in said
 
 
+def test_a_small_test_without_discordant_pairs_is_not_told_thousands() -> None:
+    few = make_comparison(n=100, broken=0, fixed=0)
+    said = reason(make_gate(metric="accuracy", margin=0.01, min_samples=50), few)
+    assert "about 1,100 examples would decide it" in said
+
+
 def test_the_advised_number_of_examples_gives_the_power() -> None:
     """At that n a normal estimate clears the limit in 80 % of repetitions."""
     low, high, value, n = -0.012, 0.008, -0.002, 1000
