@@ -55,7 +55,8 @@ class StageContext:
     store: Store
     work_dir: Path
     report: Callable[[str, float | None], None]
-    inputs_digest: str = ""  # known once the stage has named its inputs
+    inputs: dict[str, str] = field(default_factory=dict)  # what the stage's `inputs` returned
+    inputs_digest: str = ""  # known from then on
     warnings: list[str] = field(default_factory=list)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 

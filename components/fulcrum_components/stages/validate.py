@@ -32,6 +32,9 @@ from fulcrum_pipelines.evidence import LeverMetrics, Metric, StageName, Validate
 LEVER_METRICS = {"classification": ("accuracy", "logLoss", "mse"), "regression": ("rmse", "mse")}
 """What is followed from lever to lever."""
 
+TEST_DATA = "data.test"
+"""Name of the test data's digest among the inputs."""
+
 
 @dataclass(frozen=True)
 class Lever:
@@ -59,7 +62,7 @@ def inputs(context: StageContext) -> dict[str, str]:
     test = context.required_dataset("test")
     return {
         "asked": digest_of(canonical_json(asked)),
-        "data.test": fingerprint(test),
+        TEST_DATA: fingerprint(test),
         "evaluate/outcomes.npz": context.digest("evaluate", "outcomes.npz"),
         **models,
     }
@@ -101,7 +104,7 @@ def run(context: StageContext) -> StageResult:
     details = ValidateDetails(
         baseline_model=baseline.digest,
         candidate_model=candidate.digest,
-        test_data=fingerprint(test),
+        test_data=context.inputs[TEST_DATA],
         test_examples=len(test),
         comparisons=comparisons,
         metrics_baseline=measuring.all_metrics(baseline.outcomes, context),

@@ -45,7 +45,7 @@ def execute(
     progress = ProgressWriter(partial(write_state, "Running", cached=False))
     context = StageContext(stage, plan, store, work_dir, progress)
     module = cast(Stage, importlib.import_module(f"fulcrum_components.stages.{stage}"))
-    inputs = module.inputs(context)
+    inputs = context.inputs = module.inputs(context)
     inputs_digest = context.inputs_digest = _inputs_digest(stage, inputs)
     found = store.cached(stage, inputs_digest) if use_cache else None
     if found is not None:
