@@ -21,12 +21,14 @@ from fulcrum_pipelines.evidence import (
     Counts,
     Environment,
     Epoch,
+    EqualizedPair,
     EvaluateDetails,
     Evidence,
     FinetuneDetails,
     Interval,
     LatencyComparison,
     LatencyDistribution,
+    LayerBits,
     LayerSparsity,
     LeverMetrics,
     Metric,
@@ -502,6 +504,28 @@ def make_quantize(**changes: Any) -> QuantizeDetails:
         "calibration_peak_bytes": 9_437_184,
         "bits": 8,
         "opset": 20,
+        "layers": tuple(
+            LayerBits(
+                layer=f"node_{weights}",
+                op_type="Gemm" if weights == "head" else "Conv",
+                weights=f"{weights}.weight",
+                weight_bits=8,
+                activation_bits=8,
+                integer=True,
+            )
+            for weights in ("stem.conv", "stage1.block.conv1", "stage1.block.conv2", "head")
+        ),
+        "equalized": (
+            EqualizedPair(
+                first="node_stage1.block.conv1",
+                second="node_stage1.block.conv2",
+                channels=16,
+                first_spread_before=812.5,
+                first_spread_after=2.75,
+                second_spread_before=3.5,
+                second_spread_after=2.75,
+            ),
+        ),
     }
     return QuantizeDetails(**fields | changes)
 

@@ -41,6 +41,8 @@ from fulcrum_pipelines.resources.compressionjob import Quantize
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
 
+FP32 = "fp32"
+
 
 def quantize(
     model: Path,
@@ -102,7 +104,8 @@ def quantize(
             select(builder, judge) if judge else _single(builder, model, quality, measure_speedup)
         )
         details = _finish(builder, selection, model, output, quality_metric, notes)
-    return details.model_copy(update={"equalized": equalized})
+    kept = () if details.chosen == FP32 else equalized  # fp32 is the model as it came
+    return details.model_copy(update={"equalized": kept})
 
 
 def _reduce_range(options: Quantize) -> bool:
@@ -272,8 +275,9 @@ def _finish(
     peaks = [each.peak_bytes for each in calibrations if each.peak_bytes is not None]
     written = onnx.load(str(output))
     return QuantizeDetails(
-        chosen="fp32" if built is None else built.name,
-        reason=selection.reason + notes,
+        chosen=FP32 if built is None else built.name,
+        reason=selection.reason
+        + (f" (in the candidates{notes})" if notes and not built else notes),
         metric=metric,
         candidates=selection.records,
         int8_coverage=0.0 if built is None else built.coverage.share,

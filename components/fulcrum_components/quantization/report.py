@@ -178,7 +178,8 @@ def _reason(op_type: str, original: onnx.NodeProto | None, index: GraphIndex, ki
     if op_type == "LSTM":
         if kind == "static":
             return "ONNX Runtime quantizes LSTM only dynamically (method dynamic or auto)"
-        return "its weights are not constant"
+        if original is None or not all(map(index.is_constant, original.input[1:3])):
+            return "its weights are not constant"
     if kind == "dynamic" and op_type == "Conv":
         return "dynamic convolutions are slower than fp32 in ONNX Runtime; static quantizes them"
     at_run_time = kind == "dynamic" or (kind == "mixed" and op_type == "MatMul")

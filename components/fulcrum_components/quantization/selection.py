@@ -221,7 +221,7 @@ def _pick(judged: list[Judged]) -> Selection:
     if best is None:
         holding = sum(item.keeps_quality for item in judged)
         reason = (
-            f"fp32 is kept: {len(judged)} candidates were built, {holding} of them keep the "
+            f"fp32 is kept: {len(judged)} candidates were tried, {holding} of them keep the "
             "quality, and none is measurably faster than fp32 on this machine"
         )
         return Selection(None, records, reason)

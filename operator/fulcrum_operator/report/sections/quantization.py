@@ -1,8 +1,8 @@
-"""Which int8 forms were tried, which was kept and why, and what stayed in floating point."""
+"""Which int8 forms were tried, which was kept and why, and what each layer became."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fulcrum_operator.report.blocks import (
     Block,
@@ -32,14 +32,21 @@ from fulcrum_operator.report.metrics import Style, style_of
 from fulcrum_operator.report.plots.intervals import Marker, Row, interval_plot
 from fulcrum_operator.report.reading import details
 from fulcrum_pipelines.evidence import (
+    EqualizedPair,
     Evidence,
+    LayerBits,
+    LayerSparsity,
+    PruneDetails,
     QuantizationCandidate,
     QuantizeDetails,
 )
 
+_FOLDED_ABOVE = 12
+_FLOAT_BITS = 32
+
 
 def quantization_section(evidence: Evidence) -> Section:
-    """Return the candidates with reasons, coverage, and the nodes left in float."""
+    """Return the candidates with reasons, and the layers with bits, sparsity and ranges."""
     title = "Quantization"
     quantize = details(evidence, QuantizeDetails)
     if quantize is None:
@@ -49,7 +56,12 @@ def quantization_section(evidence: Evidence) -> Section:
         blocks += [*_plot(quantize.candidates), _table(quantize)]
     else:
         blocks.append(missing("No candidates were compared."))
-    blocks.append(_unquantized(quantize))
+    prune = details(evidence, PruneDetails)
+    blocks += [
+        _unquantized(quantize),
+        _bits_table(quantize.layers, prune.layers if prune else ()),
+        _equalized_table(quantize.equalized),
+    ]
     lead = f"Chosen: {quantize.chosen} ({quantize.reason})."
     return Section("quantization", title, lead, only(blocks))
 
@@ -72,6 +84,9 @@ def _facts(quantize: QuantizeDetails) -> Facts:
 def _weights(quantize: QuantizeDetails) -> str:
     if quantize.bits is not None:
         return f"{quantize.bits} bits"
+    if quantize.layers:
+        found = {layer.weight_bits for layer in quantize.layers if layer.weight_bits is not None}
+        return f"{' and '.join(map(str, sorted(found)))} bits"
     return "int8" if quantize.quantized_nodes else "floating point"
 
 
@@ -125,7 +140,7 @@ def _row(each: QuantizationCandidate, style: Style) -> tuple[Cell, ...]:
     return row(
         Cell(each.name, code=True),
         Cell("kept", "good", chip=True) if each.kept else Cell("no", "quiet"),
-        byte_size(each.size_bytes),
+        byte_size(each.size_bytes or None),  # 0 is a file that could not be built
         style.value(each.quality),
         change,
         ratio(each.speedup),
@@ -144,5 +159,74 @@ def _unquantized(quantize: QuantizeDetails) -> Block:
         f"{plural(len(nodes), 'node')} left in floating point",
         columns("Node", "Operator", "Reason"),
         tuple(row(Cell(n.name, code=True), Cell(n.op_type, code=True), n.reason) for n in nodes),
-        folded=len(nodes) > 12,
+        folded=len(nodes) > _FOLDED_ABOVE,
+    )
+
+
+def _bits_table(layers: Sequence[LayerBits], pruned: Sequence[LayerSparsity]) -> Block:
+    """Return the achieved bits of each layer beside its achieved sparsity."""
+    if not layers:
+        return missing("The bits of each layer were not recorded.")
+    sparsity = {layer.layer: layer.sparsity for layer in pruned}
+    return Table(
+        f"Bits of {plural(len(layers), 'layer')}, as it runs",
+        columns(
+            "Layer",
+            "Weights",
+            "Operator",
+            "#Weight bits",
+            "#Activation bits",
+            "Kernel",
+            "#Sparsity",
+        ),
+        tuple(
+            row(
+                Cell(each.layer, code=True),
+                Cell(each.weights or "–", code=True),
+                Cell(each.op_type, code=True),
+                _bits(each.weight_bits),
+                _bits(each.activation_bits),
+                Cell("integer" if each.integer else "floating point", note=each.note),
+                _sparsity(each, sparsity),
+            )
+            for each in layers
+        ),
+        folded=len(layers) > _FOLDED_ABOVE,
+    )
+
+
+def _bits(bits: int | None) -> str:
+    if bits is None:
+        return "none read"
+    return f"{bits} (float)" if bits == _FLOAT_BITS else f"{bits}"
+
+
+def _sparsity(layer: LayerBits, sparsity: Mapping[str, float]) -> str:
+    """Find the layer where pruning names it by its module and the graph by its parameter."""
+    share = sparsity.get(layer.weights, sparsity.get(layer.weights.removesuffix(".weight")))
+    return "–" if share is None else percent(share, 1)
+
+
+def _equalized_table(pairs: Sequence[EqualizedPair]) -> Table | None:
+    """Return how uneven the channels of equalised layers were, and are."""
+    if not pairs:
+        return None
+    return Table(
+        f"{plural(len(pairs), 'pair')} of layers equalised: widest range of a channel / narrowest",
+        columns(
+            "First", "Second", "#Channels", "#First before", "#After", "#Second before", "#After"
+        ),
+        tuple(
+            row(
+                Cell(pair.first, code=True),
+                Cell(pair.second, code=True),
+                count(pair.channels),
+                number(pair.first_spread_before, 3),
+                number(pair.first_spread_after, 3),
+                number(pair.second_spread_before, 3),
+                number(pair.second_spread_after, 3),
+            )
+            for pair in pairs
+        ),
+        folded=len(pairs) > _FOLDED_ABOVE,
     )

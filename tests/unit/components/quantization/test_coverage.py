@@ -14,6 +14,7 @@ from onnx_graphs import GraphBuilder, images, plain_net, residual_net
 
 from fulcrum_components.quantization.coverage import measure_coverage
 from fulcrum_components.quantization.cpu import cpu_flags, saturates
+from fulcrum_components.quantization.integer import IntegerOptions, build_dynamic
 
 
 def recurrent(op_type: str, gates: int, *, both_ways: bool = False) -> onnx.ModelProto:
@@ -84,6 +85,27 @@ def test_macs_are_those_by_hand(case: Counted, tmp_path: Path) -> None:
     assert sum(node.macs for node in coverage.nodes) == case.macs
     assert coverage.share == 0
     assert coverage.integer_nodes == 0
+
+
+def test_quantized_attention_multiplies_its_projections_only_in_integers(tmp_path: Path) -> None:
+    """ONNX Runtime's QAttention: 8 x 24 weights on 2 x 5 positions, then 5 x 5 scores in fp32."""
+    g = GraphBuilder()
+    weight, bias = g.weight("w", 8, 24), g.weight("b", 24)
+    node = helper.make_node(
+        "Attention", ["x", weight, bias], ["y"], name="cell", domain="com.microsoft", num_heads=2
+    )
+    tensors = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 5, 8]) for name in "xy"
+    ]
+    graph = helper.make_graph([node], "test", tensors[:1], tensors[1:], g.constants)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), str(source))
+    build_dynamic(source, target, IntegerOptions(per_channel=False))
+    coverage = measure_coverage(target, {"x": np.ones((2, 5, 8), np.float32)})
+    assert [node.op_type for node in coverage.nodes] == ["QAttention"]
+    projections, attention = 2 * 5 * 8 * 24, 2 * 2 * 5 * 5 * 8
+    assert coverage.share == pytest.approx(projections / (projections + attention))
 
 
 @dataclass(frozen=True)

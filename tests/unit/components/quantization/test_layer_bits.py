@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from model_zoo import FAMILIES
 from onnx import TensorProto, helper, numpy_helper
 from onnx_graphs import Arrays, GraphBuilder, images, plain_net, residual_net
 from quantizing import outputs, ratio, run
 
+from fulcrum_components.export import export_onnx
 from fulcrum_components.quantization.report import ROUNDED, SIMULATED
 from fulcrum_pipelines.evidence import QuantizeDetails
 
@@ -106,8 +108,11 @@ def test_kept_fp32_has_32_bits_everywhere(tmp_path: Path) -> None:
         method="auto",
         quality=lambda _: 0.9,
         speedup=lambda *_: ratio(0.8),
+        equalization=True,
     )
     assert details.chosen == "fp32"
+    assert details.equalized == ()
+    assert "(in the candidates; 4 pairs of layers equalised)" in details.reason
     assert bits(details) == [
         ("conv1", "Conv", 32, 32, False),
         ("depthwise", "Conv", 32, 32, False),
@@ -115,6 +120,19 @@ def test_kept_fp32_has_32_bits_everywhere(tmp_path: Path) -> None:
         ("fc1", "Gemm", 32, 32, False),
         ("fc2", "Gemm", 32, 32, False),
     ]
+
+
+def test_exported_layers_are_named_by_their_parameters(tmp_path: Path) -> None:
+    """So that they can be put beside what pruning says of the same parameters."""
+    family = FAMILIES["residual CNN"]
+    module = family.build()
+    source = tmp_path / "model.onnx"
+    export_onnx(module, family.signature(), source, example_inputs=family.examples(2))
+    x = family.examples(8)
+    details = run(source, data=Arrays(**x), method="static", batch=family.examples(1))
+    assert {layer.weights for layer in details.layers} == {
+        name for name, value in module.named_parameters() if value.ndim > 1
+    }
 
 
 def embedding_attention(path: Path) -> Path:

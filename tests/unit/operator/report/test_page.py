@@ -229,6 +229,11 @@ def test_warnings_overlap_and_identical_models_come_first() -> None:
             make_evidence(records=(make_stage("quantize", details=FLOAT),)),
             "Nothing was quantized",
         ),
+        (
+            "quantization",
+            make_evidence(records=(make_stage("quantize", details=make_quantize(layers=())),)),
+            "The bits of each layer were not recorded.",
+        ),
         ("quantization", make_evidence(), "not tried: no layer of u8s8-per-channel lost quality"),
         ("confusion", validated(confusion_baseline=None), "was not recorded"),
         (
