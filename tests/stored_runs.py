@@ -1,0 +1,81 @@
+"""Finished runs as they lie in a store, with verdicts to choose from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from builders import make_comparison, make_digest, make_evidence, make_stage, make_validate
+
+from fulcrum_pipelines.contract import digest_of, to_json
+from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap
+from fulcrum_pipelines.resources.compressionjob import Gate
+from fulcrum_pipelines.store import Store, object_path
+
+PLAN = make_digest("plan")
+GATES = (Gate(name="accuracy", kind="nonInferiority", metric="accuracy", margin=0.01),)
+Outcome = Literal["Pass", "Fail", "Inconclusive", "Anomalous"]
+COMPARISONS = {
+    "Pass": make_comparison(),
+    "Fail": make_comparison(broken=150, fixed=1),
+    "Inconclusive": make_comparison(broken=20, fixed=4),
+    "Anomalous": make_comparison(),
+}
+
+
+@dataclass(frozen=True)
+class StoredRun:
+    """What lies in the store of one run."""
+
+    run: str
+    evidence: Evidence
+    candidate: str
+
+    @property
+    def digest(self) -> str:
+        """Of the evidence."""
+        return digest_of(to_json(self.evidence))
+
+
+def evidence_path(run: str) -> str:
+    """Where the evidence of `run` lies."""
+    return f"runs/{run}/evidence.json"
+
+
+def make_run_evidence(run: str, candidate: str, outcome: Outcome = "Pass") -> Evidence:
+    """Return evidence of `run` that leads to `outcome` with `GATES`, about `candidate`."""
+    overlap = Overlap(other="train", examples=3)
+    details = make_validate(
+        candidate_model=candidate,
+        comparisons=(COMPARISONS[outcome],),
+        levers=(),
+        latency=(),
+        overlaps=(overlap,) if outcome == "Anomalous" else (),
+    )
+    made = Artifact(name="quantize.onnx", digest=candidate, size_bytes=120_148)
+    return make_evidence(
+        run=run,
+        plan=PLAN,
+        records=(
+            make_stage("evaluate", run=run, plan=PLAN),
+            make_stage("quantize", run=run, plan=PLAN, outputs=(made,)),
+            make_stage("validate", run=run, plan=PLAN, details=details),
+        ),
+    )
+
+
+def store_run(
+    store: Store, run: str, outcome: Outcome = "Pass", content: bytes = b"candidate"
+) -> StoredRun:
+    """Put a finished run and its candidate, which has `content`, into `store`."""
+    candidate = digest_of(content)
+    evidence = make_run_evidence(run, candidate, outcome)
+    store.write(object_path(candidate), content)
+    store.write_record(evidence_path(run), evidence)
+    return StoredRun(run, evidence, candidate)
+
+
+def candidate_path(store: Store, stored: StoredRun) -> Path:
+    """Where the candidate of `stored` lies in a store on disk."""
+    return Path(store.locate(object_path(stored.candidate)))
