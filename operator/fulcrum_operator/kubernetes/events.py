@@ -1,0 +1,122 @@
+"""Events for people, once each: `kubectl describe` tells from them why an object is as it is.
+
+The name of an Event follows from what it tells, so that telling it again after a crash finds it
+there and adds none. An Event is a courtesy: that one cannot be written never fails the work that
+it tells of.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from fulcrum_operator.kubernetes.api import Kube
+from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError, NotLeader
+from fulcrum_operator.kubernetes.requests import Object
+from fulcrum_operator.resources.names import EVENT
+
+log = logging.getLogger(__name__)
+
+CONTROLLER = "fulcrum.dev/operator"
+LONGEST_MESSAGE_BYTES = 1024
+"""What the API server accepts."""
+LONGEST_NAME = 253
+
+
+@dataclass(frozen=True)
+class Happening:
+    """Something that happened to an object.
+
+    Attributes:
+        reason: One CamelCase word of `resources.names.EventReason`.
+        message: A sentence.
+        transition: Tells repetitions of a reason apart, such as the attempt or the stage; the
+            same reason and transition of one object is the same Event.
+        type: Whether somebody should look.
+    """
+
+    reason: str
+    message: str
+    transition: str = ""
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+def event_for(subject: Object, happening: Happening, *, instance: str, now: datetime) -> Object:
+    """Return the Event.
+
+    Args:
+        subject: The object that it is about, as read from the server.
+        happening: What to tell.
+        instance: Identity of this process.
+        now: The time that it gets, in UTC.
+    """
+    metadata = subject["metadata"]
+    namespace = metadata.get("namespace") or "default"
+    time = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": _name(metadata, happening), "namespace": namespace},
+        "involvedObject": {
+            "apiVersion": subject["apiVersion"],
+            "kind": subject["kind"],
+            **{
+                field: metadata[field]
+                for field in ("name", "namespace", "uid", "resourceVersion")
+                if field in metadata
+            },
+        },
+        "type": happening.type,
+        "reason": happening.reason,
+        "message": cut(happening.message, LONGEST_MESSAGE_BYTES),
+        "firstTimestamp": time,
+        "lastTimestamp": time,
+        "count": 1,
+        "source": {"component": CONTROLLER},
+        "reportingComponent": CONTROLLER,
+        "reportingInstance": instance[:128],
+    }
+
+
+def cut(text: str, longest_bytes: int) -> str:
+    """Return `text`, and where it is too long, what fits of it with an ellipsis."""
+    encoded = text.encode()
+    if len(encoded) <= longest_bytes:
+        return text
+    ellipsis = "…"
+    kept = encoded[: longest_bytes - len(ellipsis.encode())]
+    return kept.decode(errors="ignore") + ellipsis
+
+
+class Events:
+    """Writes them.
+
+    Args:
+        kube: Its calls.
+        instance: Identity of this process.
+    """
+
+    def __init__(self, kube: Kube, instance: str) -> None:
+        self._kube = kube
+        self._instance = instance
+
+    async def tell(self, subject: Object, happening: Happening) -> None:
+        """Write an Event about `subject` unless it is there already; raises nothing of the API."""
+        event = event_for(subject, happening, instance=self._instance, now=datetime.now(UTC))
+        try:
+            await self._kube.create(EVENT, event)
+        except AlreadyExists:
+            return
+        except (ApiError, NotLeader) as error:
+            expected = isinstance(error, ApiError) and error.namespace_is_terminating
+            level = logging.DEBUG if expected else logging.WARNING
+            log.log(level, "the event %s was not written: %s", happening.reason, error)
+
+
+def _name(metadata: Object, happening: Happening) -> str:
+    told = "\n".join((metadata["uid"], happening.reason, happening.transition))
+    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    return f"{metadata['name'][: LONGEST_NAME - len(digest) - 1]}.{digest}"
