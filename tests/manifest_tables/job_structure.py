@@ -157,6 +157,7 @@ STRUCTURE_REFUSED = (
         {"spec.gates.1": SHARES},
         "spec.gates[1].name",
         hints=("already at gates[0]",),
+        server_at="spec.gates[1]: Duplicate value",
     ),
     Row(
         "65 gates",
@@ -177,6 +178,7 @@ STRUCTURE_REFUSED = (
         },
         "spec.recipe.finetune.penalties[1].kind",
         hints=("already",),
+        server_at="spec.recipe.finetune.penalties[1]: Duplicate value",
     ),
     Row(
         "batch size twice",

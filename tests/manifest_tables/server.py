@@ -1,6 +1,6 @@
-"""The API server asked for one answer, as some user, over one connection: hundreds of rows a second.
+"""The API server asked as some user over one connection, which answers hundreds of rows a second.
 
-kubectl answers the same and takes a third of a second for each.
+kubectl says the same and takes a third of a second for each.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Server:
         """Ask whether an object could be replaced by `body`."""
         return self._call("PUT", _path(kind, namespace, body["metadata"]["name"]), body)
 
-    def patch(  # noqa: PLR0913 - each is a part of the address or of the request
+    def patch(
         self,
         kind: Kind,
         name: str,
