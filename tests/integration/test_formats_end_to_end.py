@@ -58,7 +58,7 @@ def write_program(path: Path) -> Path:
 
 
 def write_onnx(path: Path) -> Path:
-    """Write the linear classifier `WEIGHT`, whose input has another name than the data."""
+    """Write the linear classifier `WEIGHT`."""
     graph = helper.make_graph(
         [helper.make_node("Gemm", ["features", "weight"], ["scores"], transB=1)],
         "linear",
@@ -71,11 +71,15 @@ def write_onnx(path: Path) -> Path:
     return path
 
 
-def initialised(model: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the manifest that `fulcrum init` writes, which is valid, and what is in it."""
+def initialised(model: Path, input_name: str) -> tuple[Path, dict[str, Any]]:
+    """Return the manifest that `fulcrum init` writes, and what is in it, the data told by name."""
     manifest = scaffold(model, model.parent, force=False).files[-1]
     assert check_file(manifest) == []
-    return manifest, yaml.safe_load(manifest.read_text())
+    assert f"#   {input_name}: float32[batch, {FEATURES}]" in manifest.read_text()
+    job = yaml.safe_load(manifest.read_text())
+    for part in ("train", "validation", "test"):
+        job["spec"]["data"][part]["inputs"] = {input_name: "x"}
+    return manifest, job
 
 
 def run(manifest: Path, job: dict[str, Any], **changes: Any) -> tuple[dict[str, Any], str]:
@@ -105,7 +109,7 @@ def nodes_of(path: str) -> set[str]:
 
 
 def test_exported_program_is_pruned_trained_and_put_into_integers(directory: Path) -> None:
-    manifest, job = initialised(write_program(directory / "model.pt2"))
+    manifest, job = initialised(write_program(directory / "model.pt2"), "input")
     recipe = {
         "prune": {"unstructured": {"sparsity": 0.25}},
         "finetune": {"epochs": 2},
@@ -125,9 +129,7 @@ def test_exported_program_is_pruned_trained_and_put_into_integers(directory: Pat
 
 
 def test_onnx_file_is_put_into_integers(directory: Path) -> None:
-    manifest, job = initialised(write_onnx(directory / "model.onnx"))
-    for part in ("train", "validation", "test"):
-        job["spec"]["data"][part]["inputs"] = {"features": "x"}
+    manifest, job = initialised(write_onnx(directory / "model.onnx"), "features")
     result, said = run(manifest, job, recipe={"quantize": {"method": "static"}})
     assert result["outcome"] == "Pass", said
     assert [stage["stage"] for stage in result["stages"]] == ["evaluate", "quantize", "validate"]

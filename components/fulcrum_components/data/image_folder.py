@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fulcrum_components.data.dataset import TEXT, Array, Indices
 from fulcrum_components.models.signature import Signature, TensorSpec
@@ -19,6 +19,9 @@ from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+"""What these endings stand for. Pillow goes by content, and hands some others to programs."""
+
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -79,7 +82,7 @@ class ImageTable:
         """Return images as uint8 [n, channels, height, width], labels, or names of files."""
         files = [self._files[index] for index in indices]
         if names[0] == self._spec.name:
-            return np.stack([self._decode(file) for file, _ in files])
+            return self._stacked([self._decode(file) for file, _ in files])
         if names[0] == "file":
             return np.array([file.relative_to(self._directory).as_posix() for file, _ in files])
         if names[0] == "class":
@@ -87,13 +90,21 @@ class ImageTable:
         labels = np.array([label for _, label in files], np.int64)
         return labels.astype(str) if dtype == TEXT else labels
 
+    def _stacked(self, images: Sequence[Array]) -> Array:
+        """Return images as one array; where the model takes any size, they may still differ."""
+        sizes = sorted({f"{image.shape[2]} x {image.shape[1]}" for image in images})
+        if len(sizes) > 1:
+            message = f"images differ in size: {listed(sizes)} pixels; scale them to one size"
+            raise UserError(message, where=self._where)
+        return np.stack(images)
+
     def _decode(self, file: Path) -> Array:
         place = f"{self._where}: {file.relative_to(self._directory).as_posix()}"
         channels, height, width = self._spec.shape[1:]
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(file) as image:
+                with Image.open(file, formats=FORMATS) as image:
                     size = image.size
                     if (
                         isinstance(height, int)
@@ -109,7 +120,9 @@ class ImageTable:
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             message = "the image claims too many pixels; refused as a decompression bomb"
             raise UserError(message, where=place) from None
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        except UserError:
+            raise
+        except Exception:  # Pillow raises nearly anything on a damaged file
             message = "is damaged, truncated or no image"
             raise UserError(message, where=place) from None
         return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)

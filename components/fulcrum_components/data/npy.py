@@ -20,7 +20,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 
 from fulcrum_components.data.dataset import Array
-from fulcrum_components.sources.archives import check_archive
+from fulcrum_components.sources.archives import DAMAGE, check_archive
 from fulcrum_components.sources.digest import file_digest
 from fulcrum_pipelines.errors import UserError
 
@@ -89,7 +89,7 @@ def _unpack(
             try:
                 with archive.open(item) as source, file.open("wb") as sink:
                     shutil.copyfileobj(source, sink, 1 << 20)
-            except (zipfile.BadZipFile, EOFError, OSError, ValueError, NotImplementedError):
+            except DAMAGE:
                 raise UserError(f"member '{item.filename}' is damaged", where=where) from None
         if not target.is_dir():
             shutil.move(folder, target)

@@ -112,7 +112,7 @@ def decoded_bytes(metadata: parquet.FileMetaData) -> int:
 
 def _batch_rows(metadata: parquet.FileMetaData) -> int:
     """Return how many rows make about `BATCH_BYTES`."""
-    row_bytes = max(1, decoded_bytes(metadata) // max(1, metadata.num_rows))
+    row_bytes: int = max(1, decoded_bytes(metadata) // max(1, metadata.num_rows))
     return max(1, min(MAX_BATCH_ROWS, BATCH_BYTES // row_bytes))
 
 

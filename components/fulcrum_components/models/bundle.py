@@ -10,6 +10,7 @@ from fulcrum_components.models.checking import check_forward
 from fulcrum_components.models.manifest import Manifest, read_manifest
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.models.weights import load_weights, read_weights
+from fulcrum_components.sources.digest import is_hidden
 from fulcrum_components.sources.usercode import load_function, user_errors
 from fulcrum_pipelines.errors import UserError
 
@@ -50,6 +51,12 @@ def _inside(directory: Path, name: str, field: str) -> Path:
     path = (directory / name).resolve()
     if not path.is_relative_to(directory):
         message = f"{field} '{name}' leads out of the bundle; use a path relative to it"
+        raise UserError(message, where=str(directory))
+    if is_hidden(path.relative_to(directory)):
+        message = (
+            f"{field} '{name}' is hidden, so the bundle's digest does not cover it; "
+            "rename it so that no part starts with a dot or is __pycache__"
+        )
         raise UserError(message, where=str(directory))
     return path
 

@@ -6,6 +6,7 @@ inputs.
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +20,9 @@ from fulcrum_pipelines.errors import UserError
 
 FILE_NAME = "fulcrum.yaml"
 ENTRY_POINT = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
+
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel = 2  # a few lines of YAML can stand for more values than anybody can print
 
 
 class _Strict(BaseModel):
@@ -78,7 +82,7 @@ def read_manifest(directory: Path) -> Manifest:
         raise UserError(message, where=str(directory))
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         line = getattr(getattr(error, "problem_mark", None), "line", None)
         place = f" near line {line + 1}" if line is not None else ""
         raise UserError(f"is not valid YAML{place}", where=str(path)) from None
@@ -108,7 +112,7 @@ def _problem(item: Any) -> str:
         return f"field '{field}' is missing"
     if item["type"] == "string_pattern_mismatch":
         return f"{field} is '{item['input']}' and must look like model.py:build"
-    return f"{field} is {item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
+    return f"{field} is {_SHORT.repr(item['input'])}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
 def _check_tensors(manifest: Manifest, path: Path) -> None:

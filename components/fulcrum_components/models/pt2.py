@@ -24,7 +24,7 @@ from fulcrum_components.models.pt2_checks import payload_problems, program_probl
 from fulcrum_components.models.pt2_layers import restore_layers
 from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.models.weights import NEEDS_UNPICKLING, check_finite
-from fulcrum_components.sources.archives import check_archive
+from fulcrum_components.sources.archives import DAMAGE, check_archive
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
@@ -123,7 +123,7 @@ def _write_clean(path: Path, copy: Path) -> None:
                     target.writestr(f"model/{name}", program)
                 else:
                     target.writestr(f"model/{name}", source.read(full))
-    except (zipfile.BadZipFile, EOFError, ValueError, OSError, NotImplementedError):
+    except (*DAMAGE, AttributeError, TypeError):  # the latter two: JSON of another shape
         raise UserError("is damaged or truncated", where=str(path)) from None
 
 

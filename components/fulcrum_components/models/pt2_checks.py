@@ -87,7 +87,8 @@ def program_problems(program: Any) -> list[str]:
 def sanitised(program: dict[str, Any]) -> dict[str, Any]:
     """Return the program without what torch would execute or look up and does not need."""
     cleaned = _without_metadata(program)
-    assert isinstance(cleaned, dict)
+    if not isinstance(cleaned, dict):
+        raise ValueError("the program is no mapping")
     cleaned["guards_code"] = []
     return cleaned
 

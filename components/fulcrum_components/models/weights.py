@@ -7,12 +7,14 @@ allow-list of types (`weights_only=True`); what does not fit is refused, with th
 from __future__ import annotations
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from fulcrum_components.sources.archives import check_archive
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
@@ -51,6 +53,8 @@ def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    if zipfile.is_zipfile(path):
+        check_archive(path, str(path))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of what we refuse below anyway

@@ -7,7 +7,9 @@ size is watched while it is read. A Parquet file tells how many values it holds.
 
 from __future__ import annotations
 
+import lzma
 import zipfile
+import zlib
 from pathlib import Path
 
 from fulcrum_pipelines.errors import UserError
@@ -17,6 +19,18 @@ MAX_RATIO = 200
 
 FREE_BYTES = 1 << 28
 """Expanded sizes up to this (256 MiB) are harmless whatever the ratio."""
+
+
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    OSError,
+    ValueError,
+    RuntimeError,
+)
+"""What reading a member raises where it is damaged, encrypted or nested without end."""
 
 
 def check_expansion(expanded: int, size: int, where: str, *, kind: str) -> None:
@@ -48,7 +62,7 @@ def check_archive(path: Path, where: str) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             items = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+    except DAMAGE:
         raise UserError("is no zip file, or is truncated", where=where) from None
     size = path.stat().st_size
     expanded = sum(item.file_size for item in items)

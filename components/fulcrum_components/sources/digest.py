@@ -13,12 +13,15 @@ def file_digest(path: Path) -> str:
         return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
 
 
+def is_hidden(path: Path) -> bool:
+    """Tell whether a path below a directory is left out of the directory's digest."""
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
 def visible_files(directory: Path) -> Iterator[Path]:
     """Yield the files below `directory` in order, without hidden files and `__pycache__`."""
     for path in sorted(directory.rglob("*")):
-        parts = path.relative_to(directory).parts
-        ignored = any(part.startswith(".") or part == "__pycache__" for part in parts)
-        if path.is_file() and not ignored:
+        if path.is_file() and not is_hidden(path.relative_to(directory)):
             yield path
 
 

@@ -28,6 +28,11 @@ WHERE = "spec.data.test"
 IMAGES = Signature(
     (TensorSpec("image", ("batch", 1, 6, 5), "float32"),), SIGNATURE.outputs, "logits"
 )
+ANY_IMAGES = Signature(
+    (TensorSpec("image", ("batch", 1, "height", "width"), "float32"),),
+    SIGNATURE.outputs,
+    "logits",
+)
 TOKENS = Signature((TensorSpec("x", ("batch", "time"), "int32"),), SIGNATURE.outputs, "logits")
 VALUE = Signature(SIGNATURE.inputs, (TensorSpec("o", ("batch", 1), "float32"),), "value")
 
@@ -460,6 +465,18 @@ CASES = [
         images(lambda p: p.write_text("hello") and None),
         ("b/0.png", "no image"),
         signature=IMAGES,
+    ),
+    TestCase(
+        "image of another format",
+        images(lambda p: Image.new("L", (5, 6)).save(p, "eps")),
+        ("b/0.png", "no image"),
+        signature=IMAGES,
+    ),
+    TestCase(
+        "images of two sizes",
+        images(lambda p: Image.new("L", (7, 6)).save(p)),
+        ("images differ in size", "5 x 6", "7 x 6"),
+        signature=ANY_IMAGES,
     ),
     TestCase("image bomb", images(bomb_png), ("b/0.png", "bomb"), signature=IMAGES),
     TestCase("no function", python("def lod(): pass\n"), ("'load'", "'lod'"), function()),

@@ -214,6 +214,40 @@ def half_a_state(path: Path) -> None:
     truncate(path, 300)
 
 
+ENDLESS = (
+    "["
+    + ", ".join([f"&a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(30)])
+    + "]"
+)
+"""Nine to the thirtieth values, where one writes them out."""
+
+
+def replaced(ending: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
+    """Return a change of the member whose name ends so."""
+
+    def change(members: dict[str, bytes]) -> None:
+        (name,) = [name for name in members if name.endswith(ending)]
+        members[name] = content
+
+    return change
+
+
+def hidden_weights(root: Path) -> Path:
+    """Return a bundle whose weights its digest would not cover."""
+    bundle = manifest("model.safetensors", ".w/model.safetensors")(root)
+    (bundle / ".w").mkdir()
+    (bundle / "model.safetensors").rename(bundle / ".w" / "model.safetensors")
+    return bundle
+
+
+def state_dict_bomb(root: Path) -> Path:
+    """Return a bundle whose state dict expands a thousand times."""
+    bundle = manifest("model.safetensors", "model.pt")(root)
+    with zipfile.ZipFile(bundle / "model.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data/0", bytes(300 << 20))
+    return bundle
+
+
 def zip_bomb(root: Path) -> Path:
     """Return an archive of a few hundred kilobytes that claims 300 MiB."""
     path = root / "m.pt2"
@@ -348,6 +382,23 @@ CASES = [
         manifest("model.safetensors", "/etc/hostname"),
         ("weights '/etc/hostname'", "out of the bundle"),
     ),
+    TestCase("hidden weights", hidden_weights, ("'.w/model.safetensors' is hidden", "digest")),
+    TestCase(
+        "yaml that expands without end",
+        manifest("meaning: logits", "meaning: " + ENDLESS),
+        ("fulcrum.yaml", "meaning is"),
+    ),
+    TestCase(
+        "yaml with a date that is none",
+        manifest("meaning: logits", "meaning: 2024-13-45"),
+        ("fulcrum.yaml", "not valid YAML"),
+    ),
+    TestCase(
+        "yaml that is nested without end",
+        manifest("meaning: logits", "meaning: " + "[" * 5000),
+        ("fulcrum.yaml", "not valid YAML"),
+    ),
+    TestCase("state dict that is a zip bomb", state_dict_bomb, ("model.pt", "zip bomb")),
     TestCase("link out of the bundle", linked_out, ("'model.safetensors' is a symbolic link",)),
     TestCase(
         "unknown dtype",
@@ -485,6 +536,21 @@ CASES = [
         "pt2 with a fixed batch",
         lambda root: write_pt2(root / "m.pt2", dynamic=False),
         ("batch fixed to 2", "dynamic_shapes"),
+    ),
+    TestCase(
+        "pt2 that is nested without end",
+        pt2(replaced("models/model.json", b"[" * 100_000)),
+        ("m.pt2", "damaged"),
+    ),
+    TestCase(
+        "pt2 whose program is a list",
+        pt2(replaced("models/model.json", b"[]")),
+        ("m.pt2", "damaged"),
+    ),
+    TestCase(
+        "pt2 whose table is of another shape",
+        pt2(replaced("model_weights_config.json", b'{"config": {"a": []}}')),
+        ("m.pt2", "damaged"),
     ),
     TestCase(
         "pt2 with pickled weights",
