@@ -26,6 +26,7 @@ from manifest_tables.job import GOOD
 from manifest_tables.promotions import CHANNEL, PROMOTION
 from manifest_tables.rows import changed
 from manifest_tables.server import Server
+from manifest_tables.statuses import STATUSES
 
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
@@ -104,6 +105,59 @@ def test_status_is_the_operators(
     status = {"status": {"observedGeneration": 1}}
     answer = servers[user].patch(kind, objects[kind], status, NAMESPACE, part="status")
     _check(answer.status, answer.message, words)
+
+
+@pytest.mark.parametrize(
+    "kind", [COMPRESSION_JOB, MODEL_CHANNEL, MODEL_PROMOTION], ids=lambda kind: kind.kind
+)
+def test_nothing_of_a_full_status_is_lost(
+    servers: Servers, objects: dict[Kind, str], kind: Kind
+) -> None:
+    status = STATUSES[kind.kind]
+    answer = servers["operator"].patch(
+        kind, objects[kind], {"status": status}, NAMESPACE, part="status"
+    )
+    assert answer.accepted, answer.message
+    assert answer.body["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "header", "row"),
+    [
+        (
+            COMPRESSION_JOB,
+            "NAME PHASE STAGE VERDICT DELTA SPEEDUP SIZE CHANNEL AGE",
+            "mnist Promoting validate 100 % Pass -0.40 points x4.1 x13.8 <none>",
+        ),
+        (
+            MODEL_CHANNEL,
+            "NAME CURRENT JOB BY SINCE HELD AGE",
+            "production 111111111111 mnist ann",
+        ),
+        (
+            MODEL_PROMOTION,
+            "NAME CHANNEL KIND PHASE REASON TO BY AGE",
+            "there production Promotion Promoted Promoted 111111111111 admin",
+        ),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Kind) else "",
+)
+def test_one_line_says_how_it_is_going(
+    servers: Servers,
+    objects: dict[Kind, str],
+    control_plane: ControlPlane,
+    kind: Kind,
+    header: str,
+    row: str,
+) -> None:
+    name = objects[kind]
+    status = {"status": STATUSES[kind.kind]}
+    servers["operator"].patch(kind, name, status, NAMESPACE, part="status", keep=True)
+    words = ("get", f"{kind.plural}.{kind.group}", name, f"--namespace={NAMESPACE}")
+    lines = control_plane.kubectl(*words, "--output=wide").splitlines()
+    first, second = (" ".join(line.split()) for line in lines)
+    assert first == header
+    assert second.startswith(row)
 
 
 def test_status_in_a_manifest_is_dropped(servers: Servers) -> None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from manifest_tables.all import CHANNEL, JOB, PROMOTION, TABLES, accepted, name_of, refused, updates
 from manifest_tables.job import FASTER, GOOD, SHARES
+from manifest_tables.job_updates import BY_REFERENCE
 from manifest_tables.rows import DROP, Row, Table, Update, changed
 
 from fulcrum_operator.manifests import (
@@ -24,9 +25,11 @@ from fulcrum_operator.manifests import (
     needs_cluster,
     unsupported,
 )
+from fulcrum_operator.planning import resolve_references
 from fulcrum_operator.validation.problem import Problem
 from fulcrum_operator.validation.schemas import known_kinds
 from fulcrum_operator.validation.structure import UNDERSTOOD, check
+from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
@@ -295,6 +298,12 @@ def test_what_needs_a_cluster_is_valid_but_not_run_here(
     (problem,) = needs_cluster(spec)
     assert problem.path == path
     assert unsupported(spec) == []
+
+
+def test_references_are_replaced_by_what_they_name() -> None:
+    spec = CompressionJobSpec.model_validate(changed(GOOD, BY_REFERENCE)["spec"])
+    whole = ResolvedSpec.model_validate(GOOD["spec"])
+    assert resolve_references(spec, whole.recipe, whole.gates) == whole
 
 
 def test_what_came_by_reference_is_checked_with_the_rest() -> None:
