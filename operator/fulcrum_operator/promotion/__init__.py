@@ -1,0 +1,10 @@
+"""Whether a channel may move, decided purely: from what was seen to what is to be written.
+
+`decide` is for promotions and rollbacks, `keep_up` for a channel between its moves. `promoting`
+observes and acts.
+"""
+
+from fulcrum_operator.promotion.decide import decide
+from fulcrum_operator.promotion.keeping import keep_up
+
+__all__ = ["decide", "keep_up"]

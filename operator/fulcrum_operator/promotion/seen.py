@@ -1,0 +1,137 @@
+"""What a decision about a channel is made from, and what it may come to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fulcrum_operator.actions import Announce
+from fulcrum_operator.observed import Assessment, NoAssessment, Refusal
+from fulcrum_operator.resources.modelchannel import Hold, ModelChannelSpec, ModelChannelStatus
+from fulcrum_operator.resources.modelpromotion import ModelPromotionSpec, ModelPromotionStatus
+
+FINAL = ("Promoted", "Refused")
+SHORT = 12
+"""Characters of a digest that people see; as many as git and container tools show."""
+
+Look = Literal["evidence", "artifact"]
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A ModelPromotion as the API server gave it, parsed once."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+    spec: ModelPromotionSpec
+    status: ModelPromotionStatus
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can change about it any more."""
+        return self.status.phase in FINAL
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A ModelChannel as the API server gave it, parsed once."""
+
+    name: str
+    namespace: str
+    generation: int
+    spec: ModelChannelSpec
+    status: ModelChannelStatus
+
+    @property
+    def digest(self) -> str:
+        """What it holds; empty before the first promotion."""
+        return self.status.current.digest if self.status.current else ""
+
+    @property
+    def active_holds(self) -> tuple[Hold, ...]:
+        """The holds that nobody has released."""
+        released = self.spec.released_holds or ()
+        return tuple(hold for hold in self.status.holds if hold.name not in released)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Everything that the next decision about a promotion depends on.
+
+    Attributes:
+        promotion: As it is now.
+        channel: As it is now, or None where there is none of that name.
+        assessment: What the evidence in the store says by the gates that the job started with, or
+            why that cannot be told; None before anybody looked, since it is costly.
+        artifact: What is wrong with the artifact of a rollback in the store, empty if nothing is;
+            None before anybody looked.
+    """
+
+    promotion: Promotion
+    channel: Channel | None
+    assessment: Assessment | NoAssessment | Refusal | None = None
+    artifact: str | None = None
+
+
+@dataclass(frozen=True)
+class PromotionDecision:
+    """What to do now for a promotion: one of the first three, or nothing.
+
+    Attributes:
+        look: What must be seen before anything can be decided.
+        channel: The whole new status of the channel, if nobody else wrote the channel since; then
+            look again.
+        status: The whole new status of the promotion.
+        announce: Events about the promotion, before its status is written.
+    """
+
+    look: Look | None = None
+    channel: ModelChannelStatus | None = None
+    status: ModelPromotionStatus | None = None
+    announce: tuple[Announce, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChannelDecision:
+    """What to do now for a channel between its moves.
+
+    Attributes:
+        status: The whole new status, or None where it is right as it is.
+        announce: Events about the channel.
+    """
+
+    status: ModelChannelStatus | None = None
+    announce: tuple[Announce, ...] = ()
+
+
+def read_promotion(body: Mapping[str, Any]) -> Promotion:
+    """Return the ModelPromotion in `body`."""
+    metadata = body["metadata"]
+    return Promotion(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        spec=ModelPromotionSpec.model_validate(body["spec"]),
+        status=ModelPromotionStatus.model_validate(body.get("status") or {}),
+    )
+
+
+def read_channel(body: Mapping[str, Any]) -> Channel:
+    """Return the ModelChannel in `body`."""
+    metadata = body["metadata"]
+    return Channel(
+        name=metadata["name"],
+        namespace=metadata["namespace"],
+        generation=metadata.get("generation", 0),
+        spec=ModelChannelSpec.model_validate(body.get("spec") or {}),
+        status=ModelChannelStatus.model_validate(body.get("status") or {}),
+    )
+
+
+def short(digest: str) -> str:
+    """Return what people are shown of `digest`."""
+    return digest.removeprefix("sha256:")[:SHORT]

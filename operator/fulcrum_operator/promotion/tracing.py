@@ -1,0 +1,79 @@
+"""From a promotion to what its job ran and was judged by, or why that cannot be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from fulcrum_operator.observed import Job, Refusal
+from fulcrum_operator.promotion.seen import Promotion
+from fulcrum_operator.resources.names import SNAPSHOT_KEY
+from fulcrum_pipelines.contract import ResolvedSpec, digest_of
+from fulcrum_pipelines.resources.compressionjob import Gate
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the evidence is found and what it is judged by.
+
+    Attributes:
+        run: Key of the run that was judged.
+        plan: Digest of its plan.
+        gates: Those that the job started with.
+    """
+
+    run: str
+    plan: str
+    gates: tuple[Gate, ...]
+
+
+def trace(
+    promotion: Promotion, job: Job | None, snapshot: Mapping[str, Any] | None
+) -> Origin | Refusal:
+    """Return what the gates of `promotion` are to be decided again from.
+
+    Only the run that the job itself names counts, and only the gates that it started with:
+    what a promotion says of either is compared and never followed.
+
+    Args:
+        promotion: Of kind Promotion.
+        job: The CompressionJob of the name that it gives, as it is now.
+        snapshot: The ConfigMap that the job names, as it is now.
+    """
+    made_by, evidence = promotion.spec.job, promotion.spec.evidence
+    if made_by is None or evidence is None:
+        return Refusal("InvalidSpec", "kind Promotion needs spec.job and spec.evidence")
+    if job is None or job.uid != made_by.uid:
+        message = (
+            f"CompressionJob {made_by.name} with uid {made_by.uid} is gone, and with it the gates"
+            " that it started with; run it again, or roll back to a digest of the history"
+        )
+        return Refusal("JobNotFound", message)
+    run = job.status.run
+    if run is None or run.plan is None or run.key != evidence.run:
+        has = f"its run is {run.key}" if run is not None else "it has no run"
+        message = f"CompressionJob {job.name} did not make evidence of {evidence.run}: {has}"
+        return Refusal("OtherRun", message)
+    gates = _gates(job, snapshot)
+    return gates if isinstance(gates, Refusal) else Origin(run.key, run.plan, gates)
+
+
+def _gates(job: Job, snapshot: Mapping[str, Any] | None) -> tuple[Gate, ...] | Refusal:
+    on_file = job.status.snapshot
+    if on_file is None:
+        return Refusal("SnapshotLost", f"CompressionJob {job.name} names no snapshot of its gates")
+    text = ((snapshot or {}).get("data") or {}).get(SNAPSHOT_KEY)
+    what = f"ConfigMap {on_file.name}, with the gates that the job started with,"
+    if text is None:
+        return Refusal("SnapshotLost", f"{what} is gone or has no {SNAPSHOT_KEY}")
+    if digest_of(text.encode()) != on_file.digest:
+        return Refusal("SnapshotChanged", f"{what} has another content than the job names")
+    try:
+        return ResolvedSpec.model_validate_json(text).gates
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        return Refusal("SnapshotUnreadable", f"{what} cannot be read: {field}: {first['msg']}")
