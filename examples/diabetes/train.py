@@ -32,15 +32,15 @@ def fit(module: nn.Module, measurements: torch.Tensor, targets: torch.Tensor) ->
 
 
 def main() -> None:
-    """Train, print the error on test, and write the weights."""
+    """Train, print the error on validation, and write the weights."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    module, train, test = build(), load("train"), load("test")
+    module, train, validation = build(), load("train"), load("validation")
     fit(module, torch.from_numpy(train["measurements"]), torch.from_numpy(train["y"]))
     with torch.inference_mode():
-        answers = module(torch.from_numpy(test["measurements"]))[:, 0].numpy()
-    rmse = float(((answers - test["y"]) ** 2).mean() ** 0.5)
-    print(f"RMSE on test: {rmse:.3f}, of the mean alone: {test['y'].std():.3f}")
+        answers = module(torch.from_numpy(validation["measurements"]))[:, 0].numpy()
+    rmse = float(((answers - validation["y"]) ** 2).mean() ** 0.5)
+    print(f"RMSE on validation: {rmse:.3f}, of the mean alone: {validation['y'].std():.3f}")
     save_file(module.state_dict(), WEIGHTS)
 
 

@@ -44,13 +44,13 @@ def accuracy(module: nn.Module, data: dict[str, np.ndarray]) -> float:
 
 
 def main() -> None:
-    """Train, print the accuracy on test, and write the weights."""
+    """Train, print the accuracy on validation, and write the weights."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module, train = build(), load("train")
     images, labels = (torch.from_numpy(train[name][:EXAMPLES]) for name in ("image", "y"))
     fit(module, images, labels)
-    print(f"accuracy on test: {accuracy(module, load('test')):.2%}")
+    print(f"accuracy on validation: {accuracy(module, load('validation')):.2%}")
     save_file(module.state_dict(), WEIGHTS)
 
 
