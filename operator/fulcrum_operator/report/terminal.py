@@ -222,12 +222,15 @@ def _metric(comparison: Comparison) -> Row:
 def _levers(levers: Sequence[LeverMetrics]) -> tuple[Sheet, ...]:
     """Return what each lever changed against the model before it.
 
-    Nothing for a single lever: what it changed is what the sheet before this one shows.
+    Nothing for a single lever: what it changed is what the sheet before this one shows. A metric
+    that was not compared has no row: the report has its values.
     """
-    if sum(lever.lever != "baseline" for lever in levers) < 2:
+    compared = {c.metric for lever in levers for c in lever.against_previous}
+    names = [name for name in compared_metrics(levers) if name in compared]
+    if not names or sum(lever.lever != "baseline" for lever in levers) < 2:
         return ()
     columns = ("Metric", "Model", "#Value", "#Change", INTERVAL)
-    rows = tuple(_lever(lever, name) for name in compared_metrics(levers) for lever in levers)
+    rows = tuple(_lever(lever, name) for name in names for lever in levers)
     return (Sheet("Effect of each lever on the test examples", columns, rows),)
 
 
