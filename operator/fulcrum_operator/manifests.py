@@ -47,13 +47,23 @@ class Job:
     directory: Path
 
 
-def check_file(path: Path) -> list[Problem]:
-    """Return everything that is wrong with the manifests in the file at `path`."""
+def check_file(path: Path, against: Path | None = None) -> list[Problem]:
+    """Return everything that is wrong with the manifests in the file at `path`.
+
+    Args:
+        path: The file.
+        against: Manifests of what is there now. An object that is in both is checked as a change
+            of it, which immutable fields may forbid.
+
+    Raises:
+        UserError: Something is wrong with the manifests in `against` themselves.
+    """
     documents = read_documents(path)
     several = len(documents) > 1
+    before = {} if against is None else _objects(against)
     problems: list[Problem] = []
     for number, document in enumerate(documents, start=1):
-        found, _ = _check_document(document)
+        found, _ = _check_document(document, before.get(_identity(document.value), ABSENT))
         problems += [replace(each, document=number if several else 0) for each in found]
     return problems
 
@@ -69,12 +79,6 @@ def check_resolved(spec: dict[str, Any]) -> list[Problem]:
     """
     found, _ = _check_value(spec, job_spec_schema(), ("spec",))
     return [Problem(write_path(path), message, allowed) for path, message, allowed in found]
-
-
-def check_update(before: dict[str, Any], after: dict[str, Any]) -> list[Problem]:
-    """Return why an object may not be changed from `before`, which is valid, to `after`."""
-    old = _check_document(Document(before))[1]
-    return _check_document(Document(after), old)[0]
 
 
 def load_job(path: Path) -> Job:
@@ -153,6 +157,22 @@ def needs_cluster(spec: CompressionJobSpec) -> list[Problem]:
         "spec.suspend": spec.suspend or None,
     }
     return [Problem(path, ON_CLUSTER) for path, value in wanted.items() if value is not None]
+
+
+def _objects(path: Path) -> dict[tuple[str, ...], Any]:
+    """Return the objects in the file at `path`, with their defaults, by what identifies them."""
+    checked = [_check_document(document) for document in read_documents(path)]
+    problems = [problem for found, _ in checked for problem in found]
+    if problems:
+        raise UserError(f"cannot be compared with: {_listed(problems)}", where=str(path))
+    return {_identity(value): value for _, value in checked}
+
+
+def _identity(value: Any) -> tuple[str, ...]:
+    metadata = value.get("metadata") if isinstance(value, dict) else None
+    if not isinstance(metadata, dict):
+        return ()
+    return (str(value.get("kind")), *(str(metadata.get(key)) for key in ("namespace", "name")))
 
 
 def _check_document(document: Document, before: Any = ABSENT) -> tuple[list[Problem], Any]:

@@ -16,6 +16,10 @@ def validate(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE...", help="Manifests in YAML or JSON.")
     ],
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Manifests of what is there now: are the changes allowed?", exists=True),
+    ] = None,
     output: Annotated[OutputFormat, typer.Option(help="Form of the answer.")] = OutputFormat.TEXT,
 ) -> None:
     """Check manifests offline: schema, rules and names, as a cluster would.
@@ -24,7 +28,7 @@ def validate(
     """
     from fulcrum_operator.manifests import check_file
 
-    problems = {str(file): check_file(file) for file in files}
+    problems = {str(file): check_file(file, against) for file in files}
     if output is OutputFormat.JSON:
         import json
         from dataclasses import asdict

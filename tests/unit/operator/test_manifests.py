@@ -19,7 +19,6 @@ from manifest_tables.rows import DROP, Row, Table, Update, changed
 from fulcrum_operator.manifests import (
     check_file,
     check_resolved,
-    check_update,
     load_gates,
     load_job,
     needs_cluster,
@@ -43,6 +42,14 @@ def problems_of_manifest(tmp_path: Path, manifest: dict[str, Any]) -> list[Probl
     return check_file(path)
 
 
+def problems_of_update(tmp_path: Path, table: Table, row: Update) -> list[Problem]:
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    before = changed(table.good, row.before)
+    old.write_text(yaml.safe_dump(before))
+    new.write_text(yaml.safe_dump(changed(before, row.after)))
+    return check_file(new, old)
+
+
 def problems_of(tmp_path: Path, changes: dict[str, Any]) -> list[Problem]:
     return problems_of_manifest(tmp_path, changed(GOOD, changes))
 
@@ -62,15 +69,24 @@ def test_refused(table: Table, row: Row, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("table", "row"), updates(), ids=name_of)
-def test_updates(table: Table, row: Update) -> None:
-    before = changed(table.good, row.before)
-    found = check_update(before, changed(before, row.after))
+def test_updates(table: Table, row: Update, tmp_path: Path) -> None:
+    found = problems_of_update(tmp_path, table, row)
     if not row.words:
         assert found == []
         return
     (problem,) = found
     assert problem.path == row.at
     assert all(word in problem.message for word in row.words)
+
+
+def test_another_object_is_no_change_of_this_one(tmp_path: Path) -> None:
+    row = Update("another", {}, {"metadata.name": "other", "spec.seed": 1})
+    assert problems_of_update(tmp_path, JOB, row) == []
+
+
+def test_what_is_wrong_itself_is_not_compared_with(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot be compared with: spec\.seed: must not"):
+        problems_of_update(tmp_path, JOB, Update("wrong", {"spec.seed": -1}))
 
 
 def rules(schema: Any) -> Iterator[dict[str, str]]:
@@ -88,9 +104,7 @@ def test_every_rule_refuses_a_row(table: Table, tmp_path: Path) -> None:
         found = problems_of_manifest(tmp_path, changed(table.good, row.changes))
         said |= {problem.message for problem in found}
     for update in table.updates:
-        before = changed(table.good, update.before)
-        found = check_update(before, changed(before, update.after))
-        said |= {problem.message for problem in found}
+        said |= {problem.message for problem in problems_of_update(tmp_path, table, update)}
     schema = known_kinds()["fulcrum.dev/v1alpha1", table.kind]
     assert {rule["message"] for rule in rules(schema)} - said == set()
 

@@ -56,6 +56,15 @@ def test_problems_go_to_standard_error_with_file_and_field(tmp_path: Path) -> No
     assert f"{EXAMPLE}: valid" in result.stdout
 
 
+def test_changes_that_are_not_allowed(tmp_path: Path) -> None:
+    new = tmp_path / "new.yaml"
+    new.write_text(EXAMPLE.read_text().replace("sparsity: 0.5", "sparsity: 0.4"))
+    result = call("validate", new, "--against", EXAMPLE)
+    assert result.exit_code == 2
+    assert f"{new}: spec: spec is immutable except suspend" in result.stderr
+    assert call("validate", EXAMPLE, "--against", EXAMPLE).exit_code == 0
+
+
 def test_problems_as_json(tmp_path: Path) -> None:
     missing = tmp_path / "none.yaml"
     result = call("validate", missing, "--output", "json")
