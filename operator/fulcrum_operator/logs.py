@@ -14,9 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final, Literal, TextIO
-
-LogFormat = Literal["json", "text"]
+from typing import Final, TextIO
 
 CHATTY: Final = {
     "aiohttp.access": logging.WARNING,  # a line for each probe and each scrape
@@ -59,7 +57,7 @@ def redact(text: str) -> str:
     return text
 
 
-def configure(log_format: LogFormat, level: str, stream: TextIO) -> None:
+def configure(log_format: str, level: str, stream: TextIO) -> None:
     """Let the root logger write to `stream`, and nothing else write anything.
 
     Args:
