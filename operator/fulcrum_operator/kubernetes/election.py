@@ -52,7 +52,7 @@ class Timing:
 
 DEFAULT_TIMING = Timing()
 SHORTEST_PAUSE_S = 0.01
-"""Towards the end of a lease, where the fence's clock and the event loop's may differ."""
+"""Towards the end of a lease, so that steps do not come ever closer to it without reaching it."""
 
 
 def unique_identity(name: str = "") -> str:
@@ -125,8 +125,10 @@ class Elector:
             pause_s = self._timing.retry_s
         self._tell()
         if self.leading.is_set():
-            return min(pause_s, max(self._fence.left_s, SHORTEST_PAUSE_S))
-        return pause_s * random.uniform(0.8, 1.0)
+            pause_s = min(pause_s, self._fence.left_s)
+        else:
+            pause_s *= random.uniform(0.8, 1.0)
+        return max(pause_s, SHORTEST_PAUSE_S)
 
     async def release(self) -> None:
         """Let go of the lease so that a standby need not wait; stop `run` and all writers before.
