@@ -90,6 +90,19 @@ class EngineSuite:
     def test_nothing_is_found_before_submission(self, engine: Engine) -> None:
         assert asyncio.run(engine.find("never-submitted-1")) == ()
 
+    def test_all_runs_are_listed_until_they_are_forgotten(self, engine: Engine) -> None:
+        async def scenario() -> None:
+            assert await engine.runs() == ()
+            plans = [stand_in_plan("succeed"), stand_in_plan("fail")]
+            handles = [await engine.submit(plan.run, plan) for plan in plans]
+            assert set(await engine.runs()) == set(handles)
+            await ended(engine, handles[0])
+            await engine.forget(handles[0])
+            assert await engine.runs() == (handles[1],)
+            await ended(engine, handles[1])
+
+        asyncio.run(scenario())
+
     def test_unknown_run_is_unknown_not_failed(self, engine: Engine) -> None:
         async def scenario() -> RunState:
             handle = RunHandle("never-submitted-1", "1")

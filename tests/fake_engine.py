@@ -41,6 +41,10 @@ class FakeEngine:
         """Return the run under `key`."""
         return (RunHandle(key, f"fake-{key}"),) if key in self._plans else ()
 
+    async def runs(self) -> tuple[RunHandle, ...]:
+        """Return all of them."""
+        return tuple(RunHandle(key, f"fake-{key}") for key in sorted(self._plans))
+
     async def status(self, handle: RunHandle) -> RunStatus:
         """Return how it goes."""
         if handle.key not in self._plans:

@@ -14,14 +14,13 @@ from typing import Any
 from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
+from fulcrum_operator.resources.names import RUN_FINALIZER
 from fulcrum_operator.times import read_time
 from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Evidence
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 from fulcrum_pipelines.store import StageState
-
-FINALIZER = "fulcrum.dev/run"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def read_job(body: Mapping[str, Any]) -> Job:
         resource_version=metadata["resourceVersion"],
         created_at=read_time(metadata["creationTimestamp"]),
         deleted_at=read_time(deleted) if deleted else None,
-        finalized=FINALIZER in metadata.get("finalizers", ()),
+        finalized=RUN_FINALIZER in metadata.get("finalizers", ()),
         labels=metadata.get("labels") or {},
         spec=CompressionJobSpec.model_validate(body["spec"]),
         status=CompressionJobStatus.model_validate(body.get("status") or {}),

@@ -27,7 +27,7 @@ def make_plan(name: str, spec: CompressionJobSpec, base: Path) -> Plan:
         spec: As it stands in the manifest, with its recipe and gates.
         base: Directory of the manifest, which its relative paths are relative to.
     """
-    resolved = resolve(spec, base.absolute())
+    resolved = resolve(spec, f"file://{base.absolute()}")
     content = canonical_json(resolved.model_dump(mode="json", by_alias=True))
     return Plan(
         name=name,
@@ -52,12 +52,12 @@ def resolve_references(
     return ResolvedSpec.model_validate(fields)
 
 
-def resolve(spec: CompressionJobSpec, base: Path) -> ResolvedSpec:
-    """Return `spec` with every relative path as the URL of a file under `base`."""
+def resolve(spec: CompressionJobSpec, base: str) -> ResolvedSpec:
+    """Return `spec` with every relative path as a URL under the URL `base`."""
     fields = spec.model_dump(by_alias=True, exclude_unset=True)
     for _, holder, key in _addresses(fields):
         if "://" not in holder[key]:
-            holder[key] = f"file://{base / holder[key]}"
+            holder[key] = f"{base.rstrip('/')}/{holder[key]}"
     return ResolvedSpec.model_validate(fields)
 
 

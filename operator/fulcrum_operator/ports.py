@@ -74,6 +74,9 @@ class Engine(Protocol):
     async def find(self, key: str) -> tuple[RunHandle, ...]:
         """Return the runs under `key`, the oldest first; more than one is a fault to repair."""
 
+    async def runs(self) -> tuple[RunHandle, ...]:
+        """Return all runs that it knows of, to find those whose job is gone."""
+
     async def status(self, handle: RunHandle) -> RunStatus:
         """Return how the run goes; Succeeded only where its evidence is complete in the store."""
 

@@ -86,8 +86,6 @@ class Reconcile(Section):
     """Objects looked at at a time."""
     poll_s: Seconds = 2.0
     """How often a run is asked how it goes."""
-    progress_every_s: Seconds = 5.0
-    """The fraction of a stage is mirrored into status at most this often."""
     resync_s: Seconds = 300.0
     """Every unfinished object is looked at again this often, whatever the watch says."""
     first_backoff_s: Seconds = 1.0
@@ -97,8 +95,8 @@ class Reconcile(Section):
     """More attempts where a run ended without evidence, or with evidence that cannot be read."""
     engine_silence_s: Seconds = 300.0
     """An engine that knows nothing of a run for this long has lost it."""
-    cancel_tries: Annotated[int, Field(ge=1)] = 10
-    """Tries to stop the run of a deleted job before it is reported as an orphan and let go."""
+    cancel_limit_s: Seconds = 60.0
+    """A run that cannot be stopped for this long is an orphan, and its job lets go of it."""
     sweep_every_s: Seconds = 60.0
     """How often runs without a job are looked for."""
     stuck_s: Seconds = 120.0

@@ -98,6 +98,10 @@ class ProcessEngine:
         record = await asyncio.to_thread(self._read, key)
         return () if record is None else (_handle(record),)
 
+    async def runs(self) -> tuple[RunHandle, ...]:
+        """Return all runs on file."""
+        return await asyncio.to_thread(self._runs)
+
     async def status(self, handle: RunHandle) -> RunStatus:
         """Return how the run goes; temporary files of one that ended are removed."""
         return await asyncio.to_thread(self._status, handle)
@@ -169,6 +173,15 @@ class ProcessEngine:
             shutil.rmtree(scratch, ignore_errors=True)
             message = f"cannot start the run: {error}"
             raise InfrastructureError(message, where="engine process") from error
+
+    def _runs(self) -> tuple[RunHandle, ...]:
+        try:
+            keys = sorted(path.parent.name for path in self._work_root.glob("*/process.json"))
+        except OSError as error:
+            message = f"cannot be listed: {error}"
+            raise InfrastructureError(message, where=str(self._work_root)) from error
+        records = (self._read(key) for key in keys)
+        return tuple(_handle(record) for record in records if record is not None)
 
     def _status(self, handle: RunHandle) -> RunStatus:
         record = self._read(handle.key)

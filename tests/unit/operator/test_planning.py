@@ -19,12 +19,12 @@ SPEC = make_spec(
 
 
 def test_paths_are_relative_to_the_manifest(tmp_path: Path) -> None:
-    resolved = resolve(SPEC, tmp_path)
+    resolved = resolve(SPEC, f"file://{tmp_path}")
     assert resolved.model.uri == f"file://{tmp_path}/model"
     assert resolved.data.train is not None
     assert resolved.data.train.uri == "s3://bucket/train.npz"
     assert resolved.data.test.target_uri == f"file://{tmp_path}/y.npy"
-    assert resolve(resolved, Path("/elsewhere")) == resolved
+    assert resolve(resolved, "file:///elsewhere") == resolved
 
 
 def test_equal_jobs_have_equal_keys_and_others_have_not(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_value_that_equals_its_default_changes_nothing(tmp_path: Path) -> None:
 def test_missing_files_are_named_by_field(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "x.npy").touch()
-    assert missing_files(resolve(SPEC, tmp_path)) == [
+    assert missing_files(resolve(SPEC, f"file://{tmp_path}")) == [
         ("spec.data.test.targetUri", f"{tmp_path}/y.npy")
     ]
 
@@ -53,4 +53,4 @@ def test_patterns_are_left_to_who_reads_them(tmp_path: Path) -> None:
         model={"uri": "https://host/model.onnx"},
         data={"task": "classification", "test": {"uri": "part-*.parquet"}},
     )
-    assert missing_files(resolve(spec, tmp_path)) == []
+    assert missing_files(resolve(spec, f"file://{tmp_path}")) == []

@@ -1,0 +1,30 @@
+"""`fulcrum operator`: looks after the jobs of a cluster until it is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def operate(
+    config: Annotated[
+        Path | None,
+        typer.Option(help="Settings, as YAML; FULCRUM_... variables go over it.", show_default=False),
+    ] = None,
+) -> None:
+    """Run the operator: reconcile jobs, promotions and channels, and serve metrics and probes.
+
+    It needs the kinds in crds/ and the rights in operator/deploy/rbac.yaml. SIGTERM and SIGINT
+    end it in good order: what is being done is finished, and the Lease is handed over.
+    """
+    import sys
+
+    from fulcrum_operator.app import run_operator
+    from fulcrum_operator.logs import configure
+    from fulcrum_operator.settings import load_settings
+
+    settings = load_settings(config)
+    configure(settings.log_format, settings.log_level, sys.stderr)
+    run_operator(settings)

@@ -1,0 +1,120 @@
+"""Observe, decide, act, until nothing is left to do for a job now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from fulcrum_operator.execute import Executor
+from fulcrum_operator.kubernetes.errors import Conflict, NotFound
+from fulcrum_operator.lifecycle import Limits, decide
+from fulcrum_operator.logs import bind
+from fulcrum_operator.objects import Body, Key, Objects, is_finished
+from fulcrum_operator.observed import Assessment, Job, Observed, read_job
+from fulcrum_operator.observing import Observer
+from fulcrum_operator.resources.names import COMPRESSION_JOB
+
+MAX_STEPS = 32
+"""More in one go would be a decision that undoes itself; the job then waits for its next turn."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class JobReconciler:
+    """Drives jobs.
+
+    Attributes:
+        jobs: As the watch and our own writes told.
+        wake: Lets another job have its turn.
+        limits: Bounds of every loop.
+        judged: Told of every verdict, for metrics.
+        ended: Told of every job that ended, with its last status, for metrics.
+    """
+
+    jobs: Objects
+    observer: Observer
+    executor: Executor
+    wake: Callable[[Key], None]
+    limits: Limits
+    judged: Callable[[Job, Assessment], None]
+    ended: Callable[[Body], None]
+    now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Do what can be done now for the job at `key`; return when to look again, in seconds.
+
+        Raises:
+            FulcrumError: Something did not answer, or refused; the next look comes later.
+        """
+        for _ in range(MAX_STEPS):
+            body = await self._body(key)
+            if body is None:
+                return None
+            job = read_job(body)
+            with bind(
+                job=job.name, namespace=job.namespace, uid=job.uid, attempt=job.status.attempt
+            ):
+                seen = await self.observer.observe(job)
+                decision = decide(seen, self.now(), self.limits)
+                if not decision.actions:
+                    self._settle(job)
+                    return decision.after_s
+                log.debug(
+                    "decided", extra={"actions": [type(a).__name__ for a in decision.actions]}
+                )
+                try:
+                    await self.executor.perform(job, body, decision.actions)
+                except Conflict:  # somebody wrote the job; what they wrote decides
+                    await self._refresh(key)
+                    continue
+                self._tell(seen, key)
+            if decision.after_s is not None:
+                return decision.after_s
+        return 0.0
+
+    async def _body(self, key: Key) -> Body | None:
+        """Return the whole of a job; of a finished one memory has only the little that matters."""
+        body = self.jobs.get(key)
+        if body is not None and "apiVersion" not in body:
+            return await self._refresh(key)
+        return body
+
+    async def _refresh(self, key: Key) -> Body | None:
+        try:
+            found = await self.executor.kube.get(COMPRESSION_JOB, key[1], key[0])
+        except NotFound:
+            if (known := self.jobs.get(key)) is not None:
+                self.jobs.drop(known)
+            return None
+        self.jobs.learn(found)
+        return found
+
+    def _settle(self, job: Job) -> None:
+        """Give back what a job that needs nothing more holds in memory."""
+        over = job.status.completion_time is not None or job.deleted_at is not None
+        if over or job.spec.suspend or job.status.verdict is not None:
+            self.release(job.uid, job.spec.engine)
+        if over:
+            self.observer.forget(job.uid)
+
+    def release(self, uid: str, engine: str) -> None:
+        """Give back the place of a job that has no run, and let the next one have its turn."""
+        desk = self.observer.engines.get(engine)
+        following = desk.slots.release(uid) if desk is not None else None
+        if following is not None:
+            self.wake(following)
+
+    def _tell(self, before: Observed, key: Key) -> None:
+        """Report what the last actions made of the job, once."""
+        body = self.jobs.get(key)
+        if body is None:
+            return
+        job, status = before.job, body.get("status") or {}
+        judged = job.status.verdict is None and status.get("verdict") is not None
+        if judged and isinstance(before.assessment, Assessment):
+            self.judged(job, before.assessment)
+        if job.status.completion_time is None and is_finished(body):
+            self.ended(body)

@@ -1,0 +1,63 @@
+"""What a job's references name now: from a manifest to a specification that stands by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fulcrum_operator.manifests import check_resolved, unsupported
+from fulcrum_operator.objects import Objects
+from fulcrum_operator.observed import Job, Refusal, Resolution
+from fulcrum_operator.planning import resolve, resolve_references
+from fulcrum_pipelines.resources.compressionjob import Gate, Recipe
+
+
+@dataclass(frozen=True)
+class Templates:
+    """Recipes and gate policies, by the kind that a reference names."""
+
+    by_kind: Mapping[str, Objects]
+
+    def find(self, kind: str, name: str, namespace: str) -> Mapping[str, Any] | None:
+        """Return the object that a reference from `namespace` names."""
+        objects = self.by_kind[kind]
+        return objects.get((namespace if objects.kind.namespaced else "", name))
+
+
+def resolve_job(job: Job, templates: Templates, source_root: str) -> Resolution | Refusal:
+    """Return the specification that the job would start with now, or why it cannot start."""
+    fields: dict[str, Any] = {}
+    sources: dict[str, Any] = {}
+    wanted = (
+        ("recipe", "recipe", job.spec.recipe_ref),
+        ("gates", "gate_policy", job.spec.gate_policy_ref),
+    )
+    for field, source, reference in wanted:
+        if reference is None:
+            fields[field] = getattr(job.spec, field)
+            continue
+        body = templates.find(reference.kind, reference.name, job.namespace)
+        if body is None:
+            where = f" in namespace {job.namespace}" if not reference.kind.startswith("Cl") else ""
+            message = f"there is no {reference.kind} {reference.name}{where}"
+            return Refusal("ReferenceNotFound", message)
+        fields[field] = _content(field, body)
+        sources[source] = {
+            "kind": reference.kind,
+            "name": reference.name,
+            "resource_version": body["metadata"]["resourceVersion"],
+        }
+    spec = resolve_references(job.spec, fields["recipe"], fields["gates"])
+    problems = check_resolved(spec.model_dump(mode="json", by_alias=True, exclude_unset=True))
+    if problems:
+        return Refusal("InvalidSpec", "; ".join(map(str, problems)))
+    if missing := unsupported(spec):
+        return Refusal("NotSupported", "; ".join(map(str, missing)))
+    return Resolution(resolve(spec, source_root), sources)
+
+
+def _content(field: str, body: Mapping[str, Any]) -> Any:
+    if field == "recipe":
+        return Recipe.model_validate(body["spec"])
+    return tuple(Gate.model_validate(gate) for gate in body["spec"]["gates"])

@@ -1,0 +1,54 @@
+"""How many runs an engine takes at a time, and who is next.
+
+In memory only: who holds a place is told by the jobs' statuses, from which it is filled again after
+a start. An engine that queues by itself has no limit here.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fulcrum_operator.objects import Key
+
+
+@dataclass
+class Slots:
+    """Places at one engine, given in the order in which the jobs were created.
+
+    Attributes:
+        limit: How many; None where the engine queues by itself.
+    """
+
+    limit: int | None = None
+    _holders: set[str] = field(default_factory=set)
+    _waiting: dict[str, tuple[datetime, Key]] = field(default_factory=dict)
+
+    def hold(self, uid: str) -> None:
+        """Note that the job `uid` has a run."""
+        self._holders.add(uid)
+        self._waiting.pop(uid, None)
+
+    def take(self, uid: str, created_at: datetime, key: Key) -> bool:
+        """Return whether the job may start; it waits in line where it may not."""
+        if self.limit is None or uid in self._holders:
+            return True
+        self._waiting[uid] = (created_at, key)
+        free = self.limit - len(self._holders)
+        first = heapq.nsmallest(
+            max(free, 0), ((*place, who) for who, place in self._waiting.items())
+        )
+        if uid not in {who for *_, who in first}:
+            return False
+        self.hold(uid)
+        return True
+
+    def release(self, uid: str) -> Key | None:
+        """Note that the job has no run; return who is next, if somebody waits."""
+        self._waiting.pop(uid, None)
+        if uid in self._holders:
+            self._holders.discard(uid)
+            if self._waiting:
+                return min(self._waiting.values())[1]
+        return None

@@ -1,0 +1,298 @@
+"""Each way of a job's life, from its manifest to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from job_world import DIGEST, START, UID, World, job_body
+
+from fulcrum_operator.observed import Refusal
+from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.times import write_time
+
+KEY = f"mnist-{UID[:12]}"
+INFRASTRUCTURE = RunStatus("Failed", "StageFailed", "the disk is full", "infrastructure")
+USER = RunStatus("Failed", "StageFailed", "stage evaluate failed: no such file", "user")
+NO_EVIDENCE = RunStatus("Failed", "NoEvidence", "the run ended", "infrastructure")
+AUTOMATIC = {"promotion": {"channel": "production", "mode": "Automatic"}}
+MANUAL = {"promotion": {"channel": "production", "mode": "Manual"}}
+
+
+def conditions(world: World) -> dict[str, tuple[str, str]]:
+    return {each["type"]: (each["status"], each["reason"]) for each in world.status["conditions"]}
+
+
+@dataclass(frozen=True)
+class Life:
+    """A job whose run ends so and whose gates say so, and how it must end."""
+
+    name: str
+    phase: str
+    reason: str
+    outcomes: tuple[RunStatus, ...] = (RunStatus("Succeeded"),)
+    verdict: Any = "Pass"
+    spec: Any = None
+    promotes: str = "Promoted"
+    attempts: int = 1
+
+
+LIVES = (
+    Life("passes", "Succeeded", "Passed"),
+    Life("is promoted", "Succeeded", "Promoted", spec=AUTOMATIC),
+    Life("promotion refused", "Failed", "PromotionRefused", spec=AUTOMATIC, promotes="Refused"),
+    Life("is worse", "Rejected", "GatesFailed", verdict="Fail"),
+    Life("is worse, with a channel", "Rejected", "GatesFailed", verdict="Fail", spec=AUTOMATIC),
+    Life("cannot tell", "Inconclusive", "Undecided", verdict="Inconclusive", spec=AUTOMATIC),
+    Life("cannot be trusted", "Inconclusive", "Anomalous", verdict="Anomalous", spec=AUTOMATIC),
+    Life("user error", "Failed", "InvalidInput", outcomes=(USER,)),
+    Life(
+        "one fault, then fine",
+        "Succeeded",
+        "Passed",
+        outcomes=(INFRASTRUCTURE, RunStatus("Succeeded")),
+        attempts=2,
+    ),
+    Life(
+        "only faults",
+        "Failed",
+        "BackoffLimitExceeded",
+        outcomes=(INFRASTRUCTURE,),
+        spec={"backoffLimit": 2},
+        attempts=3,
+    ),
+    Life(
+        "no second try",
+        "Failed",
+        "StageFailed",
+        outcomes=(INFRASTRUCTURE,),
+        spec={"backoffLimit": 0},
+    ),
+    Life("cancelled by others", "Succeeded", "Passed", attempts=2,
+         outcomes=(RunStatus("Cancelled", "Cancelled", "it was"), RunStatus("Succeeded"))),
+    Life("never evidence", "Failed", "BackoffLimitExceeded", outcomes=(NO_EVIDENCE,), attempts=2),
+    Life("corrupt evidence", "Failed", "BackoffLimitExceeded", verdict=None, attempts=2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("life", [pytest.param(life, id=life.name) for life in LIVES])
+def test_job_ends_as_it_must(life: Life) -> None:
+    world = World(
+        job_body(**(life.spec or {})),
+        outcomes=life.outcomes,
+        verdict=life.verdict,
+        promotes=life.promotes,
+    )
+    world.settle()
+    status = world.status
+    assert (status["phase"], status["outcome"]["reason"]) == (life.phase, life.reason)
+    assert world.submitted == [f"{KEY}-{number}" for number in range(1, life.attempts + 1)]
+    assert status["attempt"] == life.attempts
+    assert status["message"]
+    assert "finalizers" not in world.body["metadata"] or not world.body["metadata"]["finalizers"]
+    kind = "Complete" if life.phase == "Succeeded" else "Failed"
+    other = "Failed" if kind == "Complete" else "Complete"
+    assert conditions(world)[kind][0] == "True"
+    assert other not in conditions(world)
+    assert len(world.asked) == int("Promot" in life.reason)
+
+
+def test_key_is_written_before_anything_is_submitted() -> None:
+    world = World(job_body())
+    while not world.submitted:
+        before = dict(world.status)
+        world.step()
+    assert before["run"]["key"] == f"{KEY}-1"
+    assert "reference" not in before["run"]
+    assert world.body["metadata"]["finalizers"] == ["fulcrum.dev/run"]
+
+
+def test_refused_job_says_why_once_and_heals() -> None:
+    world = World(job_body())
+    good = world.resolution
+    world.resolution = Refusal("ReferenceNotFound", "there is no GatePolicy strict")
+    world.settle()
+    assert world.status["phase"] == "Pending"
+    assert conditions(world)["Accepted"] == ("False", "ReferenceNotFound")
+    assert world.announced == ["ReferenceNotFound"]
+    world.settle()
+    assert world.announced == ["ReferenceNotFound"]
+    world.resolution = good
+    world.settle()
+    assert conditions(world)["Accepted"] == ("True", "Accepted")
+    assert world.status["phase"] == "Succeeded"
+
+
+def test_job_waits_for_a_place() -> None:
+    world = World(job_body(), slot=False)
+    world.settle()
+    assert world.status["phase"] == "Pending"
+    assert "room" in world.status["message"]
+    assert not world.submitted
+    world.slot = True
+    world.settle()
+    assert world.status["phase"] == "Succeeded"
+
+
+def test_suspended_job_stops_and_resumes_with_a_new_deadline() -> None:
+    world = World(job_body(activeDeadlineSeconds=100), outcomes=(RunStatus("Running"),))
+    for _ in range(5):
+        world.step()
+    world.now += timedelta(seconds=90)
+    world.change(suspend=True)
+    for _ in range(4):
+        world.step()
+    assert world.status["phase"] == "Suspended"
+    assert world.cancelled == [f"{KEY}-1"]
+    assert not world.body["metadata"].get("finalizers")
+    world.now += timedelta(seconds=90)
+    world.change(suspend=False)
+    world.outcomes = (RunStatus("Cancelled"), RunStatus("Succeeded"))
+    world.settle()
+    assert world.status["phase"] == "Succeeded"
+    assert world.status["failures"] == {}
+    assert conditions(world)["Suspended"][0] == "False"
+
+
+def test_job_created_suspended_starts_nothing() -> None:
+    world = World(job_body(suspend=True))
+    world.settle()
+    assert world.status["phase"] == "Suspended"
+    assert world.snapshot is None
+    assert not world.submitted
+
+
+def test_deadline_stops_the_run() -> None:
+    world = World(job_body(activeDeadlineSeconds=60), outcomes=(RunStatus("Running"),))
+    world.settle()
+    assert world.status["outcome"]["reason"] == "DeadlineExceeded"
+    assert world.cancelled == [f"{KEY}-1"]
+    assert world.now - START < timedelta(seconds=70)
+
+
+def test_deleted_job_stops_its_run_and_goes() -> None:
+    world = World(job_body(), outcomes=(RunStatus("Running"),))
+    for _ in range(5):
+        world.step()
+    world.delete()
+    world.settle()
+    assert not world.exists
+    assert world.cancelled == [f"{KEY}-1"]
+
+
+def test_deleted_job_does_not_wait_for_a_dead_engine_for_ever() -> None:
+    world = World(job_body(), outcomes=(RunStatus("Running"),))
+    for _ in range(5):
+        world.step()
+    world.engine_error = "connection refused"
+    world.delete()
+    world.settle()
+    assert not world.exists
+    assert world.announced[-1] == "OrphanedRun"
+
+
+def test_lost_run_is_tried_again_after_silence_only() -> None:
+    world = World(job_body(), outcomes=(RunStatus("Running"),))
+    for _ in range(5):
+        world.step()
+    world.runs.clear()  # the engine forgot it
+    world.step()
+    assert world.status["attempt"] == 1
+    assert "silent" in world.status["message"]
+    world.now += timedelta(seconds=301)
+    world.outcomes = (RunStatus("Succeeded"),)
+    world.settle()
+    assert world.status["attempt"] == 2
+    assert world.status["failures"] == {"infrastructure": 1}
+    assert world.status["phase"] == "Succeeded"
+
+
+@pytest.mark.parametrize("change", ["gone", "other"])
+def test_lost_snapshot_ends_the_job(change: str) -> None:
+    world = World(job_body(), outcomes=(RunStatus("Running"),))
+    for _ in range(5):
+        world.step()
+    assert world.snapshot is not None
+    if change == "gone":
+        world.snapshot = None
+    else:
+        world.snapshot = type(world.snapshot)(world.snapshot.spec, "sha256:" + "d" * 64)
+    world.settle()
+    assert world.status["outcome"]["reason"] == "SnapshotLost"
+    assert world.cancelled == [f"{KEY}-1"]
+
+
+def test_manual_promotion_is_waited_for_without_a_finalizer() -> None:
+    world = World(job_body(**MANUAL))
+    world.settle()
+    assert world.status["phase"] == "AwaitingApproval"
+    assert not world.body["metadata"].get("finalizers")
+    assert not world.asked
+    assert "completionTime" not in world.status
+
+
+def test_missing_channel_is_told_and_waited_for() -> None:
+    world = World(job_body(**AUTOMATIC), channel=False)
+    world.settle()
+    assert world.status["phase"] == "Promoting"
+    assert conditions(world)["Promoted"] == ("False", "ChannelNotFound")
+    world.channel = True
+    world.settle()
+    assert world.status["phase"] == "Succeeded"
+
+
+def test_finished_job_is_deleted_after_its_time_to_live() -> None:
+    world = World(job_body(ttlSecondsAfterFinished=600))
+    while "completionTime" not in world.status:
+        world.step()
+        world.finish_runs()
+    assert world.step() == pytest.approx(600, abs=1)
+    world.now += timedelta(seconds=601)
+    world.step()
+    assert not world.exists
+
+
+def test_other_controllers_jobs_are_left_alone() -> None:
+    world = World(job_body(managedBy="example.com/other"))
+    world.settle()
+    assert world.status == {}
+
+
+def test_finished_job_never_runs_again_though_everything_of_it_is_gone() -> None:
+    world = World(job_body())
+    world.settle()
+    done = dict(world.status)
+    world.runs.clear()
+    world.snapshot = None
+    world.change(suspend=True)
+    world.settle()
+    world.change(suspend=False)
+    world.settle()
+    assert world.status == done
+    assert len(world.submitted) == 1
+
+
+def test_newer_version_writes_its_plan_before_it_submits() -> None:
+    world = World(job_body())
+    while not world.status.get("run"):
+        world.step()
+    world.body["status"]["run"]["plan"] = DIGEST
+    world.step()
+    assert world.status["run"]["plan"] != DIGEST
+    assert not world.submitted
+    world.settle()
+    assert len(world.submitted) == 1
+
+
+def test_transition_time_changes_with_the_state_only() -> None:
+    world = World(job_body(), outcomes=(INFRASTRUCTURE, RunStatus("Succeeded")))
+    world.settle()
+    accepted = [
+        each
+        for status in world.written
+        for each in status["conditions"]
+        if each["type"] == "Accepted"
+    ]
+    assert {each["lastTransitionTime"] for each in accepted} == {write_time(START)}
