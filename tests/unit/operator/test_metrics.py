@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from builders import make_evidence, make_spec
@@ -12,12 +15,15 @@ from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from fulcrum_operator import lifecycle
 from fulcrum_operator.gates import Verdict, decide
+from fulcrum_operator.lifecycle import judging, running
 from fulcrum_operator.metrics import Metrics, Sources, model_label
-from fulcrum_operator.metrics.families import FAMILIES, Family
+from fulcrum_operator.metrics.families import FAMILIES, GATE_KINDS, OUTCOME_REASONS, Family
 from fulcrum_operator.metrics.labels import OTHER, Admission, Label
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.resources.compressionjob import Gate
 
 SUFFIX = {"counter": "_total", "histogram": "_seconds"}
 
@@ -334,3 +340,25 @@ print(sorted({"torch", "numpy", "pandas", "scipy", "onnxruntime", "kfp"} & set(s
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def reasons_of_ends() -> set[str]:
+    """Return the reasons that the decisions about jobs end them with, read from their source."""
+    calls = [
+        node
+        for path in Path(lifecycle.__path__[0]).glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "end"
+    ]
+    given = {argument for call in calls for argument in call.args[3:4]}
+    named = {argument.value for argument in given if isinstance(argument, ast.Constant)}
+    looked_up = {*running.REASON.values(), *(reason for _, reason in judging.OUTCOMES.values())}
+    return {"StageFailed", "BackoffLimitExceeded"} | {str(name) for name in named} | looked_up
+
+
+def test_every_reason_for_an_end_is_enumerated() -> None:
+    assert reasons_of_ends() == set(OUTCOME_REASONS)
+
+
+def test_gates_of_every_kind_are_enumerated() -> None:
+    assert get_args(Gate.model_fields["kind"].annotation) == GATE_KINDS
