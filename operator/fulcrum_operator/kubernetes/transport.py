@@ -110,9 +110,24 @@ async def open_transport(
         limit=connections, ssl=ssl_context(credentials) if secure else True
     )
     async with aiohttp.ClientSession(
-        connector=connector, headers={"User-Agent": user_agent}
+        connector=connector, headers={"User-Agent": user_agent}, middlewares=(_once,)
     ) as session:
         yield Transport(session, credentials, TokenSource(credentials), on_call)
+
+
+async def _once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Keep aiohttp from repeating a lost GET or DELETE itself, past the fence and uncounted.
+
+    It does so for two classes of errors, and not for the root that they share.
+    """
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise aiohttp.ClientConnectionError(str(error)) from error
 
 
 def _object(body: bytes, request: Request) -> Object:
