@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,20 +30,26 @@ class Kubectl:
         Raises:
             KubectlError: It failed.
         """
-        done = subprocess.run(
-            [str(self.binary), *words],
-            input=stdin,
-            stdin=None if stdin is not None else subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-            env=self._environment(),
-        )
+        done = self._run(words, stdin)
         if done.returncode:
             message = f"kubectl {' '.join(words)}: {done.stderr.strip()}"
             raise KubectlError(message)
         return done.stdout
+
+    def _run(self, words: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                [str(self.binary), *words],
+                input=stdin or "",
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=TIMEOUT_S,
+                env=self._environment(),
+            )
+        except subprocess.TimeoutExpired as error:
+            message = f"kubectl {' '.join(words)}: no end after {TIMEOUT_S:.0f} s"
+            raise KubectlError(message) from error
 
     def _environment(self) -> dict[str, str]:
         cache = self.kubeconfig.parent / "cache"

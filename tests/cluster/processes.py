@@ -149,18 +149,25 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
         raise ClusterError(message) from error
 
 
-def _end(members: Callable[[], set[psutil.Process]], grace_s: float) -> None:
-    deadline_s = time.monotonic() + grace_s
-    _send(members(), signal.SIGTERM)
-    while members() and time.monotonic() < deadline_s:
-        time.sleep(0.02)
+def _end(find: Callable[[], set[psutil.Process]], grace_s: float) -> None:
+    """End what `find` returns: asked first, killed later, what appears in the meantime too."""
+    members = find()
+    _send(members, signal.SIGTERM)
+    _wait(members, grace_s)
     deadline_s = time.monotonic() + KILL_TIMEOUT_S
-    while (left := members()) and time.monotonic() < deadline_s:
-        _send(left, signal.SIGKILL)
+    while members := _living(members) | find():
+        if time.monotonic() > deadline_s:
+            ids = sorted(process.pid for process in members)
+            message = f"not ended {KILL_TIMEOUT_S:.0f} s after SIGKILL: {ids}"
+            raise ClusterError(message)
+        _send(members, signal.SIGKILL)
+        _wait(members, KILL_TIMEOUT_S)
+
+
+def _wait(processes: set[psutil.Process], timeout_s: float) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while _living(processes) and time.monotonic() < deadline_s:
         time.sleep(0.02)
-    if left:
-        message = f"not ended {KILL_TIMEOUT_S:.0f} s after SIGKILL: {sorted(p.pid for p in left)}"
-        raise ClusterError(message)
 
 
 def _living(processes: set[psutil.Process]) -> set[psutil.Process]:
