@@ -8,8 +8,10 @@ channel is written only if nobody wrote it since it was seen. What is cheap to a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
+from fulcrum_operator.actions import Announce
 from fulcrum_operator.observed import Assessment, NoAssessment, Refusal
 from fulcrum_operator.promotion.moving import promote, roll_back, target_of
 from fulcrum_operator.promotion.seen import Channel, PromotionDecision, Seen, short
@@ -42,8 +44,14 @@ def moved_already(seen: Seen, channel: Channel, now: datetime) -> PromotionDecis
         return None
     text = f"channel {channel.name} moved from {short(move.from_) or 'nothing'} to {short(move.to)}"
     approved = f", approved by {move.approved_by}" if move.approved_by else ""
+    message = f"{text}, asked by {move.by}{approved}"
     reason = "RolledBack" if move.kind == "Rollback" else "Promoted"
-    return succeed(seen.promotion, reason, f"{text}, asked by {move.by}{approved}", move.time, now)
+    told = [Announce(reason, message, uid)]
+    if move.kind == "Rollback":
+        hold = f"promotions are not automatic until fulcrum release {channel.name}"
+        told.append(Announce("Held", hold, uid))
+    done = succeed(seen.promotion, reason, message, move.time, now)
+    return replace(done, of_channel=tuple(told))
 
 
 def moved_by_another(seen: Seen, channel: Channel, now: datetime) -> PromotionDecision | None:

@@ -85,13 +85,16 @@ class PromotionDecision:
         channel: The whole new status of the channel, if nobody else wrote the channel since; then
             look again.
         status: The whole new status of the promotion.
-        announce: Events about the promotion, before its status is written.
+        announce: Events about the promotion. They come before its status, which ends the looking,
+            so that a crash loses none.
+        of_channel: Events about the channel, likewise.
     """
 
     look: Look | None = None
     channel: ModelChannelStatus | None = None
     status: ModelPromotionStatus | None = None
     announce: tuple[Announce, ...] = ()
+    of_channel: tuple[Announce, ...] = ()
 
 
 @dataclass(frozen=True)
