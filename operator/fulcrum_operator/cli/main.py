@@ -12,7 +12,18 @@ from typing import Annotated
 
 import typer
 
-from fulcrum_operator.cli import gate, init, report, run, validate
+from fulcrum_operator.cli import (
+    approve,
+    gate,
+    history,
+    init,
+    promote,
+    release,
+    report,
+    rollback,
+    run,
+    validate,
+)
 
 FAILED = 1
 USAGE = 2
@@ -30,6 +41,11 @@ app.command()(init.init)
 app.command()(validate.validate)
 app.command()(gate.gate)
 app.command()(report.report)
+app.command()(promote.promote)
+app.command()(approve.approve)
+app.command()(rollback.rollback)
+app.command()(release.release)
+app.command()(history.history)
 
 
 def _print_version(wanted: bool) -> None:
