@@ -129,7 +129,7 @@ RULES_REFUSED = (
         "spec.recipe.prune.structured.round",
         ("auto or an integer",),
     ),
-    Row("4 of 4", prune(nm={"n": 4}), "spec.recipe.prune.nm", ("n must be less than m",)),
+    Row("4 of 4", prune(nm={"keep": 4}), "spec.recipe.prune.nm", ("keep must be less than of",)),
     Row(
         "weightOnly without bits",
         quantize(method="weightOnly"),

@@ -201,7 +201,7 @@ def _method(options: Prune) -> str:
 
 def _asked(options: Prune) -> float | None:
     if options.nm is not None:
-        return 1.0 - options.nm.n / options.nm.m
+        return 1.0 - options.nm.keep / options.nm.of
     method = options.structured or options.unstructured
     return method.sparsity if method is not None else None
 

@@ -71,7 +71,7 @@ def _pruned(weight: Tensor, options: Prune) -> Tensor:
     if options.unstructured is not None:
         return weight * keep_largest(weight, options.unstructured.sparsity)
     if options.nm is not None:
-        return weight * nm_mask(weight, options.nm.n, options.nm.m)
+        return weight * nm_mask(weight, options.nm.keep, options.nm.of)
     if options.truncate is not None:
         return truncate(weight, options.truncate.threshold, options.truncate.shrink)
     return weight

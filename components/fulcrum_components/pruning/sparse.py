@@ -68,7 +68,7 @@ def prune_nm(
     """Give the weights of `module` the pattern n of m along their inputs, in place."""
     weights = prunable_weights(module, example_inputs, options.ignore or ())
     masked = {
-        name: weight * nm_mask(weight, options.n, options.m) for name, weight in weights.items()
+        name: weight * nm_mask(weight, options.keep, options.of) for name, weight in weights.items()
     }
     _replace(weights, masked)
     after_step(tuple(weights))

@@ -33,7 +33,7 @@ def describe_gates(verdict: Verdict) -> tuple[resource.GateStatus, ...]:
             low=gate.interval.low if gate.interval else None,
             high=gate.interval.high if gate.interval else None,
             limit=_limit(gate.limit.minimum, gate.limit.maximum) if gate.limit else None,
-            n=gate.n,
+            samples=gate.n,
         )
         for gate in verdict.gates
     )
@@ -60,7 +60,7 @@ def describe_results(evidence: Evidence) -> resource.Results:
         delta=whole.delta if whole else None,
         delta_low=whole.interval.low if whole and whole.interval else None,
         delta_high=whole.interval.high if whole and whole.interval else None,
-        n=(whole.groups or whole.n) if whole else None,
+        samples=(whole.groups or whole.n) if whole else None,
         speedup=first.speedup.ratio if first and first.reliable else None,
         speedup_low=first.speedup.interval.low if first and first.reliable else None,
         speedup_high=first.speedup.interval.high if first and first.reliable else None,
@@ -92,7 +92,7 @@ def _extreme(slices: list[Comparison], *, best: bool) -> resource.SliceChange | 
     if not slices:
         return None
     found = max(slices, key=goodness) if best else min(slices, key=goodness)
-    return resource.SliceChange(name=found.slice, delta=found.delta or 0.0, n=found.n)
+    return resource.SliceChange(name=found.slice, delta=found.delta or 0.0, samples=found.n)
 
 
 def summarise(results: resource.Results, evidence: Evidence) -> resource.Summary:

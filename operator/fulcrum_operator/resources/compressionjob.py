@@ -116,7 +116,7 @@ class GateStatus(Status):
     """Upper end of its confidence interval."""
     limit: float | None = None
     """What it was compared with."""
-    n: int | None = None
+    samples: int | None = None
     """Test examples, groups or timed pairs that it rests on."""
 
 
@@ -127,7 +127,7 @@ class SliceChange(Status):
     """Slice and value, such as class=7."""
     delta: float
     """Candidate minus baseline on it."""
-    n: int
+    samples: int
     """Its test examples."""
 
 
@@ -146,7 +146,7 @@ class Results(Status):
     """Lower end of the confidence interval of delta."""
     delta_high: float | None = None
     """Upper end of the confidence interval of delta."""
-    n: int | None = None
+    samples: int | None = None
     """Test examples, or groups of them, that delta rests on."""
     speedup: float | None = None
     """Median latency of the baseline over that of the candidate."""

@@ -136,11 +136,11 @@ class Unstructured(Spec):
 
 
 class PatternNM(Spec):
-    """Keep at most n of every m consecutive weights along the input dimension, the pattern sparse tensor cores use."""
+    """Keep a number of each group of consecutive weights along the input dimension (N:M), the pattern that sparse tensor cores use."""
 
-    n: Annotated[int, Field(ge=1, le=31)] = 2
+    keep: Annotated[int, Field(ge=1, le=31)] = 2
     """Weights kept of each group."""
-    m: Annotated[int, Field(ge=2, le=32)] = 4
+    of: Annotated[int, Field(ge=2, le=32)] = 4
     """Size of a group."""
     ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
     """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
@@ -165,7 +165,7 @@ class Prune(Spec):
     unstructured: Unstructured | None = None
     """Set single weights to zero. It makes files compress better; ONNX Runtime on CPU does not become faster by it."""
     nm: PatternNM | None = None
-    """Keep at most n of every m consecutive weights along the input dimension, the pattern sparse tensor cores use."""
+    """Keep a number of each group of consecutive weights along the input dimension (N:M), the pattern that sparse tensor cores use."""
     truncate: Truncate | None = None
     """Set weights of small magnitude to zero, by a threshold instead of a share."""
     sensitivity: bool = False

@@ -38,7 +38,7 @@ def zeros_of_each_layer(module: nn.Module) -> Measured:
     [
         Prune(structured=Structured(sparsity=0.5)),
         Prune(unstructured=Unstructured(sparsity=0.5)),
-        Prune(nm=PatternNM(n=2, m=4)),
+        Prune(nm=PatternNM(keep=2, of=4)),
         Prune(truncate=Truncate(threshold=0.5)),
     ],
     ids=["structured", "unstructured", "nm", "truncate"],

@@ -75,7 +75,7 @@ def test_every_step_removes_more_and_recovery_keeps_what_was_removed() -> None:
 
 def test_n_of_m_reads_back_its_share() -> None:
     module = image_net()
-    result = pruned(module, nm=PatternNM(n=1, m=4))
+    result = pruned(module, nm=PatternNM(keep=1, of=4))
 
     assert result.asked_sparsity == 0.75
     weight = module[3].weight.detach()
