@@ -78,18 +78,16 @@ class TokenSource:
 
 
 def ssl_context(credentials: Credentials) -> ssl.SSLContext:
-    """Return the TLS settings of `credentials`.
+    """Return the TLS settings of `credentials`; an authority of their own replaces the system's.
 
     Raises:
         UserError: A certificate or key is not readable as PEM.
     """
-    context = ssl.create_default_context()
     try:
+        context = ssl.create_default_context(cadata=credentials.ca_pem or None)
         if credentials.insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-        elif credentials.ca_pem:
-            context.load_verify_locations(cadata=credentials.ca_pem)
         if credentials.certificate_pem:
             with _files(credentials.certificate_pem, credentials.key_pem) as (certificate, key):
                 context.load_cert_chain(certificate, key)
