@@ -1,0 +1,387 @@
+"""Channels move on a real API server as the rules say, whoever asks, crashes or races."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import shlex
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cluster.control_plane import ControlPlane
+from promotion_team import Team
+
+from fulcrum_operator.kubernetes.api import Kube
+from fulcrum_operator.resources.names import MODEL_CHANNEL, MODEL_PROMOTION, OPERATOR_USER
+from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.store import Store, object_path
+
+GUIDE = Path(__file__).parents[3] / "docs" / "promotion.md"
+RACES = 25
+NO_WAIT = ("--wait", "0")
+
+
+class Stopped(BaseException):
+    """What a killed process does not live to see."""
+
+
+@pytest.fixture
+def team(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Team:
+    """A namespace with people and an empty store."""
+    made = Team(control_plane, namespace, Store(str(tmp_path / "store")))
+    made.grant()
+    return made
+
+
+@contextmanager
+def operator(team: Team) -> Iterator[None]:
+    """Reconcile in the background."""
+    stop = threading.Event()
+
+    async def work(kube: Kube) -> None:
+        while not stop.is_set():
+            await team.look(kube)
+            await asyncio.sleep(0.1)
+
+    thread = threading.Thread(target=lambda: team.as_operator(work))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def events(team: Team, name: str) -> Counter[str]:
+    """Return the reasons of the Events about an object."""
+    words = (f"--namespace={team.namespace}", "--output=json")
+    found = json.loads(team.kubectl("get", "events", *words))["items"]
+    return Counter(each["reason"] for each in found if each["involvedObject"]["name"] == name)
+
+
+def test_passing_job_moves_its_channel_by_itself(team: Team) -> None:
+    team.channel()
+    digest = team.ended_job("mnist")
+    name = team.automatic("mnist")
+    team.reconcile()
+    promotion = team.get(MODEL_PROMOTION, name)
+    assert promotion["status"]["phase"] == "Promoted"
+    status = team.status()
+    assert status["current"]["digest"] == digest
+    assert Path(status["current"]["uri"]).read_bytes() == b"model of mnist"
+    (move,) = status["history"]
+    assert (move["by"], move["verdict"], move["job"]) == (OPERATOR_USER, "Pass", "mnist")
+    assert move["promotionUID"] == promotion["metadata"]["uid"]
+    assert events(team, name) == events(team, "production") == {"Promoted": 1}
+    assert team.decided == [("Promotion", "Promoted")]
+    assert team.probed == ["channel-kept", "channel-moved", "promotion-promoted"]
+    team.kubectl(
+        *("wait", "--for=condition=Promoted", f"modelpromotion/{name}"),
+        *(f"--namespace={team.namespace}", "--timeout=1s"),
+    )
+    team.reconcile()
+    assert team.status() == status, "once is enough"
+
+
+def test_channel_that_asks_for_approval_waits_for_it(team: Team) -> None:
+    team.channel(approval="Required")
+    digest = team.ended_job("mnist")
+    name = team.automatic("mnist")
+    team.reconcile()
+    assert team.get(MODEL_PROMOTION, name)["status"]["phase"] == "AwaitingApproval"
+    assert "current" not in team.status()
+    code, _, errors = team.fulcrum("ann", "approve", name, "--yes")
+    assert code == 1
+    assert errors.startswith("error: user ann needs the verb patch on modelpromotions in namespace")
+    code, _, errors = team.fulcrum("bob", "approve", name, "--yes")
+    assert code == 1
+    assert "user bob needs the verb approve on modelchannels/production in namespace" in errors
+    assert len(errors.splitlines()) == 1
+    with operator(team):
+        code, output, _ = team.fulcrum("eve", "approve", name, "--yes", "--reason", "seen it")
+    assert code == 0
+    assert "CompressionJob mnist: Pass" in output
+    assert f"{name}: Promoted: channel production moved from nothing" in output
+    (move,) = team.status()["history"]
+    assert (move["to"], move["by"], move["approvedBy"]) == (digest, OPERATOR_USER, "eve")
+
+
+def test_inconclusive_job_is_approved_by_name(team: Team) -> None:
+    team.channel()
+    digest = team.ended_job("mnist", "Inconclusive")
+    code, _, errors = team.fulcrum("ann", "approve", "mnist", "--yes", *NO_WAIT)
+    assert (code, "ann needs the verb approve on modelchannels/production" in errors) == (1, True)
+    assert team.promotions() == []
+    code, output, _ = team.fulcrum("ann", "promote", "mnist", *NO_WAIT)
+    team.reconcile()
+    (waiting,) = team.promotions()
+    assert (code, waiting["status"]["phase"]) == (0, "AwaitingApproval")
+    assert waiting["status"]["reason"] == "Inconclusive"
+    with operator(team):
+        code, output, _ = team.fulcrum("eve", "approve", "mnist", "--yes", "--reason", "looked")
+    assert code == 0
+    assert "Inconclusive acc: it is Inconclusive" in output
+    (move,) = team.status()["history"]
+    assert (move["to"], move["by"], move["approvedBy"]) == (digest, "eve", "eve")
+    assert (move["verdict"], move["reason"]) == ("Inconclusive", "looked")
+
+
+@pytest.mark.parametrize("outcome", ["Fail", "Anomalous"])
+def test_nobody_overrules_the_gates(team: Team, outcome: str) -> None:
+    team.channel()
+    team.ended_job("mnist", "Fail" if outcome == "Fail" else "Anomalous")
+    code, _, errors = team.fulcrum("eve", "approve", "mnist", "--yes")
+    assert code == 1
+    assert f"error: CompressionJob mnist is {outcome}; no approval overrules that" in errors
+    name = team.automatic("mnist")
+    approval = json.dumps({"spec": {"approval": {"by": "eve"}}})
+    team.as_user("eve")("patch", "modelpromotion", name, "--type=merge", "--patch", approval)
+    team.reconcile()
+    assert team.get(MODEL_PROMOTION, name)["status"]["phase"] == "Refused"
+    assert "current" not in team.status()
+
+
+def test_who_may_not_promote_is_told_the_verb(team: Team) -> None:
+    team.channel()
+    team.ended_job("mnist")
+    code, _, errors = team.fulcrum("bob", "promote", "mnist")
+    assert code == 1
+    assert "user bob needs the verb promote on modelchannels/production" in errors
+    code, _, errors = team.fulcrum("kim", "promote", "mnist")
+    assert code == 1
+    message = f"user kim needs the verb create on modelpromotions in namespace {team.namespace}"
+    assert errors == f"error: {message}\n"
+    assert team.promotions() == []
+
+
+def test_rollback_holds_until_released(team: Team) -> None:
+    team.channel()
+    digests = []
+    for name in ("first", "second", "third"):
+        digests.append(team.ended_job(name))
+        assert team.fulcrum("ann", "promote", name, *NO_WAIT)[0] == 0
+        team.reconcile()
+    with operator(team):
+        code, output, _ = team.fulcrum("ann", "rollback", "production", "--reason", "it is slow")
+    assert (code, "RolledBack" in events(team, "production")) == (0, True)
+    status = team.status()
+    assert status["current"]["digest"] == digests[1]
+    (hold,) = status["holds"]
+    assert (hold["by"], hold["reason"]) == ("ann", "it is slow")
+    assert hold["name"] in output
+    digest = team.ended_job("fourth")
+    refused = team.automatic("fourth")
+    team.reconcile()
+    assert team.get(MODEL_PROMOTION, refused)["status"]["reason"] == "ChannelHeld"
+    assert team.fulcrum("ann", "release", "production")[2].startswith(
+        "error: user ann needs the verb patch on modelchannels"
+    )
+    assert team.fulcrum("ada", "release", "production")[0] == 0
+    team.reconcile()
+    assert team.status()["holds"] == []
+    assert events(team, "production")["Released"] == 1
+    assert team.fulcrum("ada", "release", "production")[1] == "production is not held\n"
+    team.kubectl("delete", "modelpromotion", refused, f"--namespace={team.namespace}")
+    team.automatic("fourth")
+    team.reconcile()
+    assert team.status()["current"]["digest"] == digest
+    code, output, _ = team.fulcrum("kim", "history", "production")
+    lines = output.splitlines()
+    assert (code, len(lines)) == (0, 6)
+    assert lines[0].split()[:4] == ["TIME", "KIND", "FROM", "TO"]
+    assert "Rollback" in lines[4]
+    shown = json.loads(team.fulcrum("kim", "history", "production", "--output", "json")[1])
+    assert [move["to"] for move in shown["history"]] == [*digests, digests[1], digest]
+    assert shown["moves"] == 5
+
+
+def test_rollback_twice_goes_back_twice_and_bytes_must_be_there(team: Team) -> None:
+    team.channel()
+    digests = []
+    for name in ("first", "second", "third"):
+        digests.append(team.ended_job(name))
+        team.fulcrum("ann", "promote", name, *NO_WAIT)
+        team.reconcile()
+    for expected in (digests[1], digests[0]):
+        team.fulcrum("ann", "rollback", "production", *NO_WAIT)
+        team.reconcile()
+        assert team.status()["current"]["digest"] == expected
+    code, _, errors = team.fulcrum("ann", "rollback", "production", *NO_WAIT)
+    assert (code, "the history has 0 models to go back to" in errors) == (1, True)
+    team.store.write(object_path(digests[2]), b"changed")
+    with operator(team):
+        words = ("rollback", "production", "--to", digests[2][:20])
+        code, _, errors = team.fulcrum("ann", *words)
+    assert (code, "refused (ArtifactLost)" in errors) == (1, True)
+    assert team.status()["current"]["digest"] == digests[0]
+
+
+def test_history_is_bounded(team: Team) -> None:
+    team.channel(historyLimit=2)
+    for name in ("first", "second", "third", "fourth"):
+        team.ended_job(name)
+        team.automatic(name)
+        team.reconcile()
+    status = team.status()
+    assert [move["job"] for move in status["history"]] == ["third", "fourth"]
+    assert status["moves"] == 4
+    team.channel(historyLimit=1)
+    team.reconcile()
+    assert [move["job"] for move in team.status()["history"]] == ["fourth"]
+    assert team.status()["current"] == status["current"]
+
+
+def test_of_racing_promotions_one_moves(team: Team) -> None:
+    """Many times: two reconcilers at once, each with a promotion from the same digest."""
+    jobs = ("first", "second", "third")
+    for job in jobs:
+        team.ended_job(job)
+    for number in range(RACES):
+        team.channel(f"race-{number}")
+    for job in ("first", "second"):
+        for number in range(RACES):
+            words = ("promote", job, "--channel", f"race-{number}", *NO_WAIT)
+            assert team.fulcrum("ann", *words)[0] == 0
+
+    async def race(kube: Kube) -> None:
+        keys: dict[str, list[tuple[str, str]]] = {}
+        async for body in kube.list(MODEL_PROMOTION, team.namespace):
+            key = (team.namespace, body["metadata"]["name"])
+            keys.setdefault(body["spec"]["channel"], []).append(key)
+        for pair in keys.values():
+            looks = [team.reconciler(kube).reconcile(key) for key in (*pair, *pair)]
+            await asyncio.gather(*looks)
+
+    team.as_operator(race)
+    promotions = team.promotions()
+    for number in range(RACES):
+        status = team.status(f"race-{number}")
+        pair = [each for each in promotions if each["spec"]["channel"] == f"race-{number}"]
+        (winner,) = (each for each in pair if each["status"]["phase"] == "Promoted")
+        (loser,) = (each for each in pair if each["status"]["phase"] == "Refused")
+        assert [move["promotion"] for move in status["history"]] == [winner["metadata"]["name"]]
+        assert status["moves"] == 1
+        assert loser["status"]["reason"] == "ChannelMoved"
+        assert f"promotion {winner['metadata']['name']} moved it" in loser["status"]["message"]
+
+
+@pytest.mark.parametrize("effect", ["channel-moved", "promotion-promoted", "channel-kept"])
+def test_killed_after_an_effect_it_goes_on(team: Team, effect: str) -> None:
+    team.channel()
+    digest = team.ended_job("mnist")
+    name = team.automatic("mnist")
+
+    def stop(happened: str) -> None:
+        if happened == effect:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        team.as_operator(lambda kube: team.look(kube, stop))
+    team.reconcile()
+    assert team.get(MODEL_PROMOTION, name)["status"]["phase"] == "Promoted"
+    assert [move["to"] for move in team.status()["history"]] == [digest]
+    assert events(team, name) == events(team, "production") == {"Promoted": 1}
+
+
+def test_killed_after_a_move_it_is_not_repeated_after_others(team: Team) -> None:
+    """History forgets the move, the channel is back where it began: still it is done."""
+    team.channel(historyLimit=2)
+    first = team.ended_job("first")
+    team.ended_job("second")
+    team.automatic("first")
+    team.reconcile()
+    killed = team.automatic("second")
+
+    def stop(happened: str) -> None:
+        if happened == "channel-moved":
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        team.as_operator(lambda kube: team.look(kube, stop))
+    assert team.fulcrum("ann", "rollback", "production", *NO_WAIT)[0] == 0
+    (back,) = (each for each in team.promotions() if each["spec"]["kind"] == "Rollback")
+
+    async def other_first(kube: Kube) -> None:
+        await team.reconciler(kube).reconcile((team.namespace, back["metadata"]["name"]))
+
+    team.channel(historyLimit=1)
+    team.as_operator(other_first)
+    assert team.get(MODEL_PROMOTION, killed)["status"]["phase"] == "Promoted"
+    team.reconcile()
+    assert (team.status()["moves"], team.status()["current"]["digest"]) == (3, first)
+
+
+def test_store_that_does_not_answer_decides_nothing(team: Team) -> None:
+    team.channel()
+    digest = team.ended_job("mnist")
+    name = team.automatic("mnist")
+    path = Path(team.store.locate(object_path(digest)))
+    content = path.read_bytes()
+    path.unlink()
+    path.mkdir()  # opening a directory fails, also for root
+    with pytest.raises(InfrastructureError, match="cannot read"):
+        team.reconcile()
+    assert "phase" not in team.get(MODEL_PROMOTION, name).get("status", {})
+    path.rmdir()
+    path.write_bytes(content)
+    team.reconcile()
+    assert team.status()["current"]["digest"] == digest
+
+
+def test_gates_that_are_gone_promote_nothing(team: Team) -> None:
+    team.channel()
+    team.ended_job("mnist")
+    name = team.automatic("mnist")
+    where = f"--namespace={team.namespace}"
+    team.kubectl("delete", "compressionjob", "mnist", where)
+    team.reconcile()
+    status = team.get(MODEL_PROMOTION, name)["status"]
+    assert (status["phase"], status["reason"]) == ("Refused", "JobNotFound")
+
+
+def test_promotion_waits_for_its_channel(team: Team) -> None:
+    team.ended_job("mnist")
+    name = team.automatic("mnist", from_="")
+    team.reconcile()
+    status = team.get(MODEL_PROMOTION, name)["status"]
+    assert (status["phase"], status["reason"]) == ("Pending", "ChannelNotFound")
+    team.channel()
+    team.reconcile()
+    assert team.get(MODEL_PROMOTION, name)["status"]["phase"] == "Promoted"
+
+
+@pytest.mark.parametrize(("answer", "created"), [("n\n", 0), ("", 0), ("y\n", 1)])
+def test_verdict_is_shown_before_anything_is_asked(team: Team, answer: str, created: int) -> None:
+    team.channel()
+    team.ended_job("mnist", "Inconclusive")
+    code, output, _ = team.fulcrum("eve", "approve", "mnist", *NO_WAIT, answer=answer)
+    assert output.index("Inconclusive acc: it is") < output.index("to the model of mnist? [y/N]")
+    assert (code, len(team.promotions())) == (1 - created, created)
+
+
+def test_everything_in_the_guide_can_be_done_with_kubectl(team: Team) -> None:
+    """YAML is applied as who asks in it, else as the administrator; commands as who they say."""
+    blocks = re.findall(r"```(yaml|sh)\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    where = f"--namespace={team.namespace}"
+    for kind, text in blocks:
+        if kind == "yaml":
+            asked = re.search(r"requestedBy: (\w+)", text)
+            kubectl = team.as_user(asked[1]) if asked else team.kubectl
+            kubectl("create", where, "-f", "-", stdin=text)
+        else:
+            who, command = text.strip().split("\n")
+            program, *words = shlex.split(command)
+            assert program == "kubectl"
+            team.as_user(who.removeprefix("# as "))(*words)
+    assert Counter(kind for kind, _ in blocks) == {"yaml": 4, "sh": 2}
+    by_hand, back = (
+        team.get(MODEL_PROMOTION, name) for name in ("mnist-by-hand", "production-back")
+    )
+    assert by_hand["spec"]["approval"]["by"] == "eve"
+    assert back["spec"]["kind"] == "Rollback"
+    assert team.get(MODEL_CHANNEL, "production")["spec"]["releasedHolds"] == ["production-back"]
