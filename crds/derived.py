@@ -5,6 +5,7 @@ Derived, so that a recipe is accepted on its own exactly where it is accepted in
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +72,10 @@ class _Plain(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+
+# Texts that kubectl's reader takes for booleans, and PyYAML writes without quotes.
+_Plain.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
 
 
 def derive(job: dict[str, Any]) -> dict[str, str]:

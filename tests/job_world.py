@@ -25,7 +25,7 @@ from fulcrum_operator.actions import (
     Submit,
     WriteStatus,
 )
-from fulcrum_operator.execute import merge_patch
+from fulcrum_operator.effects import merge_patch
 from fulcrum_operator.gates import Verdict
 from fulcrum_operator.gates.verdict import Outcome
 from fulcrum_operator.lifecycle import Limits, decide

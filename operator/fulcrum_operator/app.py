@@ -19,8 +19,9 @@ import kopf
 
 import fulcrum_pipelines
 from fulcrum_operator.dispatching import Dispatcher, Item
+from fulcrum_operator.effects import Probe, tell_nobody
 from fulcrum_operator.engines.process import ProcessEngine
-from fulcrum_operator.execute import Executor, Probe, tell_nobody
+from fulcrum_operator.execute import Executor
 from fulcrum_operator.handlers import make_registry, make_settings
 from fulcrum_operator.health import HealthServer, LoopMonitor, liveness, readiness
 from fulcrum_operator.health import Probe as HealthProbe
@@ -111,6 +112,7 @@ class Operator:
             connections=api.connections,
             user_agent="fulcrum-operator",
             on_call=metrics.api_call,
+            on_retry=metrics.api_retry,
         ) as kube:
             await _Running(self, credentials, metrics, kube).run(stop)
 
@@ -133,7 +135,7 @@ class _Running:
         self.fence = Fence()
         self.fenced = kube.behind(self.fence)
         identity = settings.identity or unique_identity()
-        self.events = Events(self.fenced, identity)
+        self.events = Events(self.fenced, identity, metrics.event)
         self.elector = Elector(
             kube,
             settings.namespace,
@@ -200,12 +202,12 @@ class _Running:
             wake=lambda key: self._add(COMPRESSION_JOB.plural, key),
             limits=limits_from(settings),
             judged=self._judged,
+            attempted=self.metrics.attempt_ended,
             ended=self._ended,
         )
         promotions = PromotionReconciler(
             kube=self.fenced,
             store=self.store,
-            jobs=objects[COMPRESSION_JOB.plural],
             channels=objects[MODEL_CHANNEL.plural],
             promotions=objects[MODEL_PROMOTION.plural],
             events=self.events,

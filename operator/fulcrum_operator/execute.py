@@ -8,7 +8,6 @@ tests stop the process exactly there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +23,7 @@ from fulcrum_operator.actions import (
     Submit,
     WriteStatus,
 )
+from fulcrum_operator.effects import Probe, merge_patch, tell_nobody
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
@@ -39,13 +39,6 @@ from fulcrum_operator.resources.names import (
     SNAPSHOT_KEY,
 )
 from fulcrum_pipelines.contract import canonical_json
-
-Probe = Callable[[str], None]
-"""Told the name of an effect once it has happened."""
-
-
-def tell_nobody(effect: str) -> None:
-    """The probe of who does not look."""
 
 
 @dataclass
@@ -215,16 +208,3 @@ class Executor:
         except NotFound:
             return
         self.probe("ttl-deleted")
-
-
-def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the JSON merge patch (RFC 7386) that makes `old` into `new`."""
-    patch: dict[str, Any] = {name: None for name in old if name not in new}
-    for name, value in new.items():
-        before = old.get(name)
-        if isinstance(value, Mapping) and isinstance(before, Mapping):
-            if inner := merge_patch(before, value):
-                patch[name] = inner
-        elif before != value or name not in old:
-            patch[name] = value
-    return patch

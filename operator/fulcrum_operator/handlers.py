@@ -42,7 +42,7 @@ def make_settings(api: Api) -> kopf.OperatorSettings:
     settings.posting.enabled = False  # our Events are written once each, by `kubernetes.events`
     settings.peering.standalone = True  # one leader is elected by a Lease
     settings.scanning.disabled = True  # kinds are known, and were listed at the start
-    settings.watching.server_timeout = api.watch_timeout_s
+    settings.watching.server_timeout = int(api.watch_timeout_s)  # it goes into the URL
     settings.watching.client_timeout = api.watch_timeout_s + api.request_timeout_s
     settings.watching.connect_timeout = api.request_timeout_s
     settings.watching.inactivity_timeout = api.watch_silence_s

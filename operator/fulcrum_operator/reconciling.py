@@ -31,6 +31,7 @@ class JobReconciler:
         wake: Lets another job have its turn.
         limits: Bounds of every loop.
         judged: Told of every verdict, for metrics.
+        attempted: Told of every attempt that ended: the class of its failure, None for success.
         ended: Told of every job that ended, with its last status, for metrics.
     """
 
@@ -40,6 +41,7 @@ class JobReconciler:
     wake: Callable[[Key], None]
     limits: Limits
     judged: Callable[[Job, Assessment], None]
+    attempted: Callable[[str | None], None]
     ended: Callable[[Body], None]
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
@@ -115,6 +117,10 @@ class JobReconciler:
         job, status = before.job, body.get("status") or {}
         judged = job.status.verdict is None and status.get("verdict") is not None
         if judged and isinstance(before.assessment, Assessment):
+            self.attempted(None)
             self.judged(job, before.assessment)
+        for kind, count in (status.get("failures") or {}).items():
+            if count > job.status.failures.get(kind, 0):
+                self.attempted(kind)
         if job.status.completion_time is None and is_finished(body):
             self.ended(body)

@@ -11,7 +11,9 @@ import typer
 def operate(
     config: Annotated[
         Path | None,
-        typer.Option(help="Settings, as YAML; FULCRUM_... variables go over it.", show_default=False),
+        typer.Option(
+            help="Settings, as YAML; FULCRUM_... variables go over it.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Run the operator: reconcile jobs, promotions and channels, and serve metrics and probes.

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -44,11 +44,13 @@ class Kube:
         transport: The connections.
         policy: Time-outs and retries.
         fence: Has to be open for every write; None lets all pass.
+        on_retry: Told the verb of a call that is about to be tried again.
     """
 
     transport: Transport
     policy: CallPolicy = DEFAULT_POLICY
     fence: Fence | None = None
+    on_retry: Callable[[str], None] = lambda verb: None
 
     def behind(self, fence: Fence) -> Kube:
         """Return a client over the same connections whose writes pass `fence`."""
@@ -208,6 +210,7 @@ class Kube:
                 wait_s = pause_s(policy, tries, error, random.random())
                 if wait_s is None or time.monotonic() + wait_s >= deadline_s:
                     raise
+            self.on_retry(request.verb)
             await asyncio.sleep(wait_s)
 
     def _limit_s(self, request: Request, deadline_s: float) -> float:
@@ -226,6 +229,7 @@ async def connect(
     connections: int = 32,
     user_agent: str = "fulcrum",
     on_call: OnCall = tell_nobody,
+    on_retry: Callable[[str], None] = lambda verb: None,
 ) -> AsyncIterator[Kube]:
     """Open a client and close it in the end.
 
@@ -235,6 +239,7 @@ async def connect(
         connections: Open at a time; further calls wait within their time-out.
         user_agent: Up to its first slash, the server keeps it as the manager of written fields.
         on_call: Told of every try.
+        on_retry: Told the verb of a call that is about to be tried again.
 
     Raises:
         UserError: The certificates among the credentials cannot be used.
@@ -242,7 +247,7 @@ async def connect(
     async with open_transport(
         credentials, connections=connections, user_agent=user_agent, on_call=on_call
     ) as transport:
-        yield Kube(transport, policy)
+        yield Kube(transport, policy, on_retry=on_retry)
 
 
 def holds(found: Any, sent: Any) -> bool:

@@ -106,6 +106,12 @@ class Elector:
         self._clock = clock
         self._sighting: Sighting | None = None
         self._must_look = True
+        self._seen_s = -math.inf
+
+    @property
+    def seen_age_s(self) -> float:
+        """Seconds since this process last read the Lease or wrote it; at first, for ever."""
+        return self._clock() - self._seen_s
 
     async def run(self) -> None:
         """Take part until cancelled; `release` afterwards hands the lease over at once."""
@@ -118,6 +124,7 @@ class Elector:
             left_s = self._fence.left_s if self.leading.is_set() else None
             async with asyncio.timeout(left_s):
                 pause_s = await self._look_and_act()
+            self._seen_s = self._clock()
         except (ApiError, TimeoutError) as error:
             if not isinstance(error, Conflict | AlreadyExists):
                 log.warning("the lease could not be read or renewed: %s", error or "no time left")

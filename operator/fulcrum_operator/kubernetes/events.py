@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -97,20 +98,26 @@ class Events:
     Args:
         kube: Its calls.
         instance: Identity of this process.
+        told: Called after each with `written`, `known` from before, or `failed`.
     """
 
-    def __init__(self, kube: Kube, instance: str) -> None:
+    def __init__(
+        self, kube: Kube, instance: str, told: Callable[[str], None] = lambda result: None
+    ) -> None:
         self._kube = kube
         self._instance = instance
+        self._told = told
 
     async def tell(self, subject: Object, happening: Happening) -> None:
         """Write an Event about `subject` unless it is there already; raises nothing of the API."""
         event = event_for(subject, happening, instance=self._instance, now=datetime.now(UTC))
         try:
             await self._kube.create(EVENT, event)
+            self._told("written")
         except AlreadyExists:
-            return
+            self._told("known")
         except (ApiError, NotLeader) as error:
+            self._told("failed")
             expected = isinstance(error, ApiError) and error.namespace_is_terminating
             level = logging.DEBUG if expected else logging.WARNING
             log.log(level, "the event %s was not written: %s", happening.reason, error)

@@ -1,0 +1,63 @@
+"""The real operator with a pipeline that takes no time, and a hand on its effects.
+
+`--kill-at EFFECT` ends the process with SIGKILL right after the effect of that name, which is what
+a crash there looks like; `--pause-at` stops everything in it for a while (SIGSTOP), as a machine
+that is overloaded or migrated does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from fulcrum_operator.app import Operator
+from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.logs import configure
+from fulcrum_operator.observing import EngineDesk
+from fulcrum_operator.settings import Settings, load_settings
+from fulcrum_operator.slots import Slots
+from fulcrum_pipelines.store import Store
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+
+
+def main() -> None:
+    """Run until a signal, or until the effect at which it is to be killed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--port-file", type=Path, required=True, help="gets the metrics' port")
+    parser.add_argument("--kill-at", default="")
+    parser.add_argument("--pause-at", default="")
+    options = parser.parse_args()
+    settings = load_settings(options.config)
+    configure(settings.log_format, settings.log_level, sys.stderr)
+
+    def probe(effect: str) -> None:
+        print(f"effect {effect}", flush=True)
+        if effect == options.kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if effect == options.pause_at:
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    def started(port: int) -> None:
+        partial = options.port_file.with_suffix(".partial")
+        partial.write_text(str(port))
+        partial.rename(options.port_file)
+
+    operator = Operator(settings, engines(settings), probe, started)
+    asyncio.run(operator.run(asyncio.Event()))
+
+
+def engines(settings: Settings) -> dict[str, EngineDesk]:
+    """Return the process engine with the stand-in as its pipeline."""
+    store = Store(settings.store)
+    engine = ProcessEngine(store, settings.process.work_root, command=STAND_IN, grace_s=1.0)
+    return {"process": EngineDesk(engine, Slots(settings.process.max_running))}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""Operators as processes of their own, and the jobs that they look after, for tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builders import make_spec
+from cluster.kubectl import Kubectl
+
+PROGRAM = Path(__file__).with_name("operator_under_test.py")
+START_TIMEOUT_S = 60.0
+END_TIMEOUT_S = 60.0
+POLL_S = 0.1
+FINAL = ("Succeeded", "Rejected", "Inconclusive", "Failed")
+
+
+@dataclass
+class OperatorProcess:
+    """One operator.
+
+    Attributes:
+        directory: Has its settings and its log.
+        config: What it was started with.
+        kubeconfig: As whom it acts.
+    """
+
+    directory: Path
+    config: Path
+    _process: subprocess.Popen[bytes] | None = field(default=None)
+
+    @property
+    def log(self) -> str:
+        """All that it and its predecessors in this directory said."""
+        return (self.directory / "operator.log").read_text()
+
+    @property
+    def effects(self) -> list[str]:
+        """The effects that it had, in their order."""
+        lines = (line.split() for line in self.log.splitlines())
+        return [words[1] for words in lines if len(words) == 2 and words[0] == "effect"]
+
+    def start(self, *arguments: str, ready: bool = True) -> None:
+        """Start it, and wait until it is ready."""
+        (self.directory / "port").unlink(missing_ok=True)
+        with (self.directory / "operator.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), "--config", str(self.config),
+                 "--port-file", str(self.directory / "port"), *arguments],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        if ready:
+            wait_until(self.is_ready, START_TIMEOUT_S, lambda: self.log[-4000:])
+
+    def is_ready(self) -> bool:
+        """Ask its readiness probe."""
+        assert self._process is not None
+        assert self._process.poll() is None, f"the operator has ended:\n{self.log[-4000:]}"
+        try:
+            return self.get("readyz")[0] == 200
+        except OSError:
+            return False
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return status and body of what it serves at `path`."""
+        port = (self.directory / "port").read_text()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def wait_for_kill(self, timeout_s: float = END_TIMEOUT_S) -> None:
+        """Wait until it was killed at its effect."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise AssertionError(f"it was not killed:\n{self.log[-4000:]}") from error
+        assert code == -signal.SIGKILL, self.log[-4000:]
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """End it and return its exit code."""
+        if self._process is None or self._process.poll() is not None:
+            return 0 if self._process is None else self._process.returncode
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(number)
+        try:
+            return self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+
+@dataclass
+class Jobs:
+    """CompressionJobs of the test's namespace.
+
+    Attributes:
+        kubectl: As an administrator.
+        namespace: Where.
+    """
+
+    kubectl: Kubectl
+    namespace: str
+
+    def apply(self, name: str, **spec: Any) -> str:
+        """Create a job; its name says how the stand-in behaves, up to a dot. Return its name."""
+        fields = make_spec().model_dump(mode="json", by_alias=True, exclude_unset=True)
+        self.create("CompressionJob", name, {**fields, **spec})
+        return name
+
+    def create(self, kind: str, name: str, spec: dict[str, Any]) -> None:
+        """Create an object of ours."""
+        body = {
+            "apiVersion": "fulcrum.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": self.namespace},
+            "spec": {field: value for field, value in spec.items() if value is not None},
+        }
+        self.kubectl("create", "-f", "-", stdin=json.dumps(body))
+
+    def get(self, name: str, kind: str = "compressionjob") -> dict[str, Any]:
+        """Return an object."""
+        text = self.kubectl("get", kind, name, "-n", self.namespace, "-o", "json")
+        found: dict[str, Any] = json.loads(text)
+        return found
+
+    def status(self, name: str, kind: str = "compressionjob") -> dict[str, Any]:
+        """Return an object's status, empty where it has none."""
+        return self.get(name, kind).get("status") or {}
+
+    def names(self, kind: str = "compressionjob") -> list[str]:
+        """Return the names of all objects of a kind."""
+        text = self.kubectl("get", kind, "-n", self.namespace, "-o", "json")
+        return [item["metadata"]["name"] for item in json.loads(text)["items"]]
+
+    def patch(self, name: str, spec: dict[str, Any], kind: str = "compressionjob") -> None:
+        """Merge into a specification."""
+        patch = json.dumps({"spec": spec})
+        self.kubectl("patch", kind, name, "-n", self.namespace, "--type=merge", "-p", patch)
+
+    def ended(self, name: str, timeout_s: float = END_TIMEOUT_S) -> dict[str, Any]:
+        """Wait until a job has ended, and return its status."""
+        return self.reaches(name, *FINAL, timeout_s=timeout_s, complete=True)
+
+    def reaches(
+        self, name: str, *phases: str, timeout_s: float = END_TIMEOUT_S, complete: bool = False
+    ) -> dict[str, Any]:
+        """Wait until a job is in one of `phases`, and return its status."""
+
+        def arrived() -> bool:
+            status = self.status(name)
+            return status.get("phase") in phases and (not complete or "completionTime" in status)
+
+        wait_until(arrived, timeout_s, lambda: json.dumps(self.status(name), indent=1))
+        return self.status(name)
+
+    def events(self, name: str) -> list[tuple[str, str]]:
+        """Return reason and message of the Events about a job, the oldest first."""
+        text = self.kubectl("get", "events", "-n", self.namespace, "-o", "json")
+        items = [e for e in json.loads(text)["items"] if e["involvedObject"]["name"] == name]
+        items.sort(key=lambda item: int(item["metadata"]["resourceVersion"]))
+        return [(item["reason"], item["message"]) for item in items]
+
+
+def wait_until(
+    condition: Callable[[], bool], timeout_s: float, what: Callable[[], str] = lambda: ""
+) -> None:
+    """Wait for `condition`; after `timeout_s` fail and tell `what`."""
+    until = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < until, f"not within {timeout_s} s: {what()}"
+        time.sleep(POLL_S)
