@@ -55,6 +55,12 @@ class Server:
         host = urlsplit(cluster["server"]).netloc
         self._connection = http.client.HTTPSConnection(host, context=context, timeout=TIMEOUT_S)
 
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
     def create(
         self, kind: Kind, body: dict[str, Any], namespace: str = "", *, keep: bool = False
     ) -> Answer:

@@ -20,7 +20,7 @@ def condition(name: str) -> dict[str, Any]:
 
 
 def slice_change(name: str, delta: float) -> dict[str, Any]:
-    return {"name": name, "delta": delta, "n": 150}
+    return {"name": name, "delta": delta, "samples": 150}
 
 
 JOB_STATUS: dict[str, Any] = {
@@ -78,7 +78,7 @@ JOB_STATUS: dict[str, Any] = {
             "low": -0.008,
             "high": 0.001,
             "limit": -0.01,
-            "n": 1500,
+            "samples": 1500,
         }
     ],
     "results": {
@@ -88,7 +88,7 @@ JOB_STATUS: dict[str, Any] = {
         "delta": -0.004,
         "deltaLow": -0.008,
         "deltaHigh": 0.001,
-        "n": 1500,
+        "samples": 1500,
         "speedup": 4.1,
         "speedupLow": 3.9,
         "speedupHigh": 4.3,

@@ -26,7 +26,8 @@ NAMESPACE = "objects"
 def server(control_plane: ControlPlane) -> Iterator[Server]:
     """The server as an administrator, and one namespace for all rows: they leave nothing there."""
     control_plane.kubectl("create", "namespace", NAMESPACE)
-    yield Server(control_plane.admin_kubeconfig)
+    with Server(control_plane.admin_kubeconfig) as found:
+        yield found
     control_plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
 
 
@@ -82,9 +83,12 @@ def test_a_manifest_is_applied_again_and_again(kubectl: Kubectl, namespace: str)
 @pytest.mark.parametrize(
     ("field", "words"),
     [
-        ("cj.spec.gates", ("What must hold of the candidate", "kind", "ENUM", "margin")),
-        ("cj.spec.recipeRef", ("A recipe that stands on its own",)),
-        ("cj.status.conditions", ("What holds of the job", "lastTransitionTime")),
+        (
+            "cpj.spec.gates",
+            ("What must hold of the candidate", "enum: nonInferiority", "does not block"),
+        ),
+        ("cpj.spec.recipeRef", ("A recipe that stands on its own",)),
+        ("cpj.status.conditions", ("What holds of the job", "lastTransitionTime")),
         ("crecipe.spec.quantize.method", ("static needs calibration data",)),
         ("cgp.spec.gates.margin", ("How much worse is still as good",)),
         ("mch.status.holds", ("nothing is promoted automatically",)),

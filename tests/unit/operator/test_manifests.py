@@ -113,6 +113,19 @@ def test_every_kind_has_a_table() -> None:
     assert {table.kind for table in TABLES} == {kind for _, kind in known_kinds()}
 
 
+def test_no_field_is_called_like_a_boolean() -> None:
+    """Kubectl's reader takes these for true and false; what stands under them would be lost."""
+
+    def names(schema: Any) -> Iterator[str]:
+        for name, inner in schema.get("properties", {}).items():
+            yield name.lower()
+            yield from names(inner)
+        yield from names(schema.get("items", {})) if "items" in schema else ()
+
+    used = {name for schema in known_kinds().values() for name in names(schema)}
+    assert used & {"y", "n", "yes", "no", "on", "off", "true", "false"} == set()
+
+
 def test_every_field_is_described() -> None:
     def undescribed(schema: Any, path: str) -> Iterator[str]:
         for name, inner in schema.get("properties", {}).items():
