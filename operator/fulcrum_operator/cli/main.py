@@ -17,6 +17,7 @@ from fulcrum_operator.cli import (
     gate,
     history,
     init,
+    operate,
     promote,
     release,
     report,
@@ -46,6 +47,7 @@ app.command()(approve.approve)
 app.command()(rollback.rollback)
 app.command()(release.release)
 app.command()(history.history)
+app.command("operator")(operate.operate)
 
 
 def _print_version(wanted: bool) -> None:
