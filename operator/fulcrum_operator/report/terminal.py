@@ -280,6 +280,8 @@ def _speed(latency: Sequence[LatencyComparison]) -> Sheet:
 
 def _latency(measured: LatencyComparison) -> Row:
     speedup = _text(factor(measured.speedup.ratio))
+    if measured.speedup.interval.low <= 1 <= measured.speedup.interval.high:
+        speedup = _text("no difference")  # a ratio that may be 1 is no figure to quote
     if not measured.reliable:
         speedup = _text("unreliable", "yellow")
     return (

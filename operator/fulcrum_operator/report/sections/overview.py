@@ -24,7 +24,7 @@ TONES: dict[str, Tone] = {
 
 _SENTENCES = {
     "Pass": "The candidate keeps every enforced gate.",
-    "Fail": "The candidate breaks at least one enforced gate and must not be promoted.",
+    "Fail": "Rejected: the candidate breaks at least one enforced gate and must not be promoted.",
     "Inconclusive": "The evidence does not decide: neither good nor bad was shown.",
     "Anomalous": "The evidence cannot be right, so nothing is concluded from it.",
 }

@@ -94,6 +94,12 @@ def test_the_reason_of_a_failure_is_printed() -> None:
     assert " ".join(verdict.reasons[0].split()) in text
 
 
+def test_a_speed_up_that_may_be_none_is_no_difference() -> None:
+    evidence = make_evidence(validate=make_validate(latency=(make_latency(speedup=1.01),)))
+    assert "no difference" in shown(evidence)
+    assert "×1.01" not in shown(evidence).partition("Speed,")[2]
+
+
 def test_an_unreliable_speed_is_not_claimed() -> None:
     evidence = make_evidence(validate=make_validate(latency=(make_latency(reliable=False),)))
     assert "unreliable" in shown(evidence)
