@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError, Conflict, NotFound
+from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound
 from fulcrum_operator.kubernetes.fence import Clock, Fence, boot_s
 from fulcrum_operator.kubernetes.lease import Lease, Sighting, claim, decide, read_lease, sight
 from fulcrum_operator.kubernetes.requests import Object
 from fulcrum_operator.kubernetes.retries import CallPolicy
 from fulcrum_operator.resources.names import LEASE
+from fulcrum_pipelines.errors import FulcrumError
 
 log = logging.getLogger(__name__)
 
@@ -125,7 +126,7 @@ class Elector:
             async with asyncio.timeout(left_s):
                 pause_s = await self._look_and_act()
             self._seen_s = self._clock()
-        except (ApiError, TimeoutError) as error:
+        except (FulcrumError, TimeoutError) as error:
             if not isinstance(error, Conflict | AlreadyExists):
                 log.warning("the lease could not be read or renewed: %s", error or "no time left")
             self._must_look = True
@@ -148,7 +149,7 @@ class Elector:
             lease = await self._read()
             if lease is not None and lease.holder == self.identity:
                 await self._write(lease, {"holderIdentity": ""})
-        except ApiError as error:
+        except FulcrumError as error:
             log.warning("the lease was not handed over, so a standby has to wait: %s", error)
 
     async def _look_and_act(self) -> float:

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError, NotLeader
+from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError
 from fulcrum_operator.kubernetes.requests import Object
 from fulcrum_operator.resources.names import EVENT
+from fulcrum_pipelines.errors import FulcrumError
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ class Events:
             self._told("written")
         except AlreadyExists:
             self._told("known")
-        except (ApiError, NotLeader) as error:
+        except FulcrumError as error:
             self._told("failed")
             expected = isinstance(error, ApiError) and error.namespace_is_terminating
             level = logging.DEBUG if expected else logging.WARNING

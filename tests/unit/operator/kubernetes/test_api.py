@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from api_stand_in import QUICK, Answer, refusal, serve
 
-from fulcrum_operator.kubernetes.api import Kube, holds
+from fulcrum_operator.kubernetes.api import Kube, connect, holds
 from fulcrum_operator.kubernetes.errors import (
     AlreadyExists,
     ApiError,
@@ -141,13 +141,10 @@ def test_pause_that_is_too_long_is_left_to_the_caller() -> None:
 
 def test_server_that_is_not_there_is_unavailable() -> None:
     async def main() -> None:
-        async with serve() as (_, kube):
-            pass
-        async with serve() as (_, other):
-            gone = other.transport.credentials.server
-        async with serve() as (_, kube):
-            object.__setattr__(kube.transport, "credentials", other.transport.credentials)
-            with pytest.raises(Unavailable, match=f"no answer from {gone}"):
+        async with serve() as (_, stopped):
+            gone = stopped.transport.credentials
+        async with connect(gone, policy=QUICK) as kube:
+            with pytest.raises(Unavailable, match=f"no answer from {gone.server}"):
                 await kube.get(COMPRESSION_JOB, "a", "demo")
 
     asyncio.run(main())

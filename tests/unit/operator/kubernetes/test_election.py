@@ -22,6 +22,7 @@ from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.kubernetes.lease import Decision, Lease, Sighting, claim, decide, sight
 from fulcrum_operator.kubernetes.requests import Object
+from fulcrum_pipelines.errors import UserError
 
 T0 = datetime(2026, 11, 25, tzinfo=UTC)
 
@@ -304,6 +305,27 @@ def test_missed_renewals_cost_no_leadership_while_the_lease_lasts() -> None:
     lossy = Candidate(troubles=tuple([Trouble(), Trouble()] + [Trouble(lost=True)] * 2) * 20)
     outcome = compete((lossy, Candidate()), Timing(), for_s=300)
     assert outcome.changes == [("a", True)]
+
+
+def test_leader_whose_token_cannot_be_read_steps_down_in_time() -> None:
+    outcome = Outcome()
+
+    @dataclass
+    class Blind(TroubledKube):
+        async def patch(self, *args: Any, resource_version: str) -> Object:
+            raise UserError("the token file cannot be read")
+
+    async def main() -> None:
+        fence = WatchedFence(0.0, 1.0, outcome.overlaps)
+        running = asyncio.ensure_future(
+            _elector(Blind(Server(), []), fence, "a", Timing(), outcome).run()
+        )
+        await asyncio.sleep(60)
+        assert not running.done()
+        running.cancel()
+
+    simulate(main)
+    assert outcome.changes == [("a", True), ("a", False)]
 
 
 def test_released_lease_is_taken_at_the_next_look() -> None:
