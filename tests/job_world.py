@@ -224,7 +224,7 @@ class World:
         finalizers = list(self.body["metadata"].get("finalizers", []))
         match action:
             case WriteStatus():
-                new = action.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+                new = action.status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
                 version = self._write(version, {"status": merge_patch(self.status, new)})
                 self.written.append(json.loads(json.dumps(self.status)))
             case AddFinalizer():

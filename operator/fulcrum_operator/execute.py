@@ -122,7 +122,7 @@ class Executor:
             raise Conflict("it was written since", where="/".join(key_of(body)))
 
     async def _write_status(self, body: Body, action: WriteStatus) -> Body:
-        new = action.status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        new = action.status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         patch = merge_patch(body.get("status") or {}, new)
         if not patch:
             return body
