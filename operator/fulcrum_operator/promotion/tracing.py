@@ -54,7 +54,7 @@ def trace(
         return Refusal("JobNotFound", message)
     run = job.status.run
     if run is None or run.plan is None or run.key != evidence.run:
-        has = f"its run is {run.key}" if run is not None else "it has no run"
+        has = f"its run is {run.key}, plan {run.plan}" if run is not None else "it has no run"
         message = f"CompressionJob {job.name} did not make evidence of {evidence.run}: {has}"
         return Refusal("OtherRun", message)
     gates = _gates(job, snapshot)

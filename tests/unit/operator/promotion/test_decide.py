@@ -278,6 +278,16 @@ def test_rollback_goes_to_the_model_as_it_was_and_holds() -> None:
     assert "fulcrum release production" in status.conditions[1].message
 
 
+def test_rollback_goes_to_the_newest_of_equal_models() -> None:
+    channel = make_channel("a", "b", "a", "c")
+    twice = channel.status.history[2].model_copy(update={"job": "job-a-again"})
+    history = (*channel.status.history[:2], twice, channel.status.history[3])
+    status = channel.status.model_copy(update={"history": history})
+    world = World.of(replace(channel, status=status), [make_rollback(from_="c")])
+    world.finish("back")
+    assert world.channel.status.history[-1].job == "job-a-again"
+
+
 @pytest.mark.parametrize(
     ("promotion", "look"), [(make_promotion(from_="b"), "evidence"), (make_rollback(), "artifact")]
 )

@@ -1,0 +1,113 @@
+"""Only the run that the job names and the gates that it started with are followed."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from builders import make_digest, make_spec
+from channels import RUN, make_promotion, make_rollback
+
+from fulcrum_operator.observed import Refusal, read_job
+from fulcrum_operator.promotion.seen import Promotion
+from fulcrum_operator.promotion.tracing import Origin, trace
+from fulcrum_pipelines.contract import digest_of
+
+SPEC = make_spec()
+CONTENT = SPEC.model_dump_json(by_alias=True, exclude_none=True)
+PLAN = make_digest("plan")
+PROMOTION = make_promotion()
+STATUS: dict[str, Any] = {
+    "run": {"key": RUN, "plan": PLAN, "engine": "process"},
+    "snapshot": {"name": "mnist-01234567", "digest": digest_of(CONTENT.encode())},
+}
+
+
+def job_body(status: dict[str, Any] | None = None, uid: str = "0123456789abcdef") -> dict[str, Any]:
+    return {
+        "metadata": {
+            "name": "mnist",
+            "namespace": "team",
+            "uid": uid,
+            "resourceVersion": "1",
+            "creationTimestamp": "2026-11-24T09:00:00Z",
+        },
+        "spec": json.loads(CONTENT),
+        "status": STATUS if status is None else status,
+    }
+
+
+def snapshot(content: str = CONTENT) -> dict[str, Any]:
+    return {"data": {"spec.json": content}}
+
+
+def of_content(content: str) -> dict[str, Any]:
+    named = {"name": "mnist-01234567", "digest": digest_of(content.encode())}
+    return job_body({**STATUS, "snapshot": named})
+
+
+def test_origin_is_what_the_job_names() -> None:
+    found = trace(PROMOTION, read_job(job_body()), snapshot())
+    assert found == Origin(RUN, PLAN, SPEC.gates)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """What is there, and why the gates are not known then."""
+
+    name: str
+    reason: str
+    message: str
+    job: dict[str, Any] | None
+    snapshot: dict[str, Any] | None
+    promotion: Promotion = PROMOTION
+
+
+LOST = (
+    Lost("no job", "JobNotFound", "is gone, and with it the gates", None, snapshot()),
+    Lost("namesake", "JobNotFound", "with uid 0123456789abcdef", job_body(uid="f"), snapshot()),
+    Lost("no run", "OtherRun", "it has no run", job_body({}), snapshot()),
+    Lost(
+        "later attempt",
+        *("OtherRun", f"did not make evidence of {RUN}: its run is mnist-0123456789ab-2"),
+        job_body({**STATUS, "run": {**STATUS["run"], "key": "mnist-0123456789ab-2"}}),
+        snapshot(),
+    ),
+    Lost(
+        "run of another job",
+        *("OtherRun", "did not make evidence of other-1"),
+        job_body(),
+        snapshot(),
+        make_promotion(evidence={"run": "other-1", "digest": make_digest("e")}),
+    ),
+    Lost(
+        "no plan",
+        *("OtherRun", f"its run is {RUN}, plan None"),
+        job_body({**STATUS, "run": {"key": RUN, "engine": "process"}}),
+        snapshot(),
+    ),
+    Lost(
+        "no snapshot named",
+        *("SnapshotLost", "names no snapshot"),
+        job_body({"run": STATUS["run"]}),
+        snapshot(),
+    ),
+    Lost("no ConfigMap", "SnapshotLost", "mnist-01234567, .* is gone", job_body(), None),
+    Lost("empty ConfigMap", "SnapshotLost", "has no spec.json", job_body(), {}),
+    Lost("other gates", "SnapshotChanged", "another content", job_body(), snapshot("{}")),
+    Lost("no gates", "SnapshotUnreadable", "cannot be read: ", of_content("{}"), snapshot("{}")),
+    Lost("no JSON", "SnapshotUnreadable", "cannot be read: ", of_content("x"), snapshot("x")),
+    Lost("rollback", "InvalidSpec", "spec.job and spec.evid", job_body(), None, make_rollback()),
+)
+
+
+@pytest.mark.parametrize("case", LOST, ids=lambda case: case.name)
+def test_gates_that_are_not_known(case: Lost) -> None:
+    job = read_job(case.job) if case.job is not None else None
+    found = trace(case.promotion, job, case.snapshot)
+    assert isinstance(found, Refusal)
+    assert found.reason == case.reason
+    assert re.search(case.message, found.message)
