@@ -74,7 +74,7 @@ baselines: setup ## Train the examples' baselines anew
 	for example in mnist digits diabetes; do (cd examples/$$example && ../../$(BIN)/python train.py); done
 
 # K8S=1.36 chooses another version of Kubernetes, for the tests too.
-cluster: setup ## Start a Kubernetes control plane on this machine (built first, once: 8 minutes)
+cluster: setup ## Start Kubernetes' control plane and the operator here (built once: 8 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m cluster up
 
 cluster-down: setup ## Stop it, and forget its data

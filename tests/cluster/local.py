@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cluster.building import Binaries, binaries, chosen_minor
@@ -12,11 +13,12 @@ from cluster.cache import exclusive
 from cluster.control_plane import ControlPlane, stop_all
 from cluster.errors import ClusterError
 from cluster.installing import ROOT, install
+from cluster.operating import start_operator
 from cluster.processes import Processes
 from cluster.programs import NAMES
 
 DIRECTORY = ROOT / ".fulcrum" / "cluster"
-AFTER_START = (install,)
+AFTER_START: tuple[Callable[[ControlPlane], None], ...] = (install, start_operator)
 
 
 def up(directory: Path = DIRECTORY) -> None:

@@ -12,7 +12,7 @@ from cluster import local
 from cluster.building import Binaries
 from cluster.control_plane import ControlPlane
 from cluster.errors import ClusterError
-from cluster.operating import NAMESPACE, OPERATOR, SERVICE_ACCOUNT, start_operator
+from cluster.operating import OPERATOR, start_operator
 from cluster.processes import Processes
 from cluster.programs import NAMES, SCHEDULER
 
@@ -33,6 +33,7 @@ def directory(built: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def test_up_again_changes_nothing_and_tells_how_to_use_it(
     directory: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    assert Processes(directory).running(OPERATOR)
     before = [Processes(directory).running(name) for name in NAMES]
     local.up(directory)
     assert [Processes(directory).running(name) for name in NAMES] == before
@@ -59,14 +60,6 @@ def test_operator_runs_as_its_service_account_and_ends_with_the_cluster(
     built: Binaries, directory: Path, tmp_path: Path
 ) -> None:
     cluster = ControlPlane(directory, built)
-    cluster.kubectl(
-        "apply",
-        "-f",
-        "-",
-        stdin=f"{{apiVersion: v1, kind: Namespace, metadata: {{name: {NAMESPACE}}}}}",
-    )
-    account = f"{{apiVersion: v1, kind: ServiceAccount, metadata: {{name: {SERVICE_ACCOUNT}}}}}"
-    cluster.kubectl("apply", f"--namespace={NAMESPACE}", "-f", "-", stdin=account)
     stand_in = tmp_path / "fulcrum"
     stand_in.write_text(STAND_IN.replace("child", str(tmp_path / "child")))
     stand_in.chmod(0o755)
