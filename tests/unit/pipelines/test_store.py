@@ -9,7 +9,14 @@ from builders import make_stage
 
 from fulcrum_pipelines.contract import digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
-from fulcrum_pipelines.store import CHUNK_BYTES, StageState, Store, cache_path, object_path, stage_path
+from fulcrum_pipelines.store import (
+    CHUNK_BYTES,
+    StageState,
+    Store,
+    cache_path,
+    object_path,
+    stage_path,
+)
 
 
 @pytest.fixture(params=["directory", "file URL", "memory"])
