@@ -28,7 +28,7 @@ def name_of(user: User) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """A promotion that is created or approved; with no words, it is accepted.
+    """A promotion that is created or approved, or a job; with no words, it is accepted.
 
     `changes` are to a promotion whose requestedBy is the user's own name.
     """
@@ -86,6 +86,31 @@ CREATED = (
         "promoter",
         {"spec.automatic": True},
         ("user promoter needs the verb automate on modelchannels/production", "leave it out"),
+    ),
+)
+
+AUTOMATIC = {"spec.promotion": {"channel": "production", "mode": "Automatic"}}
+MANUAL = {"spec.promotion": {"channel": "production", "mode": "Manual"}}
+
+JOBS = (
+    Request("promotes by itself for who may promote", "promoter", AUTOMATIC),
+    Request("waits for who may promote", "editor", MANUAL),
+    Request("promotes nothing", "editor"),
+    Request(
+        "may edit, not have it promoted at gates of his own",
+        "editor",
+        AUTOMATIC,
+        (
+            "user editor needs the verb promote on modelchannels/production",
+            "spec.promotion.mode Automatic",
+            "mode Manual",
+        ),
+    ),
+    Request(
+        "may promote on another channel only",
+        "one-channel",
+        AUTOMATIC,
+        ("user one-channel needs the verb promote on modelchannels/production",),
     ),
 )
 

@@ -16,6 +16,7 @@ from manifest_tables.access import (
     APPROVED,
     CREATED,
     GRANTS,
+    JOBS,
     ONE_CHANNEL,
     ROLES,
     STATUS_WRITERS,
@@ -87,6 +88,15 @@ def test_promotions_are_created_by_who_may(servers: Servers, row: Request) -> No
     own = {"metadata.name": "new", "spec.requestedBy": name_of(row.user)}
     manifest = changed(PROMOTION.good, own | row.changes)
     answer = servers[row.user].create(MODEL_PROMOTION, manifest, NAMESPACE)
+    _check(answer.status, answer.message, row.words)
+
+
+@pytest.mark.parametrize("row", JOBS, ids=lambda row: f"{row.user}: {row.name}")
+def test_jobs_that_promote_by_themselves_are_created_by_who_may(
+    servers: Servers, row: Request
+) -> None:
+    manifest = changed(GOOD, {"metadata.name": "new"} | row.changes)
+    answer = servers[row.user].create(COMPRESSION_JOB, manifest, NAMESPACE)
     _check(answer.status, answer.message, row.words)
 
 
