@@ -193,6 +193,7 @@ class _Running:
             observer=observer,
             events=self.events,
             user=await self.kube.whoami(),
+            wake=self._add,
             probe=self.operator.probe,
         )
         jobs = JobReconciler(

@@ -8,6 +8,7 @@ tests stop the process exactly there.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from fulcrum_operator.effects import Probe, merge_patch, tell_nobody
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
-from fulcrum_operator.objects import Body, Objects, key_of, version_of
+from fulcrum_operator.objects import Body, Key, Objects, key_of, version_of
 from fulcrum_operator.observed import Job
 from fulcrum_operator.observing import SOURCES_KEY, Observer
 from fulcrum_operator.resources.names import (
@@ -51,6 +52,7 @@ class Executor:
         observer: Knows the engines, and learns snapshots.
         events: Writes Events.
         user: The account that this operator is, which its promotions name.
+        wake: Lets an object have its turn: plural, key.
         probe: Told of every effect.
     """
 
@@ -59,6 +61,7 @@ class Executor:
     observer: Observer
     events: Events
     user: str
+    wake: Callable[[str, Key], None]
     probe: Probe = tell_nobody
 
     async def perform(self, job: Job, body: Body, actions: tuple[Action, ...]) -> None:
@@ -200,6 +203,8 @@ class Executor:
         except AlreadyExists:
             found = await self.kube.get(MODEL_PROMOTION, action.name, job.namespace)
             self.observer.promotions.learn(found)
+        # What is learned here is no news when the watch tells it, so nobody else would.
+        self.wake(MODEL_PROMOTION.plural, (job.namespace, action.name))
         self.probe("promotion-created")
 
     async def _delete(self, job: Job) -> None:
