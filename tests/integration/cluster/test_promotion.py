@@ -17,7 +17,12 @@ from cluster.control_plane import ControlPlane
 from promotion_team import Team
 
 from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.resources.names import MODEL_CHANNEL, MODEL_PROMOTION, OPERATOR_USER
+from fulcrum_operator.resources.names import (
+    COMPRESSION_JOB,
+    MODEL_CHANNEL,
+    MODEL_PROMOTION,
+    OPERATOR_USER,
+)
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store, object_path
 
@@ -129,6 +134,26 @@ def test_inconclusive_job_is_approved_by_name(team: Team) -> None:
     (move,) = team.status()["history"]
     assert (move["to"], move["by"], move["approvedBy"]) == (digest, "eve", "eve")
     assert (move["verdict"], move["reason"]) == ("Inconclusive", "looked")
+
+
+def test_waiting_promotion_is_approved_by_the_name_of_its_job(team: Team) -> None:
+    team.channel(approval="Required")
+    team.ended_job("mnist")
+    name = team.automatic("mnist")
+    team.reconcile()
+    patch = {"status": {"promotion": {"name": name, "phase": "AwaitingApproval"}}}
+    team.as_operator(
+        lambda kube: kube.patch(
+            COMPRESSION_JOB, "mnist", team.namespace, patch, subresource="status"
+        )
+    )
+    assert team.fulcrum("eve", "approve", "mnist", "--yes", *NO_WAIT)[0] == 0
+    (promotion,) = team.promotions()
+    assert promotion["spec"]["approval"] == {"by": "eve"}
+    code, _, errors = team.fulcrum("eve", "approve", name, "--yes", *NO_WAIT)
+    assert (code, errors) == (1, f"error: {name}: was approved by eve already\n")
+    team.reconcile()
+    assert team.status()["history"][0]["approvedBy"] == "eve"
 
 
 @pytest.mark.parametrize("outcome", ["Fail", "Anomalous"])
@@ -268,6 +293,21 @@ def test_of_racing_promotions_one_moves(team: Team) -> None:
         assert status["moves"] == 1
         assert loser["status"]["reason"] == "ChannelMoved"
         assert f"promotion {winner['metadata']['name']} moved it" in loser["status"]["message"]
+
+
+def test_channel_that_changed_since_is_looked_at_anew(team: Team) -> None:
+    team.channel()
+    old = team.get(MODEL_CHANNEL, "production")
+    team.channel(approval="Required")
+
+    async def from_memory(kube: Kube) -> float | None:
+        reconciler = team.reconciler(kube)
+        reconciler.channels.learn(old)
+        return await reconciler.reconcile_channel((team.namespace, "production"))
+
+    assert team.as_operator(from_memory) is None
+    assert team.status()["observedGeneration"] == 2
+    assert [each["reason"] for each in team.status()["conditions"]] == ["NothingPromoted", "NoHold"]
 
 
 @pytest.mark.parametrize("effect", ["channel-moved", "promotion-promoted", "channel-kept"])
