@@ -106,7 +106,7 @@ class Inbox:
             for job in self.objects[COMPRESSION_JOB.plural]
             if job["metadata"]["namespace"] == namespace
             and (job["spec"].get("promotion") or {}).get("channel") == channel
-            and (job.get("status") or {}).get("verdict") is not None
+            and _waits_for_channel(job)
         )
 
     def _jobs(self, keys: Any) -> Iterator[tuple[str, Key]]:
@@ -135,6 +135,13 @@ class Inbox:
             return
         if (desk := self.engines.get(run["engine"])) is not None:
             desk.slots.hold(body["metadata"]["uid"])
+
+
+def _waits_for_channel(job: Body) -> bool:
+    """Return whether what its channel holds may decide something for a job now."""
+    status = job.get("status") or {}
+    compares = (job["spec"].get("baseline") or {}).get("kind") == "Channel"
+    return status.get("verdict") is not None or (compares and "snapshot" not in status)
 
 
 _RECONCILED = (COMPRESSION_JOB.plural, MODEL_PROMOTION.plural, MODEL_CHANNEL.plural)

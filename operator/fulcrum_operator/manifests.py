@@ -139,8 +139,6 @@ def unsupported(spec: CompressionJobSpec) -> list[Problem]:
         problems.append(Problem("spec.recipe.retrain", NOT_YET))
     if spec.placement is not None:
         problems.append(Problem("spec.placement", NOT_YET))
-    if spec.baseline.kind != "Source":
-        problems.append(Problem("spec.baseline.kind", f"{spec.baseline.kind} {NOT_YET}", "Source"))
     if spec.engine != "process":
         problems.append(Problem("spec.engine", f"{spec.engine} {NOT_YET}", "process"))
     return problems

@@ -88,6 +88,8 @@ class Observer:
             seen = await self._before_verdict(seen)
         elif status.verdict == "Pass" and job.spec.promotion is not None:
             seen = self._promotion(seen, job.spec.promotion.channel)
+            if job.spec.baseline.kind == "Channel":
+                seen = replace(seen, snapshot=await self.snapshot(job))
         return seen
 
     async def _engine(self, seen: Observed, name: str, key: str) -> Observed:
@@ -104,7 +106,7 @@ class Observer:
     async def _before_verdict(self, seen: Observed) -> Observed:
         job, status = seen.job, seen.job.status
         if status.snapshot is None and job.uid not in self._snapshots:
-            resolution = resolve_job(job, self.templates, self.source_root)
+            resolution = resolve_job(job, self.templates, self.channels, self.source_root)
             seen = replace(seen, resolution=resolution)
             if not isinstance(resolution, Refusal):  # its creation tells whether there is one
                 return seen

@@ -25,8 +25,13 @@ class Templates:
         return objects.get((namespace if objects.kind.namespaced else "", name))
 
 
-def resolve_job(job: Job, templates: Templates, source_root: str) -> Resolution | Refusal:
+def resolve_job(
+    job: Job, templates: Templates, channels: Objects, source_root: str
+) -> Resolution | Refusal:
     """Return the specification that the job would start with now, or why it cannot start."""
+    baseline = _baseline(job, channels)
+    if isinstance(baseline, Refusal):
+        return baseline
     fields: dict[str, Any] = {}
     sources: dict[str, Any] = {}
     wanted = (
@@ -54,7 +59,27 @@ def resolve_job(job: Job, templates: Templates, source_root: str) -> Resolution 
         return Refusal("InvalidSpec", "; ".join(map(str, problems)))
     if missing := unsupported(spec):
         return Refusal("NotSupported", "; ".join(map(str, missing)))
-    return Resolution(resolve(spec, source_root), sources)
+    spec = resolve(spec, source_root).model_copy(update={"baseline_model": baseline})
+    return Resolution(spec, sources)
+
+
+def _baseline(job: Job, channels: Objects) -> str | Refusal | None:
+    """Return the digest of what the job's channel holds, where that is its baseline."""
+    if job.spec.baseline.kind != "Channel" or job.spec.promotion is None:
+        return None
+    name = job.spec.promotion.channel
+    body = channels.get((job.namespace, name))
+    if body is None:
+        message = f"there is no ModelChannel {name} in namespace {job.namespace}"
+        return Refusal("ReferenceNotFound", message)
+    current = (body.get("status") or {}).get("current") or {}
+    if "digest" not in current:
+        message = (
+            f"spec.baseline.kind is Channel, but ModelChannel {name} holds no model yet; "
+            "promote one first, or take kind Source"
+        )
+        return Refusal("ReferenceNotFound", message)
+    return str(current["digest"])
 
 
 def _content(field: str, body: Mapping[str, Any]) -> Any:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field
 
-from fulcrum_pipelines.evidence import Record, StageName
+from fulcrum_pipelines.evidence import Digest, Record, StageName
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Recipe
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
@@ -25,11 +25,16 @@ class ResolvedSpec(CompressionJobSpec):
     """A specification in which recipe and gates stand themselves, whoever wrote them where.
 
     In a manifest either may be a reference; what runs and what decides must not depend on what
-    the reference names later.
+    the reference names later. The same holds of the baseline, where that is what a channel held.
+
+    Attributes:
+        baseline_model: Digest, in the store, of the ONNX model that candidates are compared with;
+            None where that is `model` itself.
     """
 
     recipe: Recipe
     gates: Annotated[tuple[Gate, ...], Field(max_length=64)]
+    baseline_model: Digest | None = None
 
 
 class Plan(Record):

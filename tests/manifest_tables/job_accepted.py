@@ -60,6 +60,10 @@ ACCEPTED = (
     Row("p99 of 1000 pairs", {"spec.measure": {"percentiles": [99], "pairs": 1000}}),
     Row("integer written as float", {"spec.seed": 5.0}),
     Row("null is absent", {"spec.recipe.prune.unstructured": None, "spec.seed": None}),
+    Row(
+        "what the channel holds as baseline",
+        {"spec.baseline.kind": "Channel", "spec.promotion": {"channel": "production"}},
+    ),
     Row("no gates in the list", {"spec.gates": []}),
     Row("status of a cluster", {"status": {"phase": "Running"}}),
 )

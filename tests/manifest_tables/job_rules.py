@@ -109,6 +109,12 @@ RULES_REFUSED = (
         "spec.data.slices[0].name",
         ("built in",),
     ),
+    Row(
+        "the baseline of no channel",
+        {"spec.baseline.kind": "Channel"},
+        "spec.baseline",
+        ("needs promotion.channel",),
+    ),
     Row("no stage at all", {"spec.recipe": {}}, "spec.recipe", ("at least one of",)),
     Row("prune nothing", prune(), "spec.recipe.prune", ("exactly one of",)),
     Row(

@@ -48,7 +48,11 @@ UPDATES = (
     ),
     refused("gates by reference", {}, {"spec.gates": DROP, "spec.gatePolicyRef": {"name": "lax"}}),
     refused("another gatePolicyRef", BY_REFERENCE, {"spec.gatePolicyRef.name": "lax"}),
-    refused("another baseline", {}, {"spec.baseline.kind": "Channel"}),
+    refused(
+        "another baseline",
+        {"spec.promotion": {"channel": "production"}},
+        {"spec.baseline.kind": "Channel"},
+    ),
     refused("another measurement", {}, {"spec.measure.pairs": 1000}),
     refused("placement set", {}, {"spec.placement": {"compute": "gpu"}}),
     refused("placement removed", {"spec.placement": {"compute": "gpu"}}, {"spec.placement": DROP}),

@@ -75,6 +75,19 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     meaning: Meaning
 
+    @property
+    def interface(self) -> str:
+        """What a caller sees: names, types and sizes; what dynamic axes are called is left out."""
+
+        def shown(tensors: tuple[TensorSpec, ...]) -> str:
+            return ", ".join(
+                f"{each.name} {each.dtype}"
+                f"[{', '.join('?' if isinstance(size, str) else str(size) for size in each.shape)}]"
+                for each in tensors
+            )
+
+        return f"{shown(self.inputs)} -> {shown(self.outputs)}"
+
     def to_json(self) -> str:
         """Return the signature as JSON text."""
         return json.dumps(asdict(self))

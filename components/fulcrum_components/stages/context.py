@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 SIGNATURE = "signature.json"
 """What evaluate leaves of the model's signature."""
 
+BASELINE = "baseline.onnx"
+"""What evaluate leaves of the model that candidates are compared with."""
+
 ONNX = "application/vnd.onnx"
 SAFETENSORS = "application/vnd.safetensors"
 JSON = "application/json"

@@ -19,6 +19,7 @@ from fulcrum_components.evaluation import (
 )
 from fulcrum_components.stages import measuring
 from fulcrum_components.stages.context import (
+    BASELINE,
     JSON,
     NPZ,
     ONNX,
@@ -29,6 +30,8 @@ from fulcrum_components.stages.context import (
 )
 from fulcrum_components.stages.torch_models import export, size_of
 from fulcrum_pipelines.contract import canonical_json, digest_of
+from fulcrum_components.models.onnx_file import load_onnx
+from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, Metric
 from fulcrum_pipelines.power import advice
 
@@ -39,6 +42,8 @@ def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model, of each data set, and of what is asked of the results."""
     context.report("reading the data", None)
     digests = {"model": context.model.digest}
+    if context.spec.baseline_model is not None:
+        digests["baseline"] = context.spec.baseline_model
     for name in DATA_SETS:
         dataset = context.dataset(name)
         if dataset is not None:
@@ -50,15 +55,16 @@ def inputs(context: StageContext) -> dict[str, str]:
 
 
 def run(context: StageContext) -> StageResult:
-    """Export the baseline, and measure it on the test data."""
+    """Export the model, and measure the baseline on the test data."""
     test = context.required_dataset("test")
     model, data = context.model, context.spec.data
     measuring.check_test_data(context, test)
     onnx_path = context.work_dir / "model.onnx"
     context.report("exporting to ONNX", 0.2)
-    difference = _export_baseline(context, onnx_path)
+    difference = _export(context, onnx_path)
+    baseline_path = _baseline(context, onnx_path)
     context.report("running the test data", 0.4)
-    outcomes = run_onnx(onnx_path, test, model.signature.meaning, columns=columns_needed(data))
+    outcomes = run_onnx(baseline_path, test, model.signature.meaning, columns=columns_needed(data))
     check_outcomes(outcomes, data.task, where="spec.data.test")
     context.report("computing metrics", 0.7)
     metrics = measuring.all_metrics(outcomes, context)
@@ -79,6 +85,7 @@ def run(context: StageContext) -> StageResult:
     signature_path.write_text(model.signature.to_json())
     outputs = {
         "model.onnx": Output(onnx_path, ONNX),
+        BASELINE: Output(baseline_path, ONNX),
         SIGNATURE: Output(signature_path, JSON),
         "outcomes.npz": Output(outcomes_path, NPZ),
     }
@@ -90,7 +97,30 @@ def _shares(metrics: Sequence[Metric]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _export_baseline(context: StageContext, path: Path) -> float | None:
+def _baseline(context: StageContext, source: Path) -> Path:
+    """Return the model that candidates are compared with: `source`, or what a channel held.
+
+    Raises:
+        UserError: The channel's model takes or gives something else, so nothing can be compared.
+    """
+    digest = context.spec.baseline_model
+    if digest is None:
+        return source
+    path = context.store.get(digest, context.work_dir / BASELINE)
+    _, signature, _ = load_onnx(
+        path, cache_dir=context.work_dir / "baseline", task=context.spec.data.task
+    )
+    held, own = signature.interface, context.signature.interface
+    if held != own:
+        message = (
+            f"the channel's model is {held}, spec.model {own}; "
+            "only models with the same inputs and outputs can be compared"
+        )
+        raise UserError(message, where="spec.baseline")
+    return path
+
+
+def _export(context: StageContext, path: Path) -> float | None:
     model = context.model
     if model.module is not None:
         return export(context, model.module, path)

@@ -25,7 +25,14 @@ from fulcrum_components.evaluation.requests import required_comparisons
 from fulcrum_components.latency import compare_latency, speedup_confidences
 from fulcrum_components.memory import compare_sizes
 from fulcrum_components.stages import measuring
-from fulcrum_components.stages.context import NPZ, ONNX, Output, StageContext, StageResult
+from fulcrum_components.stages.context import (
+    BASELINE,
+    NPZ,
+    ONNX,
+    Output,
+    StageContext,
+    StageResult,
+)
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.evidence import LeverMetrics, Metric, StageName, ValidateDetails
 
@@ -57,8 +64,9 @@ def inputs(context: StageContext) -> dict[str, str]:
     }
     models = {
         f"{stage}/model.onnx": context.digest(stage, "model.onnx")
-        for stage in context.plan.stages[:-1]
+        for stage in context.plan.stages[1:-1]
     }
+    models["evaluate/baseline.onnx"] = context.digest("evaluate", BASELINE)
     test = context.required_dataset("test")
     return {
         "asked": digest_of(canonical_json(asked)),
@@ -85,7 +93,7 @@ def run(context: StageContext) -> StageResult:
         seed=spec.seed,
     )
     context.report("timing", 0.5)
-    baseline_path = context.fetch("evaluate", "model.onnx")
+    baseline_path = context.fetch("evaluate", BASELINE)
     candidate_path = context.fetch(candidate.stage, "model.onnx")
     batches = {size: _examples(test, size) for size in spec.measure.batch_sizes}
     latency = compare_latency(
@@ -128,7 +136,7 @@ def _levers(context: StageContext, test: Dataset) -> list[Lever]:
     """Run every model on the way over the test data; the baseline's answers are there already."""
     data, meaning = context.spec.data, context.signature.meaning
     answered = load_outcomes(context.fetch("evaluate", "outcomes.npz"))
-    levers = [Lever("evaluate", context.digest("evaluate", "model.onnx"), answered)]
+    levers = [Lever("evaluate", context.digest("evaluate", BASELINE), answered)]
     for stage in context.plan.stages[1:-1]:
         context.report(f"running the test data after {stage}", 0.1)
         path = context.fetch(stage, "model.onnx")

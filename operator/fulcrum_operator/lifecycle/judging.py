@@ -132,10 +132,16 @@ def _ask(seen: Observed, edit: Editor) -> Decision:
     if seen.channel is None:
         message = f"passed, but there is no ModelChannel {channel} in namespace {job.namespace}"
         return _wait(job, edit, "Promoting", "ChannelNotFound", message, warning=True)
+    replaced = seen.channel.digest
+    if job.spec.baseline.kind == "Channel":  # better than that was shown, and of nothing else
+        if seen.snapshot is None:
+            message = f"ConfigMap {job.snapshot_name}, which tells the baseline, is gone"
+            return end(job, edit, "Failed", "SnapshotLost", message)
+        replaced = seen.snapshot.spec.baseline_model or ""
     spec: dict[str, Any] = {
         "channel": channel,
         "kind": "Promotion",
-        "from": seen.channel.digest,
+        "from": replaced,
         "to": {"digest": candidate.digest, "uri": candidate.uri},
         "job": {"name": job.name, "uid": job.uid},
         "evidence": {

@@ -344,7 +344,7 @@ class Baseline(Spec):
     """What the candidate is compared with."""
 
     kind: Literal['Source', 'Channel'] = 'Source'
-    """Source is spec.model; Channel what the promotion channel holds now (not supported yet by this version)."""
+    """Source is spec.model; Channel is what the promotion channel holds when the job is accepted, and only that is then replaced."""
 
 
 class Measure(Spec):

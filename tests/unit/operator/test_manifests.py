@@ -303,7 +303,6 @@ NOT_YET = (
     ("spec.placement", {"compute": "gpu"}),
     ("spec.engine", "kubeflow"),
     ("spec.engine", "job"),
-    ("spec.baseline.kind", "Channel"),
 )
 
 ON_CLUSTER: tuple[tuple[str, dict[str, Any]], ...] = (
