@@ -112,6 +112,7 @@ class World:
         outcomes: How the run of each attempt ends; the last counts for all further ones.
         verdict: What the gates say of a run that succeeds; None where evidence is unreadable.
         promotes: What becomes of a promotion.
+        why: The reason that it gives.
         channel: Whether the channel is there.
     """
 
@@ -119,6 +120,7 @@ class World:
     outcomes: tuple[RunStatus, ...] = (RunStatus("Succeeded"),)
     verdict: Outcome | None = "Pass"
     promotes: str = "Promoted"
+    why: str = ""
     channel: bool = True
     resolution: Resolution | Refusal = field(
         default_factory=lambda: Resolution(ResolvedSpec.model_validate(SPEC.model_dump()))
@@ -211,7 +213,7 @@ class World:
                 self.runs[key] = self.outcomes[min(number, len(self.outcomes) - 1)]
         for name, seen in self.promotions.items():
             if seen.phase == "Pending":
-                self.promotions[name] = PromotionSeen(name, self.promotes, "", "because", "x")
+                self.promotions[name] = PromotionSeen(name, self.promotes, self.why, "because", "x")
 
     def _write(self, version: str, patch: dict[str, Any]) -> str:
         if version != self.body["metadata"]["resourceVersion"]:

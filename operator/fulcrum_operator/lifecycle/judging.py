@@ -31,6 +31,8 @@ OUTCOMES = {
     "Inconclusive": ("Inconclusive", "Undecided"),
 }
 EVENT_LIMIT = 1000
+HELD = "ChannelHeld"
+"""The reason of a refusal that is no fault of the job's: a person decides what comes next."""
 
 
 def not_judged(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
@@ -45,7 +47,7 @@ def not_judged(seen: Observed, now: datetime, limits: Limits) -> Decision | None
 
 
 def _judge(job: Job, found: Assessment, edit: Editor) -> Decision:
-    verdict, results = found.verdict, describe_results(found.evidence)
+    verdict, results = found.verdict, describe_results(found.evidence, found.verdict)
     why = "; ".join(verdict.reasons)
     edit.say("Evaluating", f"{verdict.outcome}: {why}")
     edit.condition("Evaluated", "True", verdict.outcome, why)
@@ -54,7 +56,7 @@ def _judge(job: Job, found: Assessment, edit: Editor) -> Decision:
         verdict=verdict.outcome,
         gates=describe_gates(verdict),
         results=results,
-        summary=summarise(results, found.evidence),
+        summary=summarise(results),
         evidence=resource.EvidenceReference(uri=found.evidence_uri, digest=found.evidence_digest),
         candidate=resource.CandidateStatus(
             digest=found.candidate_digest,
@@ -99,7 +101,8 @@ def promoting(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     promotion, edit = seen.promotion, Editor(job, now)
     if promotion is None and asked.mode == "Automatic":
         return _ask(seen, edit)
-    if promotion is None or (promotion.phase == "Refused" and asked.mode == "Manual"):
+    by_hand = asked.mode == "Manual" or (promotion is not None and promotion.reason == HELD)
+    if promotion is None or (promotion.phase == "Refused" and by_hand):
         message = f"passed; fulcrum promote {job.name} moves channel {asked.channel}"
         if promotion is not None:
             message = f"{message} (promotion {promotion.name}: {promotion.message})"

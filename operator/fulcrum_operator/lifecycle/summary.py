@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fulcrum_operator.gates.headline import headline
+from fulcrum_operator.gates.records import ALL
 from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_pipelines.evidence import (
@@ -12,11 +14,9 @@ from fulcrum_pipelines.evidence import (
     ValidateDetails,
 )
 
-ALL = "all"
 POINTS = frozenset({"accuracy", "top5", "macroF1", "ece", "auc"})
 """Metrics that are shares; people say their changes in points of a hundred."""
 REASON_LIMIT = 1024
-FIRST_BATCH = 1
 
 
 def describe_gates(verdict: Verdict) -> tuple[resource.GateStatus, ...]:
@@ -43,13 +43,13 @@ def _limit(minimum: float | None, maximum: float | None) -> float | None:
     return minimum if minimum is not None else maximum
 
 
-def describe_results(evidence: Evidence) -> resource.Results:
-    """Return the figures of the first metric, speed, size and integers."""
+def describe_results(evidence: Evidence, verdict: Verdict) -> resource.Results:
+    """Return the figures of the metric that decides, and of speed, size and integers."""
     stage = evidence.stage("validate")
     details = stage.details if stage else None
     if not isinstance(details, ValidateDetails):
         return resource.Results()
-    whole = next((each for each in details.comparisons if each.slice == ALL), None)
+    whole = headline(details, verdict)
     slices = [each for each in _slices(details) if whole and each.metric == whole.metric]
     first = min(details.latency, key=lambda each: each.batch, default=None)
     size = details.size
@@ -95,7 +95,7 @@ def _extreme(slices: list[Comparison], *, best: bool) -> resource.SliceChange | 
     return resource.SliceChange(name=found.slice, delta=found.delta or 0.0, samples=found.n)
 
 
-def summarise(results: resource.Results, evidence: Evidence) -> resource.Summary:
+def summarise(results: resource.Results) -> resource.Summary:
     """Return the results as the short texts of kubectl's columns."""
     delta = None
     if results.delta is not None:

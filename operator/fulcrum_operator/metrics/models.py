@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fulcrum_operator.gates import Verdict
+from fulcrum_operator.gates.headline import headline
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
@@ -48,15 +49,7 @@ def _samples(evidence: Evidence, verdict: Verdict) -> Iterator[Sample]:
             for timing in stage.details.latency:
                 yield from _timing(timing)
             yield from _size(stage.details.size)
-            yield from _delta(first_comparison(stage.details, verdict))
-
-
-def first_comparison(details: ValidateDetails, verdict: Verdict) -> Comparison | None:
-    """Return the comparison on all data of the first gate's metric, else the first of any."""
-    on_all = [one for one in details.comparisons if one.slice == "all"]
-    gated = [gate.metric for gate in verdict.gates if gate.metric is not None]
-    chosen = [one for one in on_all if one.metric in gated[:1]]
-    return next(iter(chosen + on_all), None)
+            yield from _delta(headline(stage.details, verdict))
 
 
 def _timing(timing: LatencyComparison) -> Iterator[Sample]:

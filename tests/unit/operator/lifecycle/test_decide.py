@@ -233,6 +233,14 @@ def test_manual_promotion_is_waited_for_without_a_finalizer() -> None:
     assert "completionTime" not in world.status
 
 
+def test_held_channel_leaves_the_decision_to_a_person() -> None:
+    world = World(job_body(**AUTOMATIC), promotes="Refused", why="ChannelHeld")
+    world.settle()
+    assert world.status["phase"] == "AwaitingApproval"
+    assert "fulcrum promote mnist" in world.status["message"]
+    assert "because" in world.status["message"]
+
+
 def test_missing_channel_is_told_and_waited_for() -> None:
     world = World(job_body(**AUTOMATIC), channel=False)
     world.settle()

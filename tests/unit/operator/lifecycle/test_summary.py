@@ -1,0 +1,65 @@
+"""The figures that people look for are the ones that decided."""
+
+from __future__ import annotations
+
+from builders import make_comparison, make_evidence, make_latency, make_validate
+from job_world import make_verdict
+
+from fulcrum_operator.gates.verdict import GateResult, Verdict
+from fulcrum_operator.lifecycle.summary import describe_gates, describe_results, summarise
+
+
+def verdict_on(*metrics: str) -> Verdict:
+    gates = tuple(
+        GateResult(
+            name=metric,
+            kind="nonInferiority",
+            mode="Enforce",
+            verdict="Pass",
+            reason="it is " + "x" * 5000,
+            metric=metric,
+        )
+        for metric in metrics
+    )
+    return make_verdict("Pass").model_copy(update={"gates": gates})
+
+
+def test_headline_is_the_metric_of_the_first_gate() -> None:
+    top5 = make_comparison().model_copy(update={"metric": "top5", "delta": 0.5})
+    accuracy = make_comparison()
+    evidence = make_evidence(validate=make_validate(comparisons=(top5, accuracy)))
+    assert describe_results(evidence, verdict_on("accuracy")).metric == "accuracy"
+    assert describe_results(evidence, verdict_on("top5")).metric == "top5"
+    assert describe_results(evidence, verdict_on()).metric == "accuracy"
+
+
+def test_speed_that_is_not_reliable_is_not_told() -> None:
+    slow = make_latency().model_copy(update={"reliable": False})
+    evidence = make_evidence(validate=make_validate(latency=(slow,)))
+    results = describe_results(evidence, verdict_on("accuracy"))
+    assert results.speedup is None
+    assert summarise(results).speedup is None
+
+
+def test_slices_are_best_and_worst_for_whoever_reads_them() -> None:
+    def sliced(value: str, delta: float, direction: str) -> object:
+        changes = {"slice": f"class={value}", "delta": delta, "direction": direction}
+        return make_comparison().model_copy(update=changes)
+
+    comparisons = (make_comparison(), sliced("0", -0.2, "lower"), sliced("1", 0.3, "lower"))
+    evidence = make_evidence(validate=make_validate(comparisons=comparisons))
+    results = describe_results(evidence, verdict_on("accuracy"))
+    assert results.best_slice is not None
+    assert results.worst_slice is not None
+    assert (results.best_slice.name, results.worst_slice.name) == ("class=0", "class=1")
+
+
+def test_texts_fit_into_columns() -> None:
+    evidence = make_evidence()
+    summary = summarise(describe_results(evidence, verdict_on("accuracy")))
+    assert summary.delta is not None
+    assert summary.delta.endswith(" points")
+    assert summary.size is not None
+    assert summary.size.startswith("x")
+    (gate,) = describe_gates(verdict_on("accuracy"))
+    assert len(gate.reason) <= 1024
