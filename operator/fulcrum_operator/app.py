@@ -29,7 +29,7 @@ from fulcrum_operator.inbox import WATCHED, Inbox
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.election import Elector, Timing, unique_identity
-from fulcrum_operator.kubernetes.errors import ApiError, NotFound
+from fulcrum_operator.kubernetes.errors import ApiError, Forbidden, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.kubernetes.kubeconfig import load_credentials
@@ -48,7 +48,7 @@ from fulcrum_operator.settings import Settings
 from fulcrum_operator.slots import Slots
 from fulcrum_operator.sweeping import Sweeper
 from fulcrum_operator.times import read_time, seconds_since
-from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
+from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 from fulcrum_pipelines.store import Store
 
 THREADS = 32
@@ -155,7 +155,22 @@ class _Running:
 
     async def run(self, stop: asyncio.Event) -> None:
         self.jobs = await self._make_reconcilers()
-        await self._fill_memory()
+        health = await self._serve()
+        self.monitor.start()
+        try:
+            self.operator.started(health.port)
+            await self._fill_memory()
+            async with self._background(stop):
+                try:
+                    await self._watch(stop)
+                finally:
+                    await self.dispatcher.drain(GRACE_S)
+        finally:
+            await self.monitor.stop()
+            await health.stop()
+
+    async def _serve(self) -> HealthServer:
+        """Memory takes a while to fill, in which probes are answered already."""
         self.metrics.attach(
             Sources(
                 jobs=lambda: phases(self.inbox.objects[COMPRESSION_JOB.plural]),
@@ -163,18 +178,14 @@ class _Running:
                 watch_ages_s=self.watches.ages_s,
             )
         )
-        health = HealthServer(self.settings.http, self.metrics, self._live, self._ready)
-        await health.start()
-        self.monitor.start()
+        http = self.settings.http
+        health = HealthServer(http, self.metrics, self._live, self._ready)
         try:
-            async with self._background():
-                self.operator.started(health.port)
-                await self._watch(stop)
-                await self.dispatcher.drain(GRACE_S)
-        finally:
-            await self.elector.release()
-            await self.monitor.stop()
-            await health.stop()
+            await health.start()
+        except OSError as error:
+            message = f"http: cannot listen at {http.host}:{http.port}: {error.strerror}"
+            raise UserError(message, where="settings") from error
+        return health
 
     async def _make_reconcilers(self) -> JobReconciler:
         objects, settings = self.inbox.objects, self.settings
@@ -238,10 +249,17 @@ class _Running:
                 except NotFound as error:
                     message = f"the API server has no {kind.plural}: apply crds/ first"
                     raise InfrastructureError(message, where=self.credentials.server) from error
+                except Forbidden as error:
+                    message = f"{error}; operator/deploy/rbac.yaml has the rights that it needs"
+                    raise InfrastructureError(message, where=self.credentials.server) from error
             objects.warm = True
 
     @contextlib.asynccontextmanager
-    async def _background(self) -> AsyncIterator[None]:
+    async def _background(self, stop: asyncio.Event) -> AsyncIterator[None]:
+        """Do all that goes on beside the watches, and end in good order.
+
+        None of it ends by itself, so where one does, what is left is no operator, and ends too.
+        """
         sweeper = Sweeper(self.inbox.objects[COMPRESSION_JOB.plural], self.engines)
         works = {
             "election": self.elector.run(),
@@ -250,23 +268,39 @@ class _Running:
             "resync": self._resync(),
         }
         tasks = [asyncio.create_task(work, name=name) for name, work in works.items()]
+        for task in tasks:
+            task.add_done_callback(lambda _: stop.set())
         try:
             yield
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            ends = await asyncio.gather(*tasks, return_exceptions=True)
+            await self.elector.release()
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     async def _watch(self, stop: asyncio.Event) -> None:
+        """Let kopf watch until it is asked to stop.
+
+        Raises:
+            InfrastructureError: It gave up: an error within a watch that is none of an old version.
+                Nothing is lost, since whoever is next begins with the lists.
+        """
         registry = make_registry(self.inbox, self.credentials, self.watches, self.metrics.api_call)
-        await kopf.operator(
-            registry=registry,
-            settings=make_settings(self.settings.api),
-            clusterwide=not self.settings.namespaces,
-            namespaces=self.settings.namespaces,
-            standalone=True,
-            stop_flag=stop,
-        )
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=make_settings(self.settings.api),
+                clusterwide=not self.settings.namespaces,
+                namespaces=self.settings.namespaces,
+                standalone=True,
+                stop_flag=stop,
+            )
+        except Exception as error:
+            message = f"the watches broke, so this process ends: {type(error).__name__}: {error}"
+            raise InfrastructureError(message, where=self.credentials.server) from error
 
     async def _while_leading(self, sweeper: Sweeper) -> None:
         while True:
@@ -320,7 +354,7 @@ class _Running:
         return liveness(
             asyncio.get_running_loop().time(),
             self.monitor.last_beat,
-            self.watches.ages_s(),
+            self.watches.idle_s(),
             self.dispatcher.longest_s(),
             self.settings,
         )

@@ -48,6 +48,7 @@ class Dispatcher:
     queue: WorkQueue[Item] = field(default_factory=lambda: WorkQueue(time.monotonic))
     _failures: dict[Item, int] = field(default_factory=dict)
     _started_s: dict[Item, float] = field(default_factory=dict)
+    _ending: bool = False
 
     def add(self, plural: str, key: Key, after_s: float = 0.0) -> None:
         """Let an object have its turn."""
@@ -65,7 +66,8 @@ class Dispatcher:
                 group.create_task(self._work(), name=f"reconcile-{number}")
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait until no reconcile is going, at most so long."""
+        """Begin no reconcile any more, and wait for those that are going, at most so long."""
+        self._ending = True
         until_s = time.monotonic() + timeout_s
         while self._started_s and time.monotonic() < until_s:
             await asyncio.sleep(0.02)
@@ -74,7 +76,7 @@ class Dispatcher:
         while True:
             item = await self.queue.get()
             try:
-                if self.leads():
+                if self.leads() and not self._ending:
                     await self._look(item)
             finally:
                 self.queue.done(item)

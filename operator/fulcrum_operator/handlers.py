@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import kopf
 
 from fulcrum_operator.inbox import WATCHED, Inbox
 from fulcrum_operator.kubernetes.credentials import Credentials
+from fulcrum_operator.kubernetes.relisting import Relisting
 from fulcrum_operator.kubernetes.transport import OnCall
 from fulcrum_operator.kubernetes.watching import Watches, open_watch_session
+from fulcrum_operator.objects import Body
 from fulcrum_operator.resources.names import Kind
 from fulcrum_operator.settings import Api
 
@@ -22,9 +25,14 @@ def make_registry(
     """Return the handlers of all kinds that are watched."""
     registry = kopf.OperatorRegistry()
 
+    def known(plural: str, namespace: str) -> Iterable[Body]:
+        return inbox.objects[plural].within(namespace)
+
+    relisting = Relisting(known, lambda plural, body: inbox.take(plural, "DELETED", body))
+
     @kopf.on.login(registry=registry)
     async def log_in(**_: Any) -> kopf.AiohttpSession:
-        return open_watch_session(credentials, watches, on_call)
+        return open_watch_session(credentials, watches, relisting, on_call)
 
     def pass_on(kind: Kind) -> None:
         @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)

@@ -22,8 +22,8 @@ LOOP_LIMIT_S = 30.0
 """Without a beat for so long the loop is stuck: 4 times the 7.1 s in which 10,000 finished jobs
 were taken in on 2 cores, all of them on the loop."""
 WATCH_SILENCES = 4
-"""A watch that is silent is cut and begun anew after `api.watch_silence_s`. One that gave no sign
-of life in this many such times is not being begun anew."""
+"""A watch that is silent is cut and begun anew after `api.watch_silence_s`. One that neither heard
+anything nor was begun in this many such times is not being looked after."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,9 @@ def liveness(
     Args:
         now: Seconds on the monotonic clock of the loop.
         last_loop_beat: When the loop last did what was asked, on the same clock.
-        watch_ages_s: Since the last sign of life of each watch (an event, a bookmark, or the server
-            answering or refusing an attempt to begin it anew), by plural of the resource.
+        watch_ages_s: Since the last sign of life of each watch (an event, a bookmark, or an attempt
+            to begin it anew, however that ended), by plural of the resource. That the server is
+            away is no reason for a restart; that nobody tries to reach it is.
         longest_reconcile_s: How long the oldest reconcile that is still going takes; 0 for none.
         settings: The limits.
     """

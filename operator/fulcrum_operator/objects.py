@@ -56,6 +56,12 @@ class Objects:
         """Return the newest known form of the object at `key`."""
         return self._bodies.get(key)
 
+    def within(self, namespace: str) -> Iterator[Body]:
+        """Iterate over those in a namespace, or over all where it is empty."""
+        return (
+            body for (where, _), body in tuple(self._bodies.items()) if namespace in ("", where)
+        )
+
     def learn(self, body: Body) -> bool:
         """Take `body` for the newest form unless a newer one is known; return whether it is new."""
         key = key_of(body)

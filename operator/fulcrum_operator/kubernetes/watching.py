@@ -1,24 +1,59 @@
 """The connections of kopf's watches, with our credentials, and what can be heard on them.
 
 kopf hides bookmarks from handlers, so a quiet cluster and a dead watch look the same from there.
-Here every byte of a watch is a sign of life.
+Here every byte of a watch is a sign of life, and so is every attempt to begin one.
+
+kopf also ends the whole operator where a watch is refused, and goes on for ever where a connection
+is lost, or where a version is too old. An operator that outlives an API server's bad minutes needs
+the latter, so refusals reach kopf as one of these.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import aiohttp
 import kopf
 
 from fulcrum_operator.kubernetes.credentials import Credentials, TokenSource, ssl_context
 from fulcrum_operator.kubernetes.transport import OnCall, tell_nobody
+from fulcrum_pipelines.errors import FulcrumError
+
+FROM_THE_LIST = frozenset({400, 410, 504})
+"""Refusals of a watch that asking again for the same version cannot mend: it is too old or unknown,
+or one that the server, restored from a backup, has not reached yet."""
+BUSY = 429
+"""kopf itself waits as long as the server asks for."""
+_GONE = {"kind": "Status", "status": "Failure", "code": 410, "message": "begin with the list"}
+
+
+class Listener(Protocol):
+    """Follows what lists and watches are asked for, by the path of their URL."""
+
+    def list_begins(self, path: str) -> None:
+        """The first page is about to be asked for."""
+
+    def page_came(self, path: str, body: bytes) -> None:
+        """A page was answered."""
+
+    def watch_begins(self, path: str) -> None:
+        """A watch is about to be asked for; a list before it was complete."""
+
+
+@dataclass
+class _Signs:
+    tried_s: float
+    heard_s: float
 
 
 class Watches:
     """When each watch last gave a sign of life.
+
+    A kind is as old as the oldest of its watches, of which it has one a namespace.
 
     Args:
         resources: Plurals of the kinds that are watched.
@@ -29,23 +64,53 @@ class Watches:
         self, resources: tuple[str, ...], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._clock = clock
-        self._heard = dict.fromkeys(resources, clock())
+        self._start_s = clock()
+        self._signs: dict[str, dict[str, _Signs]] = {resource: {} for resource in resources}
         self._open: set[str] = set()
 
-    def heard(self, resource: str) -> None:
-        """Note a sign of life of the watch on `resource`."""
-        if resource in self._heard:
-            self._heard[resource] = self._clock()
-            self._open.add(resource)
+    def __contains__(self, path: str) -> bool:
+        """Whether `path` is of a kind that is watched."""
+        return resource_of(path) in self._signs
+
+    def tried(self, path: str) -> None:
+        """Note that the watch at `path` is being begun, or that an attempt to do so ended."""
+        if path in self:
+            signs = self._signs[resource_of(path)].setdefault(path, _Signs(0.0, self._start_s))
+            signs.tried_s = self._clock()
+
+    def heard(self, path: str) -> None:
+        """Note that the server said something for the watch at `path`."""
+        self.tried(path)
+        if path in self:
+            self._signs[resource_of(path)][path].heard_s = self._clock()
+            self._open.add(resource_of(path))
 
     def ages_s(self) -> Mapping[str, float]:
-        """Return the seconds since each watch was last heard of, or since the start."""
-        now = self._clock()
-        return {resource: now - heard for resource, heard in self._heard.items()}
+        """Return the seconds since the server last said something, or since the start."""
+        return self._ages_s(lambda signs: signs.heard_s)
+
+    def idle_s(self) -> Mapping[str, float]:
+        """Return the seconds in which nothing was heard and nothing was tried.
+
+        They grow where our own loop is dead, and not where the server is away.
+        """
+        return self._ages_s(lambda signs: signs.tried_s)
 
     def is_open(self, resource: str) -> bool:
-        """Return whether the watch on `resource` was heard of at least once."""
+        """Return whether the server answered the watch on `resource`, or its list, once."""
         return resource in self._open
+
+    def _ages_s(self, when_s: Callable[[_Signs], float]) -> Mapping[str, float]:
+        now_s = self._clock()
+        return {
+            resource: now_s - min(map(when_s, signs.values()), default=self._start_s)
+            for resource, signs in self._signs.items()
+        }
+
+
+def resource_of(path: str) -> str:
+    """Return the plural of the kind whose collection is at `path`."""
+    return path.rsplit("/", 1)[-1]
 
 
 class _HeardStream:
@@ -64,35 +129,92 @@ class _HeardStream:
             yield chunk
 
 
-def open_watch_session(
-    credentials: Credentials, watches: Watches, on_call: OnCall = tell_nobody
-) -> kopf.AiohttpSession:
-    """Return a session for kopf; it closes it itself, and asks for another after a 401."""
-    tokens = TokenSource(credentials)
+class _GoneStream:
+    """What a server says within a watch whose version is too old."""
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        yield json.dumps({"type": "ERROR", "object": _GONE}).encode() + b"\n"
+
+
+@dataclass
+class _WatchClient:
+    """What is done around each request of kopf, which are lists, watches and discovery."""
+
+    tokens: TokenSource
+    watches: Watches
+    on_call: OnCall
+    listener: Listener
 
     async def listen(
-        request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
     ) -> aiohttp.ClientResponse:
-        if token := tokens.token():
-            request.headers["Authorization"] = f"Bearer {token}"
-        started_s, code = time.monotonic(), "unreachable"
-        resource = request.url.path.rsplit("/", 1)[-1]
+        path = request.url.path
+        if path not in self.watches:  # discovery, at the start
+            return await self._send(request, send, "get")
         watch = request.url.query.get("watch") == "true"
-        try:
-            response = await send(request)
-            code = str(response.status)
-        finally:
-            verb = "watch" if watch else "list"
-            on_call(verb, resource, code, time.monotonic() - started_s)
-        watches.heard(resource)
         if watch:
-            stream: Any = _HeardStream(response.content, lambda: watches.heard(resource))
+            self.listener.watch_begins(path)
+        elif "continue" not in request.url.query:
+            self.listener.list_begins(path)
+        self.watches.tried(path)
+        try:
+            response = await self._send(request, send, "watch" if watch else "list")
+        finally:
+            self.watches.tried(path)
+        if response.status >= 400:
+            return self._refused(response, watch)
+        self.watches.heard(path)
+        if watch:
+            stream: Any = _HeardStream(response.content, lambda: self.watches.heard(path))
             response.content = stream
+        else:
+            self.listener.page_came(path, await response.read())
         return response
 
+    async def _send(
+        self, request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType, verb: str
+    ) -> aiohttp.ClientResponse:
+        started_s, code = time.monotonic(), "unreachable"
+        try:
+            if token := self.tokens.token():
+                request.headers["Authorization"] = f"Bearer {token}"
+            response = await send(request)
+            code = str(response.status)
+        except FulcrumError as error:
+            raise aiohttp.ClientConnectionError(str(error)) from error
+        finally:
+            seconds = time.monotonic() - started_s
+            self.on_call(verb, resource_of(request.url.path), code, seconds)
+        return response
+
+    def _refused(self, response: aiohttp.ClientResponse, watch: bool) -> aiohttp.ClientResponse:
+        """Turn a refusal into what kopf begins anew after.
+
+        Raises:
+            aiohttp.ClientConnectionError: It is to try again, a little later.
+        """
+        if response.status == BUSY:
+            return response
+        response.release()
+        if watch and response.status in FROM_THE_LIST:
+            stream: Any = _GoneStream()
+            response.status, response.content = 200, stream
+            return response
+        message = f"refused with {response.status} {response.reason}"
+        raise aiohttp.ClientConnectionError(message)
+
+
+def open_watch_session(
+    credentials: Credentials,
+    watches: Watches,
+    listener: Listener,
+    on_call: OnCall = tell_nobody,
+) -> kopf.AiohttpSession:
+    """Return a session for kopf, which closes it itself."""
+    client = _WatchClient(TokenSource(credentials), watches, on_call, listener)
     secure = credentials.server.startswith("https:")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context(credentials) if secure else True),
-        middlewares=(listen,),
+        middlewares=(client.listen,),
     )
     return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)
