@@ -37,6 +37,7 @@ from fulcrum_operator.kubernetes.retries import CallPolicy
 from fulcrum_operator.kubernetes.watching import Watches
 from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.metrics import Metrics, Sources, model_label
+from fulcrum_operator.metrics.families import MODEL
 from fulcrum_operator.objects import Body, Key, phases
 from fulcrum_operator.observed import Assessment, Job
 from fulcrum_operator.observing import EngineDesk, Observer
@@ -44,6 +45,7 @@ from fulcrum_operator.promoting import PromotionReconciler
 from fulcrum_operator.reconciling import JobReconciler
 from fulcrum_operator.resolving import Templates
 from fulcrum_operator.resources.names import COMPRESSION_JOB, MODEL_CHANNEL, MODEL_PROMOTION
+from fulcrum_operator.restoring import Restorer
 from fulcrum_operator.settings import Settings
 from fulcrum_operator.slots import Slots
 from fulcrum_operator.sweeping import Sweeper
@@ -151,6 +153,7 @@ class _Running:
         )
         self.watches = Watches(tuple(kind.plural for kind in WATCHED))
         self.inbox = Inbox(self._add, self._gone, self.engines)
+        self.restorer = Restorer(self.store, metrics, at_most=MODEL.at_most)
         self.monitor = LoopMonitor(metrics.loop_lag)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -160,6 +163,7 @@ class _Running:
         try:
             self.operator.started(health.port)
             await self._fill_memory()
+            await asyncio.to_thread(self.restorer.restore)
             async with self._background(stop):
                 try:
                     await self._watch(stop)
@@ -246,6 +250,8 @@ class _Running:
                 try:
                     async for body in self.kube.list(kind, namespace if kind.namespaced else ""):
                         self.inbox.take(kind.plural, None, body)
+                        if kind == COMPRESSION_JOB:
+                            self.restorer.note(body)
                 except NotFound as error:
                     message = f"the API server has no {kind.plural}: apply crds/ first"
                     raise InfrastructureError(message, where=self.credentials.server) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fulcrum_operator.ports import RunStatus
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.errors import CorruptError
 from fulcrum_pipelines.store import StageState, Store
 
 
@@ -24,12 +24,15 @@ def ended_status(store: Store, plan: Plan, plan_digest: str, *, cancelled: bool)
 
     Complete evidence of this very plan is a success; a stage that reported failure names the class;
     an end without either is an infrastructure fault.
+
+    Raises:
+        InfrastructureError: The store does not answer; the run may have ended well.
     """
     try:
         states = stage_states(store, plan)
         failed = failed_stage(states)
         evidence = store.evidence(plan.run)
-    except FulcrumError as error:
+    except CorruptError as error:
         return RunStatus("Failed", "EvidenceUnreadable", str(error), error.failure_class)
     complete = (
         evidence is not None

@@ -208,7 +208,12 @@ class Store:
         """Write `record` to `path` as indented JSON."""
         self.write(path, json.dumps(record.model_dump(mode="json"), indent=1).encode() + b"\n")
 
-    def _read_record(self, path: str, kind: type[R]) -> R | None:
+    def read_record(self, path: str, kind: type[R]) -> R | None:
+        """Return the record at `path`, or None where there is none.
+
+        Raises:
+            CorruptError: It is not a record of that kind.
+        """
         data = self.read(path)
         if data is None:
             return None
@@ -222,19 +227,19 @@ class Store:
 
     def stage_evidence(self, run: str, stage: StageName) -> StageEvidence | None:
         """Return what `stage` recorded, or None where it has not."""
-        return self._read_record(stage_path(run, stage), StageEvidence)
+        return self.read_record(stage_path(run, stage), StageEvidence)
 
     def stage_state(self, run: str, stage: StageName) -> StageState | None:
         """Return how `stage` is going, or None before it starts."""
-        return self._read_record(state_path(run, stage), StageState)
+        return self.read_record(state_path(run, stage), StageState)
 
     def evidence(self, run: str) -> Evidence | None:
         """Return the whole evidence of `run`, or None before it is complete."""
-        return self._read_record(f"runs/{run}/evidence.json", Evidence)
+        return self.read_record(f"runs/{run}/evidence.json", Evidence)
 
     def cached(self, stage: StageName, inputs_digest: str) -> StageEvidence | None:
         """Return the evidence of an earlier `stage` with the same inputs, if all of it is there."""
-        found = self._read_record(cache_path(stage, inputs_digest), StageEvidence)
+        found = self.read_record(cache_path(stage, inputs_digest), StageEvidence)
         if found is None:
             return None
         paths = [self._path(object_path(output.digest)) for output in found.outputs]
