@@ -163,12 +163,13 @@ class _Running:
         try:
             self.operator.started(health.port)
             await self._fill_memory()
-            await asyncio.to_thread(self.restorer.restore)
+            restored = asyncio.create_task(asyncio.to_thread(self.restorer.restore))
             async with self._background(stop):
                 try:
                     await self._watch(stop)
                 finally:
                     await self.dispatcher.drain(GRACE_S)
+            await restored
         finally:
             await self.monitor.stop()
             await health.stop()

@@ -6,7 +6,6 @@ jobs were deleted never saw them go. What engines know is compared with what job
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -82,9 +81,3 @@ class Sweeper:
             await desk.engine.cancel(handle)
         if gone and (await desk.engine.status(handle)).finished:
             await desk.engine.forget(handle)
-
-    async def run(self, every_s: float) -> None:
-        """Sweep until cancelled."""
-        while True:
-            await asyncio.sleep(every_s)
-            await self.sweep()
