@@ -103,11 +103,10 @@ class JobReconciler:
             self.observer.forget(job.uid)
 
     def release(self, uid: str, engine: str) -> None:
-        """Give back the place of a job that has no run, and let the next one have its turn."""
-        desk = self.observer.engines.get(engine)
-        following = desk.slots.release(uid) if desk is not None else None
-        if following is not None:
-            self.wake(following)
+        """Give back the place of a job that has no run, and let the next ones have their turn."""
+        if (desk := self.observer.engines.get(engine)) is not None:
+            for following in desk.slots.release(uid):
+                self.wake(following)
 
     def _tell(self, before: Observed, key: Key) -> None:
         """Report what the last actions made of the job, once."""

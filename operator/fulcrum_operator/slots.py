@@ -35,20 +35,22 @@ class Slots:
         if self.limit is None or uid in self._holders:
             return True
         self._waiting[uid] = (created_at, key)
-        free = self.limit - len(self._holders)
-        first = heapq.nsmallest(
-            max(free, 0), ((*place, who) for who, place in self._waiting.items())
-        )
+        first = heapq.nsmallest(self._free, ((*place, who) for who, place in self._waiting.items()))
         if uid not in {who for *_, who in first}:
             return False
         self.hold(uid)
         return True
 
-    def release(self, uid: str) -> Key | None:
-        """Note that the job has no run; return who is next, if somebody waits."""
+    def release(self, uid: str) -> tuple[Key, ...]:
+        """Note that the job has no run; return all that may start now.
+
+        These may have been told before and had no turn since; and a job that gives up while it
+        waits may have been the one that was told.
+        """
         self._waiting.pop(uid, None)
-        if uid in self._holders:
-            self._holders.discard(uid)
-            if self._waiting:
-                return min(self._waiting.values())[1]
-        return None
+        self._holders.discard(uid)
+        return tuple(key for _, key in heapq.nsmallest(self._free, self._waiting.values()))
+
+    @property
+    def _free(self) -> int:
+        return len(self._waiting) if self.limit is None else max(self.limit - len(self._holders), 0)
