@@ -1,7 +1,8 @@
 """What may be done for a job, as data: decisions return these, `execute` does them.
 
 The order of a decision's actions is part of the decision: what must survive a crash is written down
-before what it announces.
+before what rests on it. A transition is announced before it is written: told twice it is the same
+Event, but told after the write it would be lost with a process that dies in between.
 """
 
 from __future__ import annotations

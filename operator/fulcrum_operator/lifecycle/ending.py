@@ -87,9 +87,10 @@ def decided_to_end(seen: Observed, now: datetime, limits: Limits) -> Decision | 
         why = seen.engine_error or "it does not stop"
         message = f"run {key} was left behind: {why}; it is stopped once that is possible"
         actions.append(Announce("OrphanedRun", message, key, warning=True))
+    good = outcome.phase == "Succeeded"
+    actions.append(Announce(outcome.phase, cut(outcome.message, 1000), warning=not good))
     if job.finalized:
         actions.append(RemoveFinalizer())
-    good = outcome.phase == "Succeeded"
     edit = Editor(job, now).say(outcome.phase, outcome.message)
     edit.set(completion_time=edit.now, stage=None if good else job.status.stage)
     edit.condition("Progressing", "False", "Finished")
@@ -97,7 +98,6 @@ def decided_to_end(seen: Observed, now: datetime, limits: Limits) -> Decision | 
     reason = outcome.reason if outcome.phase in ("Succeeded", "Failed") else outcome.phase
     edit.condition(kind, "True", reason, outcome.message)
     actions.append(WriteStatus(edit.status, "terminal-set"))
-    actions.append(Announce(outcome.phase, cut(outcome.message, 1000), warning=not good))
     return Decision(tuple(actions))
 
 

@@ -71,7 +71,7 @@ def _judge(job: Job, found: Assessment, edit: Editor) -> Decision:
         str(job.status.attempt),
         warning=verdict.outcome != "Pass",
     )
-    return Decision((WriteStatus(edit.status, "verdict-written"), announce))
+    return Decision((announce, WriteStatus(edit.status, "verdict-written")))
 
 
 def without_promotion(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
@@ -166,5 +166,5 @@ def _wait(
         return Decision()
     actions: tuple[Action, ...] = (WriteStatus(edit.status, "promotion-seen"),)
     if phase != job.status.phase or warning:
-        actions += (Announce(reason, cut(message, EVENT_LIMIT), warning=warning),)
+        actions = (Announce(reason, cut(message, EVENT_LIMIT), warning=warning), *actions)
     return Decision(actions)

@@ -48,7 +48,7 @@ def not_recorded(seen: Observed, now: datetime, limits: Limits) -> Decision | No
     edit.condition("Submitted", "True", "Submitted", f"engine {run.engine}, run {run.key}")
     edit.condition("Progressing", "True", "Running")
     announce = Announce("Submitted", message, run.key)
-    return Decision((WriteStatus(edit.status, "id-recorded"), announce))
+    return Decision((announce, WriteStatus(edit.status, "id-recorded")))
 
 
 def going(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
@@ -114,7 +114,7 @@ def try_again(seen: Observed, run: RunStatus, now: datetime, limits: Limits) -> 
     edit.say("Pending", text).condition("Submitted", "False", "Retrying", text)
     edit.condition("Progressing", "True", "Retrying", text)
     warn = Announce("Retrying", cut(text, 1000), str(job.status.attempt), warning=True)
-    return Decision((WriteStatus(edit.status, "retrying"), warn))
+    return Decision((warn, WriteStatus(edit.status, "retrying")))
 
 
 def failure_kind(run: RunStatus) -> str:

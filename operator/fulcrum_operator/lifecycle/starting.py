@@ -51,7 +51,7 @@ def refused(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     if status == seen.job.status:
         return Decision()
     warn = Announce(reason, message, str(seen.job.generation), warning=True)
-    return Decision((WriteStatus(status, "refused"), warn))
+    return Decision((warn, WriteStatus(status, "refused")))
 
 
 def suspended(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
@@ -73,8 +73,8 @@ def suspended(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     actions: tuple[Action, ...] = (RemoveFinalizer(),) if job.finalized else ()
     if edit.status != job.status:
         actions += (
-            WriteStatus(edit.status, "suspended"),
             Announce("Suspended", message, f"{job.generation}"),
+            WriteStatus(edit.status, "suspended"),
         )
     return Decision(actions)
 

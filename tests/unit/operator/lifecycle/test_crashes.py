@@ -76,6 +76,8 @@ def test_every_interruption_converges(
     check(world)
     assert world.status["phase"] in FINAL
     assert not world.body["metadata"].get("finalizers")
+    assert world.status["phase"] in world.announced
+    assert ("verdict" in world.status) == ("Evaluated" in world.announced)
     if world.status["phase"] == "Succeeded":
         assert verdict == "Pass"
 
