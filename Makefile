@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines cluster cluster-down control-plane clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines cluster cluster-user cluster-down control-plane clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -76,6 +76,9 @@ baselines: setup ## Train the examples' baselines anew
 # K8S=1.36 chooses another version of Kubernetes, for the tests too.
 cluster: setup ## Start Kubernetes' control plane and the operator here (built once: 8 minutes)
 	@PYTHONPATH=tests $(BIN)/python -m cluster up
+
+cluster-user: setup ## Make credentials of a user of it, without any rights yet: NAME=ann
+	@PYTHONPATH=tests $(BIN)/python -m cluster user $(NAME)
 
 cluster-down: setup ## Stop it, and forget its data
 	@PYTHONPATH=tests $(BIN)/python -m cluster down

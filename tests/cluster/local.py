@@ -38,6 +38,19 @@ def down(directory: Path = DIRECTORY) -> None:
         _down(directory)
 
 
+def user(name: str, directory: Path = DIRECTORY) -> None:
+    """Make credentials of a user without any rights but those that RBAC gives; say how to use them.
+
+    Raises:
+        ClusterError: There is no cluster, or no name.
+    """
+    cluster = ControlPlane(directory, binaries(chosen_minor()))
+    if not name or not (directory / "pki").is_dir():
+        message = "start the cluster first: make cluster" if name else "name the user: NAME=ann"
+        raise ClusterError(message)
+    print(f"export KUBECONFIG={shlex.quote(str(cluster.kubeconfig_for(name)))}")
+
+
 def status(directory: Path = DIRECTORY) -> bool:
     """Print what runs; tell whether it is all."""
     processes = Processes(directory)

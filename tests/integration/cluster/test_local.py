@@ -12,6 +12,7 @@ from cluster import local
 from cluster.building import Binaries
 from cluster.control_plane import ControlPlane
 from cluster.errors import ClusterError
+from cluster.kubectl import Kubectl, KubectlError
 from cluster.operating import OPERATOR, start_operator
 from cluster.processes import Processes
 from cluster.programs import NAMES, SCHEDULER
@@ -43,6 +44,19 @@ def test_up_again_changes_nothing_and_tells_how_to_use_it(
         f"export PATH={directory}/bin:$PATH",
     ]
     assert (directory / "bin" / "kubectl").resolve().is_file()
+
+
+def test_credentials_of_a_user_have_no_rights_of_their_own(
+    directory: Path, built: Binaries, capfd: pytest.CaptureFixture[str]
+) -> None:
+    local.user("ann", directory)
+    line = capfd.readouterr().out.strip()
+    kubectl = Kubectl(built.kubectl, Path(line.removeprefix("export KUBECONFIG=")))
+    assert "ann" in kubectl("auth", "whoami")
+    with pytest.raises(KubectlError, match='User "ann" cannot list'):
+        kubectl("get", "compressionjobs")
+    with pytest.raises(ClusterError, match="NAME=ann"):
+        local.user("", directory)
 
 
 def test_up_refuses_to_replace_another_version(
