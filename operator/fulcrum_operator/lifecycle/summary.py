@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fulcrum_operator.gates.headline import headline
 from fulcrum_operator.gates.records import ALL
 from fulcrum_operator.gates.verdict import Verdict
@@ -9,6 +11,7 @@ from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
+    LatencyComparison,
     QuantizeDetails,
     StageEvidence,
     ValidateDetails,
@@ -17,6 +20,7 @@ from fulcrum_pipelines.evidence import (
 POINTS = frozenset({"accuracy", "top5", "macroF1", "ece", "auc"})
 """Metrics that are shares; people say their changes in points of a hundred."""
 REASON_LIMIT = 1024
+DIGITS = 6
 
 
 def describe_gates(verdict: Verdict) -> tuple[resource.GateStatus, ...]:
@@ -29,9 +33,9 @@ def describe_gates(verdict: Verdict) -> tuple[resource.GateStatus, ...]:
             verdict=gate.verdict,
             reason=gate.reason[:REASON_LIMIT],
             metric=gate.metric,
-            value=gate.value,
-            low=gate.interval.low if gate.interval else None,
-            high=gate.interval.high if gate.interval else None,
+            value=_short(gate.value),
+            low=_short(gate.interval.low if gate.interval else None),
+            high=_short(gate.interval.high if gate.interval else None),
             limit=_limit(gate.limit.minimum, gate.limit.maximum) if gate.limit else None,
             samples=gate.n,
         )
@@ -51,24 +55,46 @@ def describe_results(evidence: Evidence, verdict: Verdict) -> resource.Results:
         return resource.Results()
     whole = headline(details, verdict)
     slices = [each for each in _slices(details) if whole and each.metric == whole.metric]
-    first = min(details.latency, key=lambda each: each.batch, default=None)
     size = details.size
+    ratio = size.baseline_bytes / size.candidate_bytes if size.candidate_bytes else None
     return resource.Results(
-        metric=whole.metric if whole else None,
-        baseline=whole.baseline if whole else None,
-        candidate=whole.candidate if whole else None,
-        delta=whole.delta if whole else None,
-        delta_low=whole.interval.low if whole and whole.interval else None,
-        delta_high=whole.interval.high if whole and whole.interval else None,
-        samples=(whole.groups or whole.n) if whole else None,
-        speedup=first.speedup.ratio if first and first.reliable else None,
-        speedup_low=first.speedup.interval.low if first and first.reliable else None,
-        speedup_high=first.speedup.interval.high if first and first.reliable else None,
-        size_ratio=size.baseline_bytes / size.candidate_bytes if size.candidate_bytes else None,
-        int8_coverage=int8_coverage(evidence),
+        **(_compared(whole) if whole is not None else {}),
+        **_timed(min(details.latency, key=lambda each: each.batch, default=None)),
+        size_ratio=_short(ratio),
+        int8_coverage=_short(int8_coverage(evidence)),
         best_slice=_extreme(slices, best=True),
         worst_slice=_extreme(slices, best=False),
     )
+
+
+def _compared(whole: Comparison) -> dict[str, Any]:
+    interval = whole.interval
+    return {
+        "metric": whole.metric,
+        "baseline": _short(whole.baseline),
+        "candidate": _short(whole.candidate),
+        "delta": _short(whole.delta),
+        "delta_low": _short(interval.low if interval else None),
+        "delta_high": _short(interval.high if interval else None),
+        "samples": whole.groups or whole.n,
+    }
+
+
+def _timed(latency: LatencyComparison | None) -> dict[str, Any]:
+    """A figure that is not reliable is not told."""
+    if latency is None or not latency.reliable:
+        return {}
+    interval = latency.speedup.interval
+    return {
+        "speedup": _short(latency.speedup.ratio),
+        "speedup_low": _short(interval.low),
+        "speedup_high": _short(interval.high),
+    }
+
+
+def _short(figure: float | None) -> float | None:
+    """Return as many digits as people read; the evidence has all of them."""
+    return None if figure is None else float(f"{figure:.{DIGITS}g}")
 
 
 def int8_coverage(evidence: Evidence) -> float | None:
@@ -92,7 +118,7 @@ def _extreme(slices: list[Comparison], *, best: bool) -> resource.SliceChange | 
     if not slices:
         return None
     found = max(slices, key=goodness) if best else min(slices, key=goodness)
-    return resource.SliceChange(name=found.slice, delta=found.delta or 0.0, samples=found.n)
+    return resource.SliceChange(name=found.slice, delta=_short(found.delta) or 0.0, samples=found.n)
 
 
 def summarise(results: resource.Results) -> resource.Summary:
