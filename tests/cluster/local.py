@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -71,6 +72,7 @@ def _start(cluster: ControlPlane) -> None:
     cluster.start()
     kubectl.parent.mkdir()
     kubectl.symlink_to(cluster.binaries.kubectl)
+    kubectl.with_name("fulcrum").symlink_to(Path(sys.executable).with_name("fulcrum"))
     print(f"# the control plane started in {time.monotonic() - started_s:.1f} s")
 
 

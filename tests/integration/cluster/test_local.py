@@ -43,7 +43,8 @@ def test_up_again_changes_nothing_and_tells_how_to_use_it(
         f"export KUBECONFIG={directory}/kubeconfigs/admin.yaml",
         f"export PATH={directory}/bin:$PATH",
     ]
-    assert (directory / "bin" / "kubectl").resolve().is_file()
+    for command in ("kubectl", "fulcrum"):
+        assert (directory / "bin" / command).resolve().is_file()
 
 
 def test_credentials_of_a_user_have_no_rights_of_their_own(
