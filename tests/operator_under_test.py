@@ -2,7 +2,9 @@
 
 `--kill-at EFFECT` ends the process with SIGKILL right after the effect of that name, which is what
 a crash there looks like; `--pause-at` stops everything in it for a while (SIGSTOP), as a machine
-that is overloaded or migrated does.
+that is overloaded or migrated does. A file can say the same to a process that is running already:
+`KILL EFFECT` or `STOP EFFECT`, which is taken once. `--block-at` never gives the event loop back,
+as code that waits where it must not would.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from fulcrum_operator.app import Operator
@@ -22,6 +25,7 @@ from fulcrum_operator.settings import Settings, load_settings
 from fulcrum_operator.slots import Slots
 from fulcrum_pipelines.store import Store
 
+BLOCK_S = 600.0
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 
 
@@ -32,6 +36,8 @@ def main() -> None:
     parser.add_argument("--port-file", type=Path, required=True, help="gets the metrics' port")
     parser.add_argument("--kill-at", default="")
     parser.add_argument("--pause-at", default="")
+    parser.add_argument("--block-at", default="")
+    parser.add_argument("--orders", type=Path, default=Path(os.devnull), help="the file")
     options = parser.parse_args()
     settings = load_settings(options.config)
     configure(settings.log_format, settings.log_level, sys.stderr)
@@ -42,6 +48,9 @@ def main() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         if effect == options.pause_at:
             os.kill(os.getpid(), signal.SIGSTOP)
+        if effect == options.block_at:
+            time.sleep(BLOCK_S)
+        obey(options.orders, effect)
 
     def started(port: int) -> None:
         partial = options.port_file.with_suffix(".partial")
@@ -50,6 +59,14 @@ def main() -> None:
 
     operator = Operator(settings, engines(settings), probe, started)
     asyncio.run(operator.run(asyncio.Event()))
+
+
+def obey(orders: Path, effect: str) -> None:
+    """Do what the file says, if this is the effect at which to do it."""
+    words = orders.read_text().split() if orders.exists() else []
+    if len(words) == 2 and effect == words[1]:
+        orders.unlink()
+        os.kill(os.getpid(), signal.Signals[f"SIG{words[0]}"])
 
 
 def engines(settings: Settings) -> dict[str, EngineDesk]:

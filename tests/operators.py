@@ -17,6 +17,10 @@ from typing import Any
 
 from builders import make_spec
 from cluster.kubectl import Kubectl
+from cluster_api import ClusterApi, RefusedError
+
+from fulcrum_operator.resources import names as resource_names
+from fulcrum_operator.resources.names import COMPRESSION_JOB, Kind
 
 PROGRAM = Path(__file__).with_name("operator_under_test.py")
 START_TIMEOUT_S = 60.0
@@ -32,11 +36,12 @@ class OperatorProcess:
     Attributes:
         directory: Has its settings and its log.
         config: What it was started with.
-        kubeconfig: As whom it acts.
+        environment: Variables that it gets, beside the test's own.
     """
 
     directory: Path
     config: Path
+    environment: dict[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = field(default=None)
 
     @property
@@ -50,13 +55,31 @@ class OperatorProcess:
         lines = (line.split() for line in self.log.splitlines())
         return [words[1] for words in lines if len(words) == 2 and words[0] == "effect"]
 
+    @property
+    def orders(self) -> Path:
+        """Where it is told at which effect to stop; see `order`."""
+        return self.directory / "orders"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is there, stopped or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def order(self, sort: str, effect: str) -> None:
+        """Let it stop right after its next effect of that name: KILL it, or STOP it for a while."""
+        partial = self.orders.with_suffix(".partial")
+        partial.write_text(f"{sort} {effect}")
+        partial.rename(self.orders)
+
     def start(self, *arguments: str, ready: bool = True) -> None:
         """Start it, and wait until it is ready."""
         (self.directory / "port").unlink(missing_ok=True)
         with (self.directory / "operator.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, str(PROGRAM), "--config", str(self.config),
-                 "--port-file", str(self.directory / "port"), *arguments],
+                 "--port-file", str(self.directory / "port"),
+                 "--orders", str(self.orders), *arguments],
+                env={**os.environ, **self.environment},
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
@@ -121,6 +144,10 @@ class Jobs:
     kubectl: Kubectl
     namespace: str
 
+    def __post_init__(self) -> None:
+        """Connect."""
+        self.api = ClusterApi(self.kubectl.kubeconfig)
+
     def apply(self, name: str, **spec: Any) -> str:
         """Create a job; its name says how the stand-in behaves, up to a dot. Return its name."""
         fields = make_spec().model_dump(mode="json", by_alias=True, exclude_unset=True)
@@ -128,34 +155,63 @@ class Jobs:
         return name
 
     def create(self, kind: str, name: str, spec: dict[str, Any]) -> None:
-        """Create an object of ours."""
-        body = {
-            "apiVersion": "fulcrum.dev/v1alpha1",
-            "kind": kind,
-            "metadata": {"name": name, "namespace": self.namespace},
-            "spec": {field: value for field, value in spec.items() if value is not None},
-        }
-        self.kubectl("create", "-f", "-", stdin=json.dumps(body))
+        """Create an object of ours; fields that are None are left out."""
+        of = _kind(kind)
+        metadata = {"name": name, **({"namespace": self.namespace} if of.namespaced else {})}
+        fields = {field: value for field, value in spec.items() if value is not None}
+        body = {"apiVersion": of.api_version, "kind": of.kind, "metadata": metadata, "spec": fields}
+        self.api("POST", self._path(of), body)
 
-    def get(self, name: str, kind: str = "compressionjob") -> dict[str, Any]:
+    def get(self, name: str, kind: str = "CompressionJob") -> dict[str, Any]:
         """Return an object."""
-        text = self.kubectl("get", kind, name, "-n", self.namespace, "-o", "json")
-        found: dict[str, Any] = json.loads(text)
-        return found
+        return self.api("GET", self._path(_kind(kind), name))
 
-    def status(self, name: str, kind: str = "compressionjob") -> dict[str, Any]:
+    def exists(self, name: str, kind: str = "CompressionJob") -> bool:
+        """Tell whether there is an object."""
+        try:
+            self.get(name, kind)
+        except RefusedError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
+
+    def status(self, name: str, kind: str = "CompressionJob") -> dict[str, Any]:
         """Return an object's status, empty where it has none."""
         return self.get(name, kind).get("status") or {}
 
-    def names(self, kind: str = "compressionjob") -> list[str]:
-        """Return the names of all objects of a kind."""
-        text = self.kubectl("get", kind, "-n", self.namespace, "-o", "json")
-        return [item["metadata"]["name"] for item in json.loads(text)["items"]]
+    def items(self, kind: str = "CompressionJob") -> list[dict[str, Any]]:
+        """Return all objects of a kind."""
+        found: list[dict[str, Any]] = self.api("GET", self._path(_kind(kind)))["items"]
+        return found
 
-    def patch(self, name: str, spec: dict[str, Any], kind: str = "compressionjob") -> None:
+    def names(self, kind: str = "CompressionJob") -> list[str]:
+        """Return the names of all objects of a kind."""
+        return [item["metadata"]["name"] for item in self.items(kind)]
+
+    def patch(self, name: str, spec: dict[str, Any], kind: str = "CompressionJob") -> None:
         """Merge into a specification."""
-        patch = json.dumps({"spec": spec})
-        self.kubectl("patch", kind, name, "-n", self.namespace, "--type=merge", "-p", patch)
+        self.api("PATCH", self._path(_kind(kind), name), {"spec": spec})
+
+    def delete(self, name: str, kind: str = "CompressionJob") -> None:
+        """Ask for an object's deletion, and do not wait for it."""
+        self.api("DELETE", self._path(_kind(kind), name))
+
+    def gone(self, name: str, timeout_s: float = END_TIMEOUT_S) -> None:
+        """Wait until a job is no more."""
+        wait_until(
+            lambda: not self.exists(name), timeout_s, lambda: json.dumps(self.get(name), indent=1)
+        )
+
+    def promotions_of(self, name: str) -> list[dict[str, Any]]:
+        """Return the ModelPromotions that name a job."""
+        items = self.items("ModelPromotion")
+        return [each for each in items if (each["spec"].get("job") or {}).get("name") == name]
+
+    def _path(self, kind: Kind, name: str = "") -> str:
+        root = f"/apis/{kind.api_version}" if kind.group else f"/api/{kind.version}"
+        scope = f"/namespaces/{self.namespace}" if kind.namespaced else ""
+        return f"{root}{scope}/{kind.plural}{f'/{name}' if name else ''}"
 
     def ended(self, name: str, timeout_s: float = END_TIMEOUT_S) -> dict[str, Any]:
         """Wait until a job has ended, and return its status."""
@@ -175,10 +231,20 @@ class Jobs:
 
     def events(self, name: str) -> list[tuple[str, str]]:
         """Return reason and message of the Events about a job, the oldest first."""
-        text = self.kubectl("get", "events", "-n", self.namespace, "-o", "json")
-        items = [e for e in json.loads(text)["items"] if e["involvedObject"]["name"] == name]
+        items = [e for e in self.items("Event") if e["involvedObject"]["name"] == name]
+        items = [e for e in items if e["involvedObject"]["kind"] == COMPRESSION_JOB.kind]
         items.sort(key=lambda item: int(item["metadata"]["resourceVersion"]))
+        assert all(item["count"] == 1 for item in items), "an Event was written again"
         return [(item["reason"], item["message"]) for item in items]
+
+    def reasons(self, name: str) -> list[str]:
+        """Return the reasons of the Events about a job, the oldest first."""
+        return [reason for reason, _ in self.events(name)]
+
+
+def _kind(name: str) -> Kind:
+    found = [each for each in vars(resource_names).values() if isinstance(each, Kind)]
+    return next(each for each in found if each.kind == name)
 
 
 def wait_until(

@@ -1,4 +1,4 @@
-"""A pipeline that takes no time: it behaves as the name of its plan says.
+"""A pipeline that takes no time: it behaves as the name of its plan says, up to its first dot.
 
 Engines are tested with it, in memory (`work`) or as the command that they run.
 """
@@ -23,10 +23,12 @@ from builders import (
 )
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
+from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
 
 FOREVER_S = 600
+LOOK_S = 0.05
 TIME = "2026-11-24T09:30:00Z"
 ADVICE = {"small-test-set": ("620 examples would decide",)}
 COMPARISONS = {"worse": {"broken": 90, "fixed": 3}, "undecided": {"broken": 30, "fixed": 25}}
@@ -37,10 +39,18 @@ def stand_in_plan(behaviour: str, **changes: object) -> Plan:
     return make_plan(**changes).model_copy(update={"name": behaviour})
 
 
+def behaviour_of(plan: Plan) -> str:
+    """Return how the stand-in is to behave; a dot and more tell jobs of one behaviour apart."""
+    behaviour = plan.name.partition(".")[0]
+    if behaviour == "flaky":
+        return "broken" if plan.attempt == 1 else "succeed"
+    return behaviour
+
+
 def work(store: Store, plan: Plan) -> bool:
     """Leave in the store what a run would; False where the run is to go on for ever."""
     digest = digest_of(to_json(plan))
-    match plan.name:
+    match behaviour_of(plan):
         case "succeed" | "worse" | "undecided" | "small-test-set":
             _finish(store, plan, digest, plan.stages)
         case "early-end":
@@ -48,16 +58,9 @@ def work(store: Store, plan: Plan) -> bool:
         case "other-plan":
             _finish(store, plan, digest_of(b"another plan"), plan.stages)
         case "fail":
-            state = StageState(
-                stage="evaluate",
-                state="Failed",
-                started_at=TIME,
-                finished_at=TIME,
-                message="spec.data.test: nothing is at 'nowhere.npz'",
-                failure_class="user",
-                last_lines=("reading nowhere.npz",),
-            )
-            store.write_record(state_path(plan.run, "evaluate"), state)
+            _fail(store, plan, "spec.data.test: nothing is at 'nowhere.npz'", "user")
+        case "broken":
+            _fail(store, plan, "the disk is full", "infrastructure")
         case "no-evidence":
             pass
         case _:
@@ -67,12 +70,25 @@ def work(store: Store, plan: Plan) -> bool:
     return True
 
 
+def _fail(store: Store, plan: Plan, message: str, failure_class: FailureClass) -> None:
+    state = StageState(
+        stage="evaluate",
+        state="Failed",
+        started_at=TIME,
+        finished_at=TIME,
+        message=message,
+        failure_class=failure_class,
+        last_lines=("reading nowhere.npz",),
+    )
+    store.write_record(state_path(plan.run, "evaluate"), state)
+
+
 def _finish(store: Store, plan: Plan, digest: str, stages: tuple[StageName, ...]) -> None:
     model = store.put(Path(__file__), "candidate.onnx", "application/vnd.onnx")  # any file will do
-    comparison = make_comparison(**COMPARISONS.get(plan.name, {}))
+    comparison = make_comparison(**COMPARISONS.get(behaviour_of(plan), {}))
     validate = make_validate(candidate_model=model.digest, comparisons=(comparison,))
     changes: dict[str, dict[str, object]] = {
-        "evaluate": {"details": make_evaluate(advice=ADVICE.get(plan.name, ()))},
+        "evaluate": {"details": make_evaluate(advice=ADVICE.get(behaviour_of(plan), ()))},
         "quantize": {"outputs": (model,)},
         "validate": {"details": validate},
     }
@@ -95,6 +111,21 @@ def _spawn(scratch: Path, *, detached: bool) -> None:
     (scratch / "left-behind").touch()
 
 
+def _go_on(store: Store, plan: Plan) -> None:
+    """Run for ever, or until a test lets go a run that is to wait for that."""
+    until_s = time.monotonic() + FOREVER_S
+    while time.monotonic() < until_s:
+        time.sleep(LOOK_S)
+        if behaviour_of(plan) == "wait" and go_path(plan.name).exists():
+            _finish(store, plan, digest_of(to_json(plan)), plan.stages)
+            return
+
+
+def go_path(name: str) -> Path:
+    """Return the file that lets the run of the job `name` go on, where it waits."""
+    return Path(os.environ["STAND_IN_DIRECTORY"]) / f"go-{name}"
+
+
 def main() -> int:
     """Behave as the plan's name says, with the arguments of `fulcrum_pipelines.local`."""
     parser = argparse.ArgumentParser()
@@ -106,18 +137,19 @@ def main() -> int:
     store = Store(options.store)
     plan = store.plan(options.plan)
     if (directory := os.environ.get("STAND_IN_DIRECTORY")) is not None:
-        (Path(directory) / f"started-{os.getpid()}").touch()
-    if plan.name == "ignore-sigterm":
+        (Path(directory) / f"started-{plan.run}-{os.getpid()}").touch()
+    behaviour = behaviour_of(plan)
+    if behaviour == "ignore-sigterm":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    if plan.name in ("children", "detached-children"):
-        _spawn(options.work_dir, detached=plan.name == "detached-children")
-    if plan.name == "orphan":
+    if behaviour in ("children", "detached-children"):
+        _spawn(options.work_dir, detached=behaviour == "detached-children")
+    if behaviour == "orphan":
         _spawn(options.work_dir, detached=True)
         os._exit(0)
     if not work(store, plan):
         print("working", flush=True)
-        time.sleep(FOREVER_S)
-    return int(plan.name == "fail")
+        _go_on(store, plan)
+    return int(behaviour in ("fail", "broken"))
 
 
 if __name__ == "__main__":

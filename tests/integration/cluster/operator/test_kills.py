@@ -1,0 +1,170 @@
+"""The operator dies right after each of its effects, and its successor finishes what it began."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from operator_site import Site
+from operators import OperatorProcess
+
+PROMOTED = ("Submitted", "Evaluated", "Succeeded")
+
+
+@dataclass(frozen=True)
+class Kill:
+    """An effect after which the operator is killed, and the job in whose life it happens.
+
+    Attributes:
+        effect: Its name.
+        behaviour: How the job's pipeline behaves.
+        attempts: How many runs the job has.
+        spec: Fields of the job.
+        events: The reasons of all its Events, in their order.
+    """
+
+    effect: str
+    behaviour: str = "succeed"
+    attempts: int = 1
+    spec: dict[str, Any] = field(default_factory=dict)
+    events: tuple[str, ...] = PROMOTED
+
+
+KILLS = (
+    Kill("snapshot-made"),
+    Kill("finalizer-added"),
+    Kill("key-written"),
+    Kill("submitted"),
+    Kill("id-recorded"),
+    Kill("progress", "wait"),
+    Kill("retrying", "flaky", 2, {"backoffLimit": 2},
+         ("Submitted", "Retrying", *PROMOTED)),
+    Kill("verdict-written"),
+    Kill("finalizer-removed"),
+    Kill("promotion-created"),
+    Kill("promotion-seen"),
+    Kill("channel-moved"),
+    Kill("promotion-promoted"),
+    Kill("outcome-written"),
+    Kill("terminal-set"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def operator(site: Site) -> Iterator[OperatorProcess]:
+    """One operator for all tests here, whoever started it last."""
+    made = site.new_operator()
+    made.start()
+    yield made
+    made.stop()
+
+
+def promoting_job(site: Site, name: str, **spec: Any) -> str:
+    """Create a job and the channel that it moves."""
+    site.jobs.create("ModelChannel", name, {"description": "production"})
+    return site.jobs.apply(name, promotion={"channel": name, "mode": "Automatic"}, **spec)
+
+
+def check_promoted(site: Site, name: str, *, attempts: int = 1) -> None:
+    """Nothing of the job happened twice, and everything did."""
+    job = site.jobs.get(name)
+    status, uid = job["status"], job["metadata"]["uid"]
+    assert status["phase"] == "Succeeded"
+    assert "finalizers" not in job["metadata"]
+    keys = [f"{name}-{uid[:12]}-{number}" for number in range(1, attempts + 1)]
+    assert site.starts(name) == dict.fromkeys(keys, 1)
+    assert status["attempt"] == attempts
+    (promotion,) = site.jobs.promotions_of(name)
+    assert promotion["status"]["phase"] == "Promoted"
+    channel = site.jobs.status(name, "ModelChannel")
+    assert channel["moves"] == 1
+    assert [each["promotion"] for each in channel["history"]] == [promotion["metadata"]["name"]]
+    assert channel["current"]["digest"] == status["candidate"]["digest"]
+
+
+def transitions(site: Site, name: str) -> tuple[str, ...]:
+    """Return the reasons of a job's Events, but for a state that may be missed."""
+    told = site.jobs.reasons(name)
+    assert told.count("Promoting") <= 1
+    return tuple(each for each in told if each != "Promoting")
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.effect)
+def test_killed_after_an_effect(site: Site, operator: OperatorProcess, kill: Kill) -> None:
+    operator.order("KILL", kill.effect)
+    name = promoting_job(site, f"{kill.behaviour}.{kill.effect}", **kill.spec)
+    operator.wait_for_kill()
+    site.let_go(name)
+    operator.start(ready=False)
+    site.jobs.ended(name)
+    check_promoted(site, name, attempts=kill.attempts)
+    assert transitions(site, name) == kill.events
+
+
+def test_run_goes_on_while_there_is_no_operator(site: Site, operator: OperatorProcess) -> None:
+    name = promoting_job(site, "wait.alone")
+    site.runs_now(name)
+    operator.stop(9)
+    (process,) = site.runs()
+    operator.start()
+    site.jobs.reaches(name, "Running")
+    assert site.runs() == [process]
+    operator.stop(9)
+    site.let_go(name)
+    process.wait(30)
+    operator.start()
+    site.jobs.ended(name)
+    check_promoted(site, name)
+
+
+def test_killed_at_one_effect_after_the_other(site: Site, operator: OperatorProcess) -> None:
+    """A life in which the operator never gets further than one new effect."""
+    name = promoting_job(site, "succeed.again")
+    for kill in KILLS:
+        if kill.behaviour == "succeed":
+            operator.stop(9)
+            operator.start("--kill-at", kill.effect, ready=False)
+            operator.wait_for_kill()
+    operator.start()
+    site.jobs.ended(name)
+    check_promoted(site, name)
+    assert transitions(site, name) == PROMOTED
+
+
+def test_killed_after_the_deletion_of_an_old_job(site: Site, operator: OperatorProcess) -> None:
+    operator.order("KILL", "ttl-deleted")
+    name = site.jobs.apply("succeed.old", ttlSecondsAfterFinished=0)
+    operator.wait_for_kill()
+    site.jobs.gone(name)
+    operator.start()
+    assert not site.jobs.exists(name)
+    assert site.starts(name).total() == 1
+
+
+def test_killed_while_a_deleted_job_is_stopped(site: Site, operator: OperatorProcess) -> None:
+    name = site.jobs.apply("hang.deleted")
+    site.runs_now(name)
+    operator.order("KILL", "cancelled")
+    site.jobs.delete(name)
+    operator.wait_for_kill()
+    assert site.jobs.exists(name)
+    operator.start()
+    site.jobs.gone(name)
+    assert site.runs() == []
+
+
+def test_killed_when_a_job_was_suspended(site: Site, operator: OperatorProcess) -> None:
+    name = promoting_job(site, "wait.suspended")
+    site.runs_now(name)
+    operator.order("KILL", "suspended")
+    site.jobs.patch(name, {"suspend": True})
+    operator.wait_for_kill()
+    operator.start()
+    assert site.jobs.status(name)["phase"] == "Suspended"
+    assert site.runs() == []
+    site.let_go(name)
+    site.jobs.patch(name, {"suspend": False})
+    site.jobs.ended(name)
+    check_promoted(site, name, attempts=2)
