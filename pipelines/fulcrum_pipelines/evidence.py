@@ -148,6 +148,7 @@ class LatencyComparison(Record):
     candidate: LatencyDistribution
     speedup: RatioInterval
     aa: RatioInterval  # the baseline against itself; must contain 1
+    cpu_share: Finite | None = None  # CPU time for each unit of time; below 1, calls had to wait
     reliable: bool
     note: str = ""
 

@@ -28,6 +28,9 @@ p99."""
 _ITSELF_LEVEL = 0.99
 """A model against itself excludes 1 once in 20 runs at 95 %; that many false alarms would make
 people run again until it passes."""
+FEWEST_CPU_SHARE = 0.8
+"""On quiet cores it is 0.99 to 1. At half of it, with a busy process beside each core, one comparison
+told 20 times for a speed-up of 8.5, and the baseline against itself still contained 1."""
 _NS_PER_MS = 1e6
 
 
@@ -128,9 +131,8 @@ def _comparison(
         raise ValueError("the effort must include the baseline against itself")
     pairs = timings.models.first.size
     itself = median_ratio(timings.itself, _ITSELF_LEVEL, seed)
-    reliable = itself.interval.low <= 1 <= itself.interval.high
-    cut = _cut_note(pairs, timings.itself.first.size, measure)
-    notes = [load, cut, "" if reliable else _unreliable_note(itself)]
+    doubts = _doubts(itself, timings.cpu_share)
+    notes = [load, _cut_note(pairs, timings.itself.first.size, measure), *doubts]
     return LatencyComparison(
         batch=batch,
         threads=measure.threads,
@@ -142,7 +144,8 @@ def _comparison(
         candidate=_distribution(timings.models.second, measure.percentiles),
         speedup=median_ratio(timings.models, level, seed),
         aa=itself,
-        reliable=reliable,
+        cpu_share=timings.cpu_share,
+        reliable=not doubts,
         note="; ".join(filter(None, notes)),
     )
 
@@ -186,10 +189,20 @@ def _cut_note(pairs: int, controls: int, measure: Measure) -> str:
     return "; ".join(notes)
 
 
-def _unreliable_note(itself: RatioInterval) -> str:
+def _doubts(itself: RatioInterval, cpu_share: float) -> list[str]:
+    """Return why the timings cannot be relied on, nothing where they can."""
+    found = []
     low, high = itself.interval.low, itself.interval.high
-    return (
-        f"unreliable: the baseline against itself gives {itself.ratio:.3f}, "
-        f"{itself.interval.level:.0%} interval {low:.3f} to {high:.3f}, which excludes 1; "
-        "measure again on a quiet machine"
-    )
+    if not low <= 1 <= high:
+        found.append(
+            f"unreliable: the baseline against itself gives {itself.ratio:.3f}, "
+            f"{itself.interval.level:.0%} interval {low:.3f} to {high:.3f}, which excludes 1; "
+            "measure again on a quiet machine"
+        )
+    if cpu_share < FEWEST_CPU_SHARE:
+        found.append(
+            f"unreliable: calls had a CPU for {cpu_share:.0%} of their time only, others had it "
+            f"for the rest; at least {FEWEST_CPU_SHARE:.0%} is needed, measure again on a quiet "
+            "machine"
+        )
+    return found

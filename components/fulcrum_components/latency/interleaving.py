@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter_ns
+from time import perf_counter_ns, process_time_ns
 from typing import Any
 
 import numpy as np
@@ -74,10 +74,19 @@ class Timings:
 
 @dataclass(frozen=True)
 class Interleaved:
-    """Timings of baseline with candidate, and of baseline with itself where asked for."""
+    """Timings of baseline with candidate, and of baseline with itself where asked for.
+
+    Attributes:
+        models: Baseline and candidate.
+        itself: Baseline and control.
+        cpu_share: CPU time of this process for each unit of time that the turns took. Below 1,
+            calls waited for a CPU that others had, which the control suffers as much as the
+            baseline does and so cannot show.
+    """
 
     models: Timings
     itself: Timings | None
+    cpu_share: float
 
 
 @dataclass(frozen=True)
@@ -98,6 +107,7 @@ def interleave(
     *,
     opener: Opener = open_session,
     clock: Clock = perf_counter_ns,
+    cpu_clock: Clock = process_time_ns,
 ) -> Interleaved:
     """Return timings of both models on `inputs`.
 
@@ -110,6 +120,7 @@ def interleave(
         seed: Of the order in each turn.
         opener: Opens a session of a file.
         clock: Tells nanoseconds.
+        cpu_clock: Tells nanoseconds of CPU time of this process.
 
     Raises:
         UserError: Where a model cannot be loaded or does not take the inputs.
@@ -119,6 +130,7 @@ def interleave(
     turns: Turns | None = None
     models: list[Array] = []
     itself: list[Array] = []
+    took_ns = cpu_ns = 0
     for _ in range(effort.rounds):
         sessions = _open_in_random_order(paths, threads, generator, opener)
         with _no_garbage_collection():
@@ -127,10 +139,14 @@ def interleave(
                 for session, path in zip(sessions, paths, strict=True)
             ]
             turns = turns or plan_turns(effort, call_ns)
+            started_ns, cpu_started_ns = clock(), cpu_clock()
             times, controlled = _take_turns(sessions, dict(inputs), turns, generator, clock)
+            cpu_ns += cpu_clock() - cpu_started_ns
+            took_ns += clock() - started_ns
         models.append(times[:2])
         itself.append(times[::2, controlled])
-    return Interleaved(_stacked(models), _stacked(itself) if effort.against_itself else None)
+    control = _stacked(itself) if effort.against_itself else None
+    return Interleaved(_stacked(models), control, cpu_ns / max(took_ns, 1))
 
 
 def _stacked(rounds: Sequence[Array]) -> Timings:

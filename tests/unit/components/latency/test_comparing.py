@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from outcome_makers import Array, write_mlp
 
 from fulcrum_components.latency import (
     compare_latency,
+    comparing,
     pairs_for_percentile,
     quick_speedup,
     speedup_confidences,
 )
-from fulcrum_components.latency.interleaving import Effort, interleave
+from fulcrum_components.latency.comparing import FEWEST_CPU_SHARE
+from fulcrum_components.latency.interleaving import Effort, Interleaved, Timings, interleave
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Gate, Measure
 
@@ -53,9 +56,25 @@ def test_a_comparison_carries_its_protocol(slow: Path, fast: Path) -> None:
         assert list(one.candidate.histogram_ms) == sorted(one.candidate.histogram_ms)
         assert one.speedup.ratio == pytest.approx(one.baseline.median_ms / one.candidate.median_ms)
         interval = one.aa.interval
-        assert one.reliable == (interval.low <= 1 <= interval.high)
-        assert one.reliable or "against itself" in one.note
+        assert one.cpu_share is not None
+        quiet = one.cpu_share >= FEWEST_CPU_SHARE
+        assert one.reliable == (quiet and interval.low <= 1 <= interval.high)
+        assert one.reliable == ("unreliable" not in one.note)
     assert found[1].speedup.interval.low > 2
+
+
+@pytest.mark.parametrize(("share", "reliable"), [(0.5, False), (0.79, False), (1.0, True)])
+def test_calls_that_waited_for_a_cpu_are_not_relied_on(
+    fast: Path, monkeypatch: pytest.MonkeyPatch, share: float, reliable: bool
+) -> None:
+    def waited(*arguments: Any) -> Interleaved:
+        found = interleave(*arguments)
+        return replace(found, itself=Timings(*[found.models.first] * 2), cpu_share=share)
+
+    monkeypatch.setattr(comparing, "interleave", waited)
+    (found,) = compare_latency(fast, fast, {1: examples(1)}, MEASURE, 0)
+    assert found.reliable == reliable
+    assert reliable or f"calls had a CPU for {share:.0%} of their time" in found.note
 
 
 def test_the_same_file_on_both_sides_gives_no_difference(slow: Path) -> None:

@@ -65,6 +65,10 @@ class Machine:
             BASELINE, CANDIDATE, INPUTS, 1, effort, seed, opener=self.open, clock=self.clock
         )
 
+    def half_clock(self) -> int:
+        """CPU time where others have the CPU half of the time."""
+        return self.now_ns // 2
+
     @property
     def seconds(self) -> float:
         return self.now_ns / 1e9
@@ -164,3 +168,13 @@ def test_as_many_pairs_as_the_fewest_controls_see_a_fifth_of_difference(seed: in
     pairs = 5 * FEWEST_CONTROLS
     found = machine.interleave(Effort(pairs, pairs, 5, 20, 0.0, against_itself=False), seed)
     assert median_ratio(found.models, 0.99, seed).interval.high < 1
+
+
+def test_share_of_the_cpu_is_told() -> None:
+    machine = Machine({BASELINE: 0.01, CANDIDATE: 0.005})
+    effort = Effort(pairs=50, fewest_pairs=50, rounds=5, warmup=2, budget_seconds=60)
+    found = interleave(
+        BASELINE, CANDIDATE, INPUTS, 1, effort, 0,
+        opener=machine.open, clock=machine.clock, cpu_clock=machine.half_clock,
+    )  # fmt: skip
+    assert found.cpu_share == pytest.approx(0.5, abs=0.01)
