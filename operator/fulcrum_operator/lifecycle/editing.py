@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
+from fulcrum_operator.conditions import cut, with_condition
 from fulcrum_operator.observed import Job
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
-from fulcrum_operator.resources.condition import Condition
+from fulcrum_operator.resources.names import ConditionStatus
 from fulcrum_operator.times import write_time
-
-State = Literal["True", "False", "Unknown"]
-MESSAGE_LIMIT = 4096
-"""Characters; longer texts are cut, since an object must stay small."""
-
-
-def cut(text: str, limit: int = MESSAGE_LIMIT) -> str:
-    """Return `text`, or its beginning where it is too long."""
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 class Editor:
@@ -42,22 +34,21 @@ class Editor:
         """Tell in one word and one sentence how it is going."""
         return self.set(phase=phase, message=cut(message))
 
-    def condition(self, kind: str, state: State, reason: str, message: str = "") -> Editor:
+    def condition(
+        self, kind: str, state: ConditionStatus, reason: str, message: str = ""
+    ) -> Editor:
         """Set a condition; the moment of its last transition changes with its state only."""
-        before = self._status.conditions
-        old = next((each for each in before if each.type == kind), None)
-        same = old is not None and old.status == state
-        new = Condition(
-            type=kind,
-            status=state,
-            reason=reason,
-            message=cut(message),
-            last_transition_time=old.last_transition_time if old and same else self._now,
-            observed_generation=self._generation,
+        return self.set(
+            conditions=with_condition(
+                self._status.conditions,
+                kind,
+                state,
+                reason,
+                message,
+                generation=self._generation,
+                now=self._now,
+            )
         )
-        others = tuple(each for each in before if each.type != kind)
-        position = before.index(old) if old is not None else len(others)
-        return self.set(conditions=(*others[:position], new, *others[position:]))
 
     @property
     def now(self) -> str:
@@ -70,6 +61,6 @@ class Editor:
         return self._status
 
 
-def condition_is(status: CompressionJobStatus, kind: str, state: State) -> bool:
+def condition_is(status: CompressionJobStatus, kind: str, state: ConditionStatus) -> bool:
     """Return whether the condition `kind` stands at `state`."""
     return any(each.type == kind and each.status == state for each in status.conditions)

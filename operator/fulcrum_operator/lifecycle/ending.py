@@ -17,7 +17,8 @@ from fulcrum_operator.actions import (
     RemoveFinalizer,
     WriteStatus,
 )
-from fulcrum_operator.lifecycle.editing import Editor, cut
+from fulcrum_operator.conditions import cut
+from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.observed import Job, Observed
 from fulcrum_operator.resources.compressionjob import Outcome

@@ -16,7 +16,8 @@ from fulcrum_operator.actions import (
     RemoveFinalizer,
     WriteStatus,
 )
-from fulcrum_operator.lifecycle.editing import Editor, State, cut
+from fulcrum_operator.conditions import cut
+from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.lifecycle.running import try_again
@@ -160,8 +161,7 @@ def _ask(seen: Observed, edit: Editor) -> Decision:
 def _wait(
     job: Job, edit: Editor, phase: str, reason: str, message: str, *, warning: bool = False
 ) -> Decision:
-    state: State = "False"
-    edit.say(phase, message).condition("Promoted", state, reason, message)
+    edit.say(phase, message).condition("Promoted", "False", reason, message)
     if edit.status == job.status:
         return Decision()
     actions: tuple[Action, ...] = (WriteStatus(edit.status, "promotion-seen"),)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from fulcrum_operator.actions import Announce, Cancel, Decision, WriteStatus
-from fulcrum_operator.lifecycle.editing import Editor, cut
+from fulcrum_operator.conditions import cut
+from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.observed import Job, Observed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from fulcrum_operator.actions import Announce
-from fulcrum_operator.promotion.conditions import with_condition
+from fulcrum_operator.conditions import with_condition
 from fulcrum_operator.promotion.seen import Channel, ChannelDecision, short
 from fulcrum_operator.resources.modelchannel import (
     CurrentModel,

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from fulcrum_operator.actions import Announce
-from fulcrum_operator.promotion.conditions import cut, with_condition
+from fulcrum_operator.conditions import cut, with_condition
 from fulcrum_operator.promotion.seen import Promotion, PromotionDecision, short
 from fulcrum_operator.resources.modelpromotion import ModelPromotionStatus
 from fulcrum_operator.resources.names import ConditionStatus, PromotionPhase

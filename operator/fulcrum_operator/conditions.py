@@ -1,4 +1,4 @@
-"""Conditions of promotions and channels, by Kubernetes' API conventions."""
+"""Conditions of our objects, by Kubernetes' API conventions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LIMIT = 4096
 """Characters of a message; longer ones are cut, since an object must stay small."""
 
 
-def cut(text: str) -> str:
+def cut(text: str, limit: int = LIMIT) -> str:
     """Return `text`, or its beginning where it is too long."""
-    return text if len(text) <= LIMIT else text[: LIMIT - 3] + "..."
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def with_condition(
