@@ -135,19 +135,24 @@ class Executor:
 
     async def _finalizers(self, body: Body, finalizers: list[str], point: str) -> Body:
         answer = await self._patch(body, {"metadata": {"finalizers": finalizers}})
+        if not finalizers and "deletionTimestamp" in body["metadata"]:
+            self.jobs.drop(body)  # gone with that; the answer has the version that was known
         self.probe(point)
         return answer
 
     async def _patch(self, body: Body, patch: dict[str, Any], *, subresource: str = "") -> Body:
         metadata = body["metadata"]
-        answer = await self.kube.patch(
-            COMPRESSION_JOB,
-            metadata["name"],
-            metadata["namespace"],
-            patch,
-            subresource=subresource,
-            resource_version=metadata["resourceVersion"],
-        )
+        try:
+            answer = await self.kube.patch(
+                COMPRESSION_JOB,
+                metadata["name"],
+                metadata["namespace"],
+                patch,
+                subresource=subresource,
+                resource_version=metadata["resourceVersion"],
+            )
+        except NotFound as error:
+            raise Conflict("it was deleted since", where="/".join(key_of(body))) from error
         self.jobs.learn(answer)
         return answer
 
