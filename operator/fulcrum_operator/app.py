@@ -28,7 +28,7 @@ from fulcrum_operator.health import Probe as HealthProbe
 from fulcrum_operator.inbox import WATCHED, Inbox
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.kubernetes.election import Elector, Timing, unique_identity
+from fulcrum_operator.kubernetes.election import DEFAULT_TIMING, Elector, Timing, unique_identity
 from fulcrum_operator.kubernetes.errors import ApiError, Forbidden, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
 from fulcrum_operator.kubernetes.fence import Fence
@@ -147,6 +147,7 @@ class _Running:
             timing=Timing(
                 lease_s=settings.election.lease_duration_s,
                 renew_s=settings.election.renew_every_s,
+                retry_s=min(DEFAULT_TIMING.retry_s, settings.election.renew_every_s),
                 margin_s=settings.election.margin_s,
             ),
             on_change=self._leadership_changed,

@@ -69,8 +69,9 @@ class JobReconciler:
                 )
                 try:
                     await self.executor.perform(job, body, decision.actions)
-                except Conflict:  # somebody wrote the job; what they wrote decides
+                except Conflict:  # the job was written, by a try without an answer or by others
                     await self._refresh(key)
+                    self._tell(seen, key)
                     continue
                 self._tell(seen, key)
             if decision.after_s is not None:
