@@ -15,10 +15,13 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
+NEWS_BEFORE_LATER = 4
+"""A thousand runs that are asked how they go must not hold up a job that has just come, and news
+without end must not keep them from being asked: of so many turns one is for a later turn."""
 
 
 class WorkQueue(Generic[K]):
-    """Keys that wait, each at most once, in the order in which they came.
+    """Keys that wait, each at most once, in the order in which they came; news come first.
 
     A key that is added while it is worked on waits again once that is done. A key that waits for
     a later time and is added for an earlier one gets the earlier.
@@ -30,7 +33,9 @@ class WorkQueue(Generic[K]):
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._ready: deque[K] = deque()
-        self._waiting: set[K] = set()  # in _ready
+        self._due_now: deque[K] = deque()  # whose later turn has come; news may overtake them
+        self._waiting: dict[K, bool] = {}  # in the first of the two
+        self._turns = itertools.count(1)
         self._working: set[K] = set()
         self._again: set[K] = set()  # added while they were worked on
         self._due: dict[K, float] = {}
@@ -40,7 +45,7 @@ class WorkQueue(Generic[K]):
 
     def __len__(self) -> int:
         """Return how many keys are ready now."""
-        return len(self._ready)
+        return len(self._waiting)
 
     def add(self, key: K, after_s: float = 0.0) -> None:
         """Let `key` be worked on in `after_s` seconds, at once by default."""
@@ -64,11 +69,8 @@ class WorkQueue(Generic[K]):
         """Return the next key, once there is one; `done` must follow."""
         while True:
             self._promote()
-            if self._ready:
-                key = self._ready.popleft()
-                self._waiting.discard(key)
-                self._working.add(key)
-                return key
+            if self._waiting:
+                return self._take()
             await self._wait()
 
     def done(self, key: K) -> None:
@@ -78,12 +80,23 @@ class WorkQueue(Generic[K]):
             self._again.discard(key)
             self._make_ready(key)
 
-    def _make_ready(self, key: K) -> None:
+    def _take(self) -> K:
+        """Return the next of the news, or of those that were due where it is their turn."""
+        later_first = next(self._turns) % NEWS_BEFORE_LATER == 0
+        while True:
+            news = not self._due_now if later_first else bool(self._ready)
+            key = (self._ready if news else self._due_now).popleft()
+            if self._waiting.get(key) == news:  # otherwise news have put it into the other line
+                del self._waiting[key]
+                self._working.add(key)
+                return key
+
+    def _make_ready(self, key: K, *, news: bool = True) -> None:
         if key in self._working:
             self._again.add(key)
-        elif key not in self._waiting:
-            self._waiting.add(key)
-            self._ready.append(key)
+        elif key not in self._waiting or (news and not self._waiting[key]):
+            self._waiting[key] = news
+            (self._ready if news else self._due_now).append(key)
             self._changed.set()
 
     def _promote(self) -> None:
@@ -93,7 +106,7 @@ class WorkQueue(Generic[K]):
             due, _, key = heapq.heappop(self._later)
             if self._due.get(key) == due:
                 del self._due[key]
-                self._make_ready(key)
+                self._make_ready(key, news=False)
 
     async def _wait(self) -> None:
         self._changed.clear()

@@ -98,6 +98,21 @@ def test_forgotten_key_has_no_later_turn() -> None:
     asyncio.run(scenario())
 
 
+def test_news_come_before_later_turns_which_still_come() -> None:
+    async def scenario() -> list[str]:
+        clock = Clock()
+        queue: WorkQueue[str] = WorkQueue(clock)
+        for key in ("old-1", "old-2", "both"):
+            queue.add(key, after_s=1.0)
+        clock.now = 1.0
+        assert await queue.get() == "old-1"
+        for key in ("both", "new-1", "new-2", "new-3"):
+            queue.add(key)
+        return await taken(queue)
+
+    assert asyncio.run(scenario()) == ["both", "new-1", "old-2", "new-2", "new-3"]
+
+
 @given(
     st.lists(
         st.tuples(st.sampled_from("abc"), st.sampled_from(("add", "later", "get", "done"))),
