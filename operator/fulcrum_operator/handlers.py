@@ -8,6 +8,7 @@ from typing import Any
 import kopf
 
 from fulcrum_operator.inbox import WATCHED, Inbox
+from fulcrum_operator.kubernetes.api import PAGE
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.relisting import Relisting
 from fulcrum_operator.kubernetes.transport import OnCall
@@ -17,6 +18,22 @@ from fulcrum_operator.resources.names import Kind
 from fulcrum_operator.settings import Api
 
 ERROR_BACKOFFS_S = (0.5, 1.0, 2.0, 5.0)
+IDLE_S = 0.5
+"""kopf's worker of an object keeps its last event in memory until it has waited so long for more:
+with its default of 5 s, a list of ten thousand objects would all be in memory at once."""
+
+
+class _NoEssence(kopf.DiffBaseStorage):
+    """kopf copies each object deeply, to compare it later; nothing here asks for a comparison."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        return None
 
 
 def make_registry(
@@ -54,6 +71,9 @@ def make_settings(api: Api) -> kopf.OperatorSettings:
     settings.watching.client_timeout = api.watch_timeout_s + api.request_timeout_s
     settings.watching.connect_timeout = api.request_timeout_s
     settings.watching.inactivity_timeout = api.watch_silence_s
+    settings.watching.chunk_size = PAGE
+    settings.queueing.idle_timeout = IDLE_S
+    settings.persistence.diffbase_storage = _NoEssence()
     settings.networking.request_timeout = 3 * api.request_timeout_s  # a page of a list is large
     settings.networking.connect_timeout = api.request_timeout_s
     settings.networking.error_backoffs = ERROR_BACKOFFS_S

@@ -80,11 +80,15 @@ class Objects:
 
 
 def keep_job(body: Body) -> Body:
-    """Return what is kept of a job: all of it, or the little that matters of a finished one."""
+    """Return what is kept of a job: all of it, or the little that matters of a finished one.
+
+    Who wrote which field is as large as the fields, and matters to nobody here.
+    """
     status = body.get("status") or {}
-    if "completionTime" not in status or body["metadata"].get("finalizers"):
-        return body
     metadata = body["metadata"]
+    if "completionTime" not in status or metadata.get("finalizers"):
+        others = {name: value for name, value in metadata.items() if name != "managedFields"}
+        return {**body, "metadata": others}
     kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
     ttl = body["spec"].get("ttlSecondsAfterFinished")
     return {
