@@ -10,6 +10,7 @@ from fulcrum_operator.manifests import check_resolved, unsupported
 from fulcrum_operator.objects import Objects
 from fulcrum_operator.observed import Job, Refusal, Resolution
 from fulcrum_operator.planning import resolve, resolve_references
+from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.resources.compressionjob import Gate, Recipe
 
 
@@ -28,7 +29,11 @@ class Templates:
 def resolve_job(
     job: Job, templates: Templates, channels: Objects, source_root: str
 ) -> Resolution | Refusal:
-    """Return the specification that the job would start with now, or why it cannot start."""
+    """Return the specification that the job would start with now, or why it cannot start.
+
+    Rules are asked only where something came by reference: the API server has asked them of the
+    rest, and they take more time than all else that a job needs of the operator.
+    """
     baseline = _baseline(job, channels)
     if isinstance(baseline, Refusal):
         return baseline
@@ -54,8 +59,7 @@ def resolve_job(
             "resource_version": body["metadata"]["resourceVersion"],
         }
     spec = resolve_references(job.spec, fields["recipe"], fields["gates"])
-    problems = check_resolved(spec.model_dump(mode="json", by_alias=True, exclude_unset=True))
-    if problems:
+    if sources and (problems := check_resolved(_as_written(spec))):
         return Refusal("InvalidSpec", "; ".join(map(str, problems)))
     if missing := unsupported(spec):
         return Refusal("NotSupported", "; ".join(map(str, missing)))
@@ -80,6 +84,10 @@ def _baseline(job: Job, channels: Objects) -> str | Refusal | None:
         )
         return Refusal("ReferenceNotFound", message)
     return str(current["digest"])
+
+
+def _as_written(spec: ResolvedSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 def _content(field: str, body: Mapping[str, Any]) -> Any:
