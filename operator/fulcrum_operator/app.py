@@ -15,13 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import kopf
-
 import fulcrum_pipelines
 from fulcrum_operator.dispatching import Dispatcher, Item
 from fulcrum_operator.effects import Probe, tell_nobody
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.execute import Executor
+from fulcrum_operator.following import follow
 from fulcrum_operator.handlers import make_registry, make_settings
 from fulcrum_operator.health import HealthServer, LoopMonitor, liveness, readiness
 from fulcrum_operator.health import Probe as HealthProbe
@@ -293,19 +292,12 @@ class _Running:
         """Let kopf watch until it is asked to stop.
 
         Raises:
-            InfrastructureError: It gave up: an error within a watch that is none of an old version.
-                Nothing is lost, since whoever is next begins with the lists.
+            InfrastructureError: It gave up. Nothing is lost: whoever is next begins with the lists.
         """
         registry = make_registry(self.inbox, self.credentials, self.watches, self.metrics.api_call)
+        settings = make_settings(self.settings.api)
         try:
-            await kopf.operator(
-                registry=registry,
-                settings=make_settings(self.settings.api),
-                clusterwide=not self.settings.namespaces,
-                namespaces=self.settings.namespaces,
-                standalone=True,
-                stop_flag=stop,
-            )
+            await follow(registry, settings, self.settings.namespaces, stop)
         except Exception as error:
             message = f"the watches broke, so this process ends: {type(error).__name__}: {error}"
             raise InfrastructureError(message, where=self.credentials.server) from error

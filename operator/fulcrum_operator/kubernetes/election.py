@@ -128,7 +128,9 @@ class Elector:
             self._seen_s = self._clock()
         except (FulcrumError, TimeoutError) as error:
             if not isinstance(error, Conflict | AlreadyExists):
-                log.warning("the lease could not be read or renewed: %s", str(error) or "no time left")
+                log.warning(
+                    "the lease could not be read or renewed: %s", str(error) or "no time left"
+                )
             self._must_look = True
             pause_s = self._timing.retry_s
         self._tell()

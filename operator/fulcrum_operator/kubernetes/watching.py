@@ -3,14 +3,16 @@
 kopf hides bookmarks from handlers, so a quiet cluster and a dead watch look the same from there.
 Here every byte of a watch is a sign of life, and so is every attempt to begin one.
 
-kopf also ends the whole operator where a watch is refused, and goes on for ever where a connection
-is lost, or where a version is too old. An operator that outlives an API server's bad minutes needs
-the latter, so refusals reach kopf as one of these.
+kopf also gives up where a watch is refused or told of an error, and goes on for ever where a
+connection is lost, or where a version is too old. An operator that outlives an API server's bad
+minutes needs the latter, so refusals and errors reach kopf as one of these.
 """
 
 from __future__ import annotations
 
 import json
+import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import aiohttp
 import kopf
 
 from fulcrum_operator.kubernetes.credentials import Credentials, TokenSource, ssl_context
+from fulcrum_operator.kubernetes.errors import LONGEST_TEXT
 from fulcrum_operator.kubernetes.transport import OnCall, tell_nobody
 from fulcrum_pipelines.errors import FulcrumError
 
@@ -29,6 +32,10 @@ or one that the server, restored from a backup, has not reached yet."""
 BUSY = 429
 """kopf itself waits as long as the server asks for."""
 _GONE = {"kind": "Status", "status": "Failure", "code": 410, "message": "begin with the list"}
+_GONE_EVENT = json.dumps({"type": "ERROR", "object": _GONE}).encode() + b"\n"
+_ERROR_EVENT = re.compile(rb'^\{"type":\s*"ERROR"')
+
+log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -113,8 +120,11 @@ def resource_of(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
-class _HeardStream:
-    """The content of a watch's answer, which tells of each chunk that comes."""
+class HeardStream:
+    """The content of a watch's answer, which tells of each chunk that comes.
+
+    Errors within it are passed on as that of an old version: all of them are mended by the list.
+    """
 
     def __init__(self, content: aiohttp.StreamReader, heard: Callable[[], None]) -> None:
         self._content = content
@@ -124,16 +134,24 @@ class _HeardStream:
         return getattr(self._content, name)
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield whole lines; what a lost connection cut off comes again."""
+        rest = b""
         async for chunk in self._content.iter_chunked(size):
             self._heard()
-            yield chunk
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if _ERROR_EVENT.match(line):
+                    log.info("a watch begins anew: %s", line[:LONGEST_TEXT].decode())
+                    yield _GONE_EVENT
+                    return
+                yield line + b"\n"
 
 
 class _GoneStream:
     """What a server says within a watch whose version is too old."""
 
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        yield json.dumps({"type": "ERROR", "object": _GONE}).encode() + b"\n"
+        yield _GONE_EVENT
 
 
 @dataclass
@@ -165,7 +183,7 @@ class _WatchClient:
             return self._refused(response, watch)
         self.watches.heard(path)
         if watch:
-            stream: Any = _HeardStream(response.content, lambda: self.watches.heard(path))
+            stream: Any = HeardStream(response.content, lambda: self.watches.heard(path))
             response.content = stream
         else:
             self.listener.page_came(path, await response.read())
