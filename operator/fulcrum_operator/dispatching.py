@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-from fulcrum_operator.kubernetes.errors import NotLeader
+from fulcrum_operator.kubernetes.errors import ApiError, NotLeader
 from fulcrum_operator.metrics import Metrics
 from fulcrum_operator.objects import Key
 from fulcrum_operator.settings import Reconcile
@@ -93,9 +93,13 @@ class Dispatcher:
         except NotLeader as caught:
             log.info("%s %s/%s: %s", plural, *key, caught)
         except FulcrumError as caught:
-            error = caught
-            log.warning("%s %s/%s: %s", plural, *key, caught)
-            await self.troubled(item, caught)
+            if _goes_away(caught):
+                self._failures.pop(item, None)
+                log.info("%s %s/%s: %s", plural, *key, caught)
+            else:
+                error = caught
+                log.warning("%s %s/%s: %s", plural, *key, caught)
+                await self.troubled(item, caught)
         except Exception as caught:  # a defect of ours must not end the worker
             error = caught
             log.exception("%s %s/%s: a defect of the operator", plural, *key)
@@ -109,3 +113,8 @@ class Dispatcher:
         failures = self._failures[item] = self._failures.get(item, 0) + 1
         pause = self.settings.first_backoff_s * 2.0 ** min(failures - 1, 20)
         return float(min(pause, self.settings.longest_backoff_s))
+
+
+def _goes_away(error: FulcrumError) -> bool:
+    """Return whether the object's namespace is on its way out: its deletion is what comes next."""
+    return isinstance(error, ApiError) and error.namespace_is_terminating
