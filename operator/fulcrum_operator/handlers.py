@@ -18,6 +18,9 @@ from fulcrum_operator.resources.names import Kind
 from fulcrum_operator.settings import Api
 
 ERROR_BACKOFFS_S = (0.5, 1.0, 2.0, 5.0)
+RECONNECT_S = 1.0
+"""Before a watch begins with the list again, so that a server whose every watch fails at once is
+not asked for lists ten times a second."""
 IDLE_S = 0.5
 """kopf's worker of an object keeps its last event in memory until it has waited so long for more:
 with its default of 5 s, a list of ten thousand objects would all be in memory at once."""
@@ -71,6 +74,7 @@ def make_settings(api: Api) -> kopf.OperatorSettings:
     settings.watching.client_timeout = api.watch_timeout_s + api.request_timeout_s
     settings.watching.connect_timeout = api.request_timeout_s
     settings.watching.inactivity_timeout = api.watch_silence_s
+    settings.watching.reconnect_backoff = RECONNECT_S
     settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = IDLE_S
     settings.persistence.diffbase_storage = _NoEssence()
