@@ -7,6 +7,7 @@ memory. Engines and stores are asked in threads, since they may block.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
 from fulcrum_operator.results import stage_states
 from fulcrum_operator.slots import Slots
 from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
-from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.store import StageState, Store
 
 SOURCES_KEY = "sources.json"
@@ -135,10 +136,11 @@ class Observer:
             spec=snapshot.spec,
             fulcrum_version="",
         )
-        states = stage_states(self.store, plan)
-        seen = replace(
-            seen, stages=states, headlines=self._headlines(seen.job, on_file.key, states)
-        )
+        # Unreadable progress is no news; the evidence as a whole is what decides.
+        with contextlib.suppress(CorruptError):
+            states = stage_states(self.store, plan)
+            seen = replace(seen, stages=states)
+            seen = replace(seen, headlines=self._headlines(seen.job, on_file.key, states))
         if run.state == "Succeeded":
             found = assess(self.store, on_file.plan or "", on_file.key, snapshot.spec.gates)
             seen = replace(seen, assessment=found)
