@@ -111,6 +111,30 @@ def open_site(plane: ControlPlane, directory: Path) -> Site:
     return Site(plane, namespace, directory)
 
 
+def promoting_job(site: Site, name: str, **spec: Any) -> str:
+    """Create a job and the channel that it moves."""
+    site.jobs.create("ModelChannel", name, {"description": "production"})
+    return site.jobs.apply(name, promotion={"channel": name, "mode": "Automatic"}, **spec)
+
+
+def check_promoted(site: Site, name: str, *, attempts: int = 1) -> None:
+    """Nothing of the job happened twice, and everything did."""
+    job = site.jobs.get(name)
+    status, uid = job["status"], job["metadata"]["uid"]
+    assert status["phase"] == "Succeeded"
+    assert "finalizers" not in job["metadata"]
+    keys = [f"{name}-{uid[:12]}-{number}" for number in range(1, attempts + 1)]
+    assert site.starts(name) == dict.fromkeys(keys, 1)
+    assert status["attempt"] == attempts
+    (promotion,) = site.jobs.promotions_of(name)
+    assert promotion["status"]["phase"] == "Promoted"
+    assert site.jobs.reasons(promotion["metadata"]["name"], "ModelPromotion") == ["Promoted"]
+    channel = site.jobs.status(name, "ModelChannel")
+    assert channel["moves"] == 1
+    assert [each["promotion"] for each in channel["history"]] == [promotion["metadata"]["name"]]
+    assert channel["current"]["digest"] == status["candidate"]["digest"]
+
+
 def _works_with(process: psutil.Process, store: str) -> bool:
     return store in (process.info["cmdline"] or ())
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from fulcrum_operator.app import Operator
 from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.kubernetes.election import unique_identity
 from fulcrum_operator.logs import configure
 from fulcrum_operator.observing import EngineDesk
 from fulcrum_operator.settings import Settings, load_settings
@@ -38,8 +39,12 @@ def main() -> None:
     parser.add_argument("--pause-at", default="")
     parser.add_argument("--block-at", default="")
     parser.add_argument("--orders", type=Path, default=Path(os.devnull), help="the file")
+    parser.add_argument("--unique", action="store_true", help="be another candidate each time")
     options = parser.parse_args()
     settings = load_settings(options.config)
+    if options.unique:
+        identity = unique_identity(settings.identity)
+        settings = settings.model_copy(update={"identity": identity})
     configure(settings.log_format, settings.log_level, sys.stderr)
 
     def probe(effect: str) -> None:

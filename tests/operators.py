@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from builders import make_spec
 from cluster.kubectl import Kubectl
 from cluster_api import ClusterApi, RefusedError
 
 from fulcrum_operator.resources import names as resource_names
-from fulcrum_operator.resources.names import COMPRESSION_JOB, Kind
+from fulcrum_operator.resources.names import Kind
 
 PROGRAM = Path(__file__).with_name("operator_under_test.py")
 START_TIMEOUT_S = 60.0
@@ -64,6 +65,12 @@ class OperatorProcess:
     def alive(self) -> bool:
         """Whether its process is there, stopped or not."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def working(self) -> bool:
+        """Whether its process goes on: neither dead nor stopped."""
+        assert self._process is not None
+        return self.alive and psutil.Process(self._process.pid).status() != psutil.STATUS_STOPPED
 
     def order(self, sort: str, effect: str) -> None:
         """Let it stop right after its next effect of that name: KILL it, or STOP it for a while."""
@@ -229,17 +236,17 @@ class Jobs:
         wait_until(arrived, timeout_s, lambda: json.dumps(self.status(name), indent=1))
         return self.status(name)
 
-    def events(self, name: str) -> list[tuple[str, str]]:
-        """Return reason and message of the Events about a job, the oldest first."""
+    def events(self, name: str, kind: str = "CompressionJob") -> list[tuple[str, str]]:
+        """Return reason and message of the Events about an object, the oldest first."""
         items = [e for e in self.items("Event") if e["involvedObject"]["name"] == name]
-        items = [e for e in items if e["involvedObject"]["kind"] == COMPRESSION_JOB.kind]
+        items = [e for e in items if e["involvedObject"]["kind"] == kind]
         items.sort(key=lambda item: int(item["metadata"]["resourceVersion"]))
         assert all(item["count"] == 1 for item in items), "an Event was written again"
         return [(item["reason"], item["message"]) for item in items]
 
-    def reasons(self, name: str) -> list[str]:
-        """Return the reasons of the Events about a job, the oldest first."""
-        return [reason for reason, _ in self.events(name)]
+    def reasons(self, name: str, kind: str = "CompressionJob") -> list[str]:
+        """Return the reasons of the Events about an object, the oldest first."""
+        return [reason for reason, _ in self.events(name, kind)]
 
 
 def _kind(name: str) -> Kind:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from operator_site import Site
+from operator_site import Site, check_promoted, promoting_job
 from operators import OperatorProcess
 
 PROMOTED = ("Submitted", "Evaluated", "Succeeded")
@@ -59,29 +59,6 @@ def operator(site: Site) -> Iterator[OperatorProcess]:
     made.start()
     yield made
     made.stop()
-
-
-def promoting_job(site: Site, name: str, **spec: Any) -> str:
-    """Create a job and the channel that it moves."""
-    site.jobs.create("ModelChannel", name, {"description": "production"})
-    return site.jobs.apply(name, promotion={"channel": name, "mode": "Automatic"}, **spec)
-
-
-def check_promoted(site: Site, name: str, *, attempts: int = 1) -> None:
-    """Nothing of the job happened twice, and everything did."""
-    job = site.jobs.get(name)
-    status, uid = job["status"], job["metadata"]["uid"]
-    assert status["phase"] == "Succeeded"
-    assert "finalizers" not in job["metadata"]
-    keys = [f"{name}-{uid[:12]}-{number}" for number in range(1, attempts + 1)]
-    assert site.starts(name) == dict.fromkeys(keys, 1)
-    assert status["attempt"] == attempts
-    (promotion,) = site.jobs.promotions_of(name)
-    assert promotion["status"]["phase"] == "Promoted"
-    channel = site.jobs.status(name, "ModelChannel")
-    assert channel["moves"] == 1
-    assert [each["promotion"] for each in channel["history"]] == [promotion["metadata"]["name"]]
-    assert channel["current"]["digest"] == status["candidate"]["digest"]
 
 
 def transitions(site: Site, name: str) -> tuple[str, ...]:
