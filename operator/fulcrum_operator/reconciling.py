@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from fulcrum_operator.execute import Executor
+from fulcrum_operator.inbox import needs_a_look
 from fulcrum_operator.kubernetes.errors import Conflict, NotFound
 from fulcrum_operator.lifecycle import Limits, decide
 from fulcrum_operator.logs import bind
@@ -74,6 +75,8 @@ class JobReconciler:
                     self._tell(seen, key)
                     continue
                 self._tell(seen, key)
+            if self._is_over(job, key):
+                return None
             if decision.after_s is not None:
                 return decision.after_s
         return 0.0
@@ -94,6 +97,15 @@ class JobReconciler:
             return None
         self.jobs.learn(found)
         return found
+
+    def _is_over(self, job: Job, key: Key) -> bool:
+        """Whether the last actions left nothing to do; the job is then not even read again."""
+        body = self.jobs.get(key)
+        if body is None or needs_a_look(body):
+            return False
+        self.release(job.uid, job.spec.engine)
+        self.observer.forget(job.uid)
+        return True
 
     def _settle(self, job: Job) -> None:
         """Give back what a job that needs nothing more holds in memory."""
