@@ -44,7 +44,7 @@ class Inbox:
 
     Attributes:
         add: Lets an object have its turn: plural, key.
-        gone: Told of jobs that are no more: uid, engine.
+        gone: Told of jobs that have ended or are no more: uid, engine.
         engines: Whose places running jobs hold.
     """
 
@@ -62,7 +62,7 @@ class Inbox:
                 self.gone(body["metadata"]["uid"], body["spec"].get("engine", ""))
         elif objects.learn(body):
             if plural == COMPRESSION_JOB.plural:
-                self._hold_place(body)
+                self._keep_places(body)
         else:
             return  # our own write, whose answer was learned already
         for item in self.affected(plural, body):
@@ -127,14 +127,21 @@ class Inbox:
             if any(each is not None and each["name"] == name for each in references):
                 yield key_of(job)
 
-    def _hold_place(self, body: Body) -> None:
-        """A job that runs holds its place, also one whose run another leader started."""
-        status = body.get("status") or {}
+    def _keep_places(self, body: Body) -> None:
+        """A job holds a place while it runs, also where another leader started or ended the run.
+
+        A standby never looks at jobs: places that it did not give back here would be missing when
+        it leads.
+        """
+        status, uid = body.get("status") or {}, body["metadata"]["uid"]
+        if is_finished(body):
+            self.gone(uid, body["spec"].get("engine", ""))
+            return
         run = status.get("run")
-        if run is None or is_finished(body) or status.get("verdict") is not None:
+        if run is None or status.get("verdict") is not None:
             return
         if (desk := self.engines.get(run["engine"])) is not None:
-            desk.slots.hold(body["metadata"]["uid"])
+            desk.slots.hold(uid)
 
 
 def _waits_for_channel(job: Body) -> bool:

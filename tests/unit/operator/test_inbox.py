@@ -74,6 +74,15 @@ def test_finished_job_is_left_alone_and_kept_small() -> None:
     assert list(woken.inbox.everything()) == []
 
 
+def test_place_of_a_job_that_another_leader_ended_is_given_back() -> None:
+    woken = Woken()
+    run = {"key": "mnist-1", "engine": "process", "startTime": "2026-11-25T09:00:00Z"}
+    woken.take(JOBS, "MODIFIED", job(2, {"phase": "Running", "run": run}))
+    assert woken.gone == []
+    woken.take(JOBS, "MODIFIED", job(3, {**FINISHED, "run": run}))
+    assert woken.gone == [job()["metadata"]["uid"]]
+
+
 def test_finished_job_with_a_time_to_live_is_looked_at() -> None:
     woken = Woken()
     assert woken.take(JOBS, None, job(2, FINISHED, ttlSecondsAfterFinished=5)) == [(JOBS, "mnist")]
