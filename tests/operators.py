@@ -126,6 +126,10 @@ class OperatorProcess:
         assert self._process is not None
         os.kill(self._process.pid, number)
 
+    def kill(self) -> None:
+        """End it as a crash does."""
+        self.stop(signal.SIGKILL)
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit code."""
         if self._process is None or self._process.poll() is not None:

@@ -19,7 +19,7 @@ WAIT_S = 60.0
 MAX_RUNNING = 3
 OPERATOR = "system:serviceaccount:fulcrum-system:fulcrum-operator"
 TEMPLATED = {"recipe": None, "gates": None, "gatePolicyRef": {"name": "strict"}}
-RECIPE = {"quantize": {}}
+RECIPE: dict[str, Any] = {"quantize": {}}
 GATES = [{"name": "accuracy", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.01}]
 
 

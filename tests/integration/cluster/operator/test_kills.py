@@ -83,12 +83,12 @@ def test_killed_after_an_effect(site: Site, operator: OperatorProcess, kill: Kil
 def test_run_goes_on_while_there_is_no_operator(site: Site, operator: OperatorProcess) -> None:
     name = promoting_job(site, "wait.alone")
     site.runs_now(name)
-    operator.stop(9)
+    operator.kill()
     (process,) = site.runs()
     operator.start()
     site.jobs.reaches(name, "Running")
     assert site.runs() == [process]
-    operator.stop(9)
+    operator.kill()
     site.let_go(name)
     process.wait(30)
     operator.start()
@@ -101,7 +101,7 @@ def test_killed_at_one_effect_after_the_other(site: Site, operator: OperatorProc
     name = promoting_job(site, "succeed.again")
     for kill in KILLS:
         if kill.behaviour == "succeed":
-            operator.stop(9)
+            operator.kill()
             operator.start("--kill-at", kill.effect, ready=False)
             operator.wait_for_kill()
     operator.start()

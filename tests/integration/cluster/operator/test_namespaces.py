@@ -104,7 +104,7 @@ def test_while_the_operator_is_down(
 ) -> None:
     jobs = namespaces["down"]
     fill(site, jobs)
-    operator.stop(9)
+    operator.kill()
     delete(jobs)
     wait_until(lambda: all("deletionTimestamp" in job["metadata"] for job in jobs.items()), WAIT_S)
     assert len(site.runs()) == len(RUNNING)
@@ -127,7 +127,7 @@ def test_run_whose_job_was_torn_away_is_swept(site: Site, operator: OperatorProc
     """Somebody removes the finalizer while the operator is down: only the engine knows the run."""
     name = site.jobs.apply("hang.torn")
     site.runs_now(name)
-    operator.stop(9)
+    operator.kill()
     patch = '{"metadata": {"finalizers": []}}'
     words = ("patch", "cpj", name, "-n", site.namespace, "--type=merge", "-p", patch)
     site.plane.kubectl(*words)
