@@ -1,7 +1,7 @@
 """Generate what the docs take from the code: `python docs/generate.py [--check]`.
 
-They are the JSON schema of the evidence and the tables in metrics.md, whose other text is
-written by hand.
+They are the JSON schema of the evidence and the tables in metrics.md and settings.md, whose other
+text is written by hand.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
+from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.evidence import SCHEMA, Evidence
 
 DOCS = Path(__file__).parent
-BEGIN = "<!-- generated: metrics -->\n"
+BEGIN = "<!-- generated: {what} -->\n"
 END = "<!-- end of generated -->\n"
 
 
@@ -26,12 +30,35 @@ def evidence_schema() -> str:
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
+def page(name: str, what: str, generated: str) -> str:
+    """Return the page `name` with its generated part made anew."""
+    begin = BEGIN.format(what=what)
+    before, _, rest = (DOCS / name).read_text().partition(begin)
+    _, _, after = rest.partition(END)
+    return f"{before}{begin}{generated}{END}{after}"
+
+
 def metrics_page() -> str:
     """Return metrics.md with its tables made anew."""
-    page = (DOCS / "metrics.md").read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{metrics_tables()}{END}{after}"
+    return page("metrics.md", "metrics", metrics_tables())
+
+
+def settings_page() -> str:
+    """Return settings.md with its table made anew."""
+    head = "\n| setting | default | what |\n|---|---|---|\n"
+    return page("settings.md", "settings", head + "".join(_setting_rows(Settings, "")) + "\n")
+
+
+def _setting_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Yield a row for each setting, those of nested parts under their path."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from _setting_rows(kind, f"{prefix}{name}.")
+        else:
+            what = " ".join((field.description or "").split())
+            default = "" if field.default in (None, "", ()) else f"`{field.default}`"
+            yield f"| `{prefix}{name}` | {default} | {what} |\n"
 
 
 def metrics_tables() -> str:
@@ -57,7 +84,11 @@ def _label_row(label: Label) -> str:
     return f"| `{label.name}` | {values or f'at most {label.at_most}, then `{OTHER}`'} |\n"
 
 
-TARGETS = {"evidence.schema.json": evidence_schema, "metrics.md": metrics_page}
+TARGETS = {
+    "evidence.schema.json": evidence_schema,
+    "metrics.md": metrics_page,
+    "settings.md": settings_page,
+}
 
 
 def main() -> int:

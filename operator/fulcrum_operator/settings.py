@@ -26,7 +26,7 @@ Seconds = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """Base of the parts of the settings."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class Process(Section):
@@ -57,9 +57,11 @@ class Election(Section):
     """Which of several operators acts."""
 
     lease_name: str = "fulcrum-operator"
+    """Of the Lease in the operator's namespace; its role names it."""
     lease_duration_s: Seconds = 15.0
     """A leader that was not heard of for this long is replaced."""
     renew_every_s: Seconds = 5.0
+    """Between two renewals of the leader."""
     margin_s: Seconds = 2.0
     """The leader stops writing this long before others may take over."""
 
@@ -75,6 +77,7 @@ class Http(Section):
     """Where metrics and probes are served."""
 
     host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 in a pod."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     """0 takes a free one, which the log tells."""
 
@@ -89,6 +92,7 @@ class Reconcile(Section):
     resync_s: Seconds = 300.0
     """Every unfinished object is looked at again this often, whatever the watch says."""
     first_backoff_s: Seconds = 1.0
+    """Before the second attempt after a fault, or the second try of a reconcile."""
     longest_backoff_s: Seconds = 60.0
     """Between attempts after a fault, doubled each time; and between reconciles that fail."""
     evidence_retries: Annotated[int, Field(ge=0)] = 1
@@ -107,7 +111,11 @@ class Settings(BaseSettings):
     """All settings of the operator."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FULCRUM_", env_nested_delimiter="__", frozen=True, extra="forbid"
+        env_prefix="FULCRUM_",
+        env_nested_delimiter="__",
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
     namespace: str = "fulcrum-system"
@@ -123,7 +131,9 @@ class Settings(BaseSettings):
     source_root: str = "."
     """What relative addresses in manifests are relative to: a directory or a URL."""
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
+    """JSON lines for machines, or text for people."""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
+    """From which level on lines are written."""
 
     process: Process = Process()
     api: Api = Api()
