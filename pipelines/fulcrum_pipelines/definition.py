@@ -7,7 +7,9 @@ The artifacts declared here are what a person sees in the Kubeflow UI.
 
 An optional stage is a pipeline of its own with a condition inside, because Kubeflow runs nothing
 after a skipped task but does after a pipeline in which everything was skipped. Inside a condition
-kfp forgets the parameters that only resources use, hence the argument `resources`.
+kfp forgets the parameters that only resources use, hence the argument `resources`. The count of
+accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and takes a number
+for none at all, without a word.
 """
 # No `from __future__ import annotations` here: kfp reads the annotations of components.
 
@@ -131,7 +133,7 @@ def _optional(stage: Any) -> Any:
         cpu: str,
         memory: str,
         accelerator: str,
-        accelerator_count: int,
+        accelerator_count: str,
         node_selector: dict,  # type: ignore[type-arg]  # kfp knows the bare type only
         tolerations: list,  # type: ignore[type-arg]
     ) -> None:
@@ -193,13 +195,13 @@ def fulcrum(
     cpu: str,
     memory: str,
     accelerator: str,
-    accelerator_count: int,
+    accelerator_count: str,
     node_selector: dict,  # type: ignore[type-arg]
     tolerations: list,  # type: ignore[type-arg]
     measure_cpu: str,
     measure_memory: str,
     measure_accelerator: str,
-    measure_accelerator_count: int,
+    measure_accelerator_count: str,
     measure_node_selector: dict,  # type: ignore[type-arg]
     measure_tolerations: list,  # type: ignore[type-arg]
 ) -> None:

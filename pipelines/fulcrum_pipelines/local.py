@@ -28,7 +28,7 @@ def parameters(plan: Plan, *, store: str, plan_digest: str, use_cache: bool) -> 
         "cpu": str(os.cpu_count() or 1),
         "memory": "0",
         "accelerator": "nvidia.com/gpu",
-        "accelerator_count": 0,
+        "accelerator_count": "0",
         "node_selector": {},
         "tolerations": [],
     }
