@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from fulcrum_operator.pools import Pool
 from fulcrum_pipelines.errors import UserError
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -36,6 +37,64 @@ class Process(Section):
     """Local directory for what is on file about runs, and for their logs."""
     max_running: Annotated[int, Field(ge=1)] = 1
     """Jobs at a time; the others wait in Pending. Timings of a job suffer from its neighbours."""
+
+
+class Kubeflow(Section):
+    """The engine `kubeflow`, which submits jobs to Kubeflow Pipelines; off without a `url`."""
+
+    url: Annotated[str, Field(pattern="^(https?://.+)?$")] = ""
+    """Of the API server of Kubeflow Pipelines, without `/apis`; empty means there is none."""
+    ui_url: str = ""
+    """Page of a run for people, with `{run_id}` and, if need be, `{namespace}` in it."""
+    image: str = ""
+    """Image of the components, which every stage runs in unless its pool names another."""
+    namespace: str = ""
+    """Of a multi-user installation: the profile in which runs are made. Empty: single-user."""
+    in_job_namespace: bool = False
+    """Of a multi-user installation: each run is made in its job's namespace, which is a profile.
+    The operator's `namespaces` must list them all."""
+    pod_namespace: str = "kubeflow"
+    """Single-user: the namespace where the pods of runs are."""
+    experiment: Annotated[str, Field(min_length=1, max_length=128)] = "fulcrum"
+    """Experiment that the runs are in; runs in others are never touched."""
+    pipeline: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?$")] = "fulcrum"
+    """Name under which the compiled pipeline is uploaded."""
+    service_account: str = ""
+    """Of the pods; empty means the default of Kubeflow, pipeline-runner or default-editor."""
+    token: SecretStr = SecretStr("")
+    """A bearer token, best from a secret by FULCRUM_KUBEFLOW__TOKEN."""
+    token_path: Path | None = None
+    """A file with one, such as a projected service-account token; read again when it changes."""
+    cookie: SecretStr = SecretStr("")
+    """A session cookie, `name=value`, for installations that know no tokens."""
+    ca_path: Path | None = None
+    """Certificates that the server's is checked against, PEM; None means those of the system."""
+    connect_timeout_s: Seconds = 5.0
+    request_timeout_s: Seconds = 30.0
+    """Without a byte of the answer. Creating a run took under a second where it was measured;
+    a server that is busy queues."""
+    look_s: Annotated[float, Field(ge=0)] = 10.0
+    """How often the pods of a run are looked at, and other runs with its name are looked for."""
+    confirm_s: Seconds = 60.0
+    """A run that was asked for without a clear answer, and that the server still does not know
+    after this long, was never made; what it left behind is removed."""
+    max_running: Annotated[int, Field(ge=1)] | None = None
+    """Runs at a time; None leaves the queue to the cluster."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Kubeflow:
+        if self.url and not self.image:
+            raise ValueError("image is needed with url: the components that stages run in")
+        if self.namespace and self.in_job_namespace:
+            raise ValueError("namespace and in_job_namespace exclude each other")
+        if self.token_path is not None and self.token.get_secret_value():
+            raise ValueError("token and token_path exclude each other")
+        try:
+            self.ui_url.format(run_id="", namespace="")
+        except (KeyError, IndexError, ValueError) as error:
+            message = f"ui_url may have {{run_id}} and {{namespace}} in it, not {error}"
+            raise ValueError(message) from error
+        return self
 
 
 class Api(Section):
@@ -135,7 +194,10 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     """From which level on lines are written."""
 
+    pools: dict[str, Pool] = Field(default_factory=dict)
+    """Sets of nodes by the names that manifests use; `default` is for jobs that name none."""
     process: Process = Process()
+    kubeflow: Kubeflow = Kubeflow()
     api: Api = Api()
     election: Election = Election()
     http: Http = Http()

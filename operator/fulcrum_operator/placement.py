@@ -1,0 +1,74 @@
+"""Where a job's stages run: from the names in a manifest to pools, or what is wrong with the names.
+
+Pure, so that a job is refused before anything is submitted, by the same rules as those by which
+it is placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fulcrum_operator.pools import DEFAULT_POOL, Pool
+from fulcrum_operator.validation.problem import Problem
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+
+ENGINES_WITH_NODES = ("job", "kubeflow")
+"""Those that run stages on nodes of a cluster."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The pools of a job.
+
+    Attributes:
+        compute: For evaluate, prune, finetune and quantize.
+        measure: For validate, which belongs on hardware like that which will serve.
+    """
+
+    compute: Pool
+    measure: Pool
+
+
+def place(spec: CompressionJobSpec, pools: Mapping[str, Pool]) -> Placement | Problem:
+    """Return the pools that `spec` names, or the field that is wrong.
+
+    Without a name, the compute stages run on the pool `default`, or where there is none on any
+    node, and validate runs on the pool of the compute stages.
+    """
+    asked = spec.placement
+    if asked is not None and spec.engine not in ENGINES_WITH_NODES:
+        message = (
+            f"means nothing to engine {spec.engine}, which runs on the operator's own machine; "
+            "leave it out or take an engine that has nodes"
+        )
+        return Problem("spec.placement", message, ", ".join(ENGINES_WITH_NODES))
+    compute_name = (asked and asked.compute) or DEFAULT_POOL
+    measure_name = (asked and asked.measure) or compute_name
+    known = {DEFAULT_POOL: Pool(), **pools}
+    for field, name in (("compute", compute_name), ("measure", measure_name)):
+        if name not in known:
+            message = f"names pool {name}, which the operator's settings do not have"
+            return Problem(f"spec.placement.{field}", message, ", ".join(sorted(known)))
+    return Placement(known[compute_name], known[measure_name])
+
+
+def beyond_kubeflow(placement: Placement) -> list[Problem]:
+    """Return what `placement` asks for and Kubeflow Pipelines cannot give a stage.
+
+    The compiled pipeline has no parameter for these, so they would be passed over in silence.
+    """
+    problems = []
+    for field, pool in (("compute", placement.compute), ("measure", placement.measure)):
+        for setting in ("ephemeral_storage", "priority_class"):
+            if value := getattr(pool, setting):
+                message = f"its pool has {setting} {value}, which engine kubeflow cannot set"
+                problems.append(
+                    Problem(f"spec.placement.{field}", message, f"a pool without {setting}")
+                )
+    if placement.compute.image != placement.measure.image:
+        message = "its pool has another image than that of the compute stages"
+        problems.append(
+            Problem("spec.placement.measure", message, "with engine kubeflow, pools with one image")
+        )
+    return problems
