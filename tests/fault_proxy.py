@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import re
+import socket
 import ssl
 import threading
 from collections import Counter
@@ -29,6 +31,7 @@ from cluster.certificates import SERVER, Authority
 from fulcrum_operator.kubernetes.credentials import Credentials, ssl_context
 
 HOST = "127.0.0.1"
+ACCEPTS_S = 0.05
 NOT_PASSED_ON = {"host", "connection", "transfer-encoding", "keep-alive", "content-length"}
 T = TypeVar("T")
 
@@ -40,6 +43,8 @@ Action = Literal[
     "conflict_once",  # 409 for the first update of every object
     "silence",  # keep a watch open, and pass on nothing any more
     "expire",  # tell a watch within its stream that its version is too old, and end it
+    "break",  # tell a watch within its stream of an error with `status`, and end it
+    "garble",  # answer with what is no JSON
 ]
 
 
@@ -52,6 +57,8 @@ class Fault:
         method: Regular expression that the whole method matches.
         path: Regular expression that is found in the path with its query; `watch=` is a watch.
         times: To how many requests; None for all, until the rules are cleared.
+        share: Of the requests that match, to how many, picked by a seeded generator: a client of
+            regular habits would meet each third one always, or never.
         status, reason, message, retry_after: Of an answer, which is a Kubernetes Status.
         delay_s: Of a delay.
     """
@@ -60,6 +67,7 @@ class Fault:
     method: str = ".*"
     path: str = ""
     times: int | None = 1
+    share: float = 1.0
     status: int = 503
     reason: str = "ServiceUnavailable"
     message: str = "a fault on purpose"
@@ -76,6 +84,7 @@ class Rules:
     """The faults in force; set by tests and read by the proxy's thread."""
 
     faults: list[Fault] = field(default_factory=list)
+    chance: random.Random = field(default_factory=lambda: random.Random(4))
     updated: set[str] = field(default_factory=set)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -95,6 +104,8 @@ class Rules:
         with self.lock:
             for place, fault in enumerate(self.faults):
                 if fault.times == 0 or not self._applies(fault, method, path):
+                    continue
+                if self.chance.random() >= fault.share:
                     continue
                 if fault.times is not None:
                     self.faults[place] = replace(fault, times=fault.times - 1)
@@ -145,6 +156,7 @@ class FaultProxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._port = 0
+        self._away = False
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -239,14 +251,18 @@ class FaultProxy:
         await self._session.close()
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(
-            self._runner, HOST, self._port, ssl_context=self._server_context(), reuse_address=True
-        )
+        self._socket = socket.create_server((HOST, self._port))
+        self._port = self._socket.getsockname()[1]
+        self._site = web.SockSite(self._runner, self._socket, ssl_context=self._server_context())
         await self._site.start()
-        self._port = self._runner.addresses[0][1]
+        self._away = False
 
     async def _stop_listening(self) -> None:
+        self._away = True
         if self._site in self._runner.sites:
+            # asyncio loses a connection that was accepted, but not yet taken, when it closes.
+            self._loop.remove_reader(self._socket)
+            await asyncio.sleep(ACCEPTS_S)
             await self._site.stop()
         await self._abort_all()
 
@@ -267,6 +283,8 @@ class FaultProxy:
         return context
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        if self._away:  # its handshake took longer than the others
+            return _drop(request)
         silent = False
         for fault in self._rules.take(request.method, request.path_qs):
             self.done[fault.action] += 1
@@ -276,7 +294,11 @@ class FaultProxy:
                 case "answer" | "conflict_once":
                     return _refusal(fault)
                 case "expire":
-                    return _expired()
+                    return _error_event(410, "Expired", "too old resource version: 1 (2)")
+                case "break":
+                    return _error_event(fault.status, fault.reason, fault.message)
+                case "garble":
+                    return web.Response(text="<html>\n")
                 case "drop":
                     return _drop(request)
                 case "drop_after":
@@ -326,11 +348,9 @@ def _refusal(fault: Fault) -> web.Response:
     return web.json_response(_status(code, reason, fault.message), status=code, headers=headers)
 
 
-def _expired() -> web.Response:
-    status = _status(410, "Expired", "too old resource version: 1 (2)")
-    return web.json_response(
-        {"type": "ERROR", "object": status}, dumps=lambda x: f"{json.dumps(x)}\n"
-    )
+def _error_event(code: int, reason: str, message: str) -> web.Response:
+    event = {"type": "ERROR", "object": _status(code, reason, message)}
+    return web.json_response(event, dumps=lambda x: f"{json.dumps(x)}\n")
 
 
 def _drop(request: web.Request) -> web.Response:

@@ -237,3 +237,37 @@ def test_watch_can_be_told_that_its_version_is_too_old(
                 await following()
 
     asyncio.run(main())
+
+
+def test_watch_can_be_told_of_an_error_and_of_nonsense(
+    proxy: FaultProxy, token: str, namespace: str
+) -> None:
+    async def main() -> None:
+        proxy.add(Fault("break", "GET", "watch=true", status=500, reason="InternalError"))
+        async with watching(proxy, token, namespace) as following:
+            event = await following()
+            assert (event["type"], event["object"]["code"]) == ("ERROR", 500)
+        proxy.add(Fault("garble", "GET", "watch=true"))
+        async with watching(proxy, token, namespace) as following:
+            with pytest.raises(json.JSONDecodeError):
+                await following()
+
+    asyncio.run(main())
+
+
+def test_share_of_the_requests_is_met(proxy: FaultProxy, token: str, namespace: str) -> None:
+    async def main() -> list[bool]:
+        async with client(proxy, token) as kube:
+            name, met = await make(kube, namespace), []
+            proxy.add(Fault("answer", "GET", times=None, share=0.5))
+            for _ in range(40):
+                try:
+                    await value(kube, name, namespace)
+                    met.append(False)
+                except Unavailable:
+                    met.append(True)
+            return met
+
+    met = asyncio.run(main())
+    assert sum(met) == proxy.done["answer"]
+    assert 8 < sum(met) < 32
