@@ -57,6 +57,11 @@ class OperatorProcess:
         return [words[1] for words in lines if len(words) == 2 and words[0] == "effect"]
 
     @property
+    def writes(self) -> int:
+        """How many writes it sent, or was about to send, as the leader."""
+        return self.log.splitlines().count("write")
+
+    @property
     def orders(self) -> Path:
         """Where it is told at which effect to stop; see `order`."""
         return self.directory / "orders"

@@ -109,7 +109,7 @@ def lose_leader(pair: Pair, number: int, sort: str, effect: str) -> None:
     leader.order(sort, effect)
     names = [promoting_job(pair.site, f"succeed.{number}-{each}") for each in range(JOBS)]
     wait_until(lambda: not leader.working, WAIT_S, lambda: f"{effect}: {leader.log[-2000:]}")
-    lost_s, had = time.monotonic(), len(leader.effects)
+    lost_s, had = time.monotonic(), leader.writes
     wait_until(lambda: pair.leader() not in (leader, None), WAIT_S)
     assert time.monotonic() - lost_s < LEASE_S + LATE_S, (number, sort, effect)
     if sort == "STOP":
@@ -121,7 +121,7 @@ def lose_leader(pair: Pair, number: int, sort: str, effect: str) -> None:
         check_promoted(pair.site, name)
     if sort == "STOP":
         wait_until(leader.is_ready, WAIT_S)
-        assert leader.effects[had:] == [], (number, effect)
+        assert leader.writes == had, (number, effect)
         assert pair.leader() is not leader
 
 
