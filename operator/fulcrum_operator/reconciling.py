@@ -45,6 +45,7 @@ class JobReconciler:
     attempted: Callable[[str | None], None]
     ended: Callable[[Body], None]
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    _read: dict[str, tuple[Body, Job]] = field(default_factory=dict)  # by uid
 
     async def reconcile(self, key: Key) -> float | None:
         """Do what can be done now for the job at `key`; return when to look again, in seconds.
@@ -56,7 +57,7 @@ class JobReconciler:
             body = await self._body(key)
             if body is None:
                 return None
-            job = read_job(body)
+            job = self._parsed(body)
             with bind(
                 job=job.name, namespace=job.namespace, uid=job.uid, attempt=job.status.attempt
             ):
@@ -81,12 +82,20 @@ class JobReconciler:
                 return decision.after_s
         return 0.0
 
+    def _parsed(self, body: Body) -> Job:
+        """Return the job in `body`, parsed once: most looks at a run find the job as it was."""
+        uid = body["metadata"]["uid"]
+        known = self._read.get(uid)
+        if known is None or known[0] is not body:
+            known = self._read[uid] = (body, read_job(body))
+        return known[1]
+
     async def _body(self, key: Key) -> Body | None:
-        """Return the whole of a job; of a finished one memory has only the little that matters."""
+        """Return the whole of a job that needs a look; memory has only little of a finished one."""
         body = self.jobs.get(key)
-        if body is not None and "apiVersion" not in body:
-            return await self._refresh(key)
-        return body
+        if body is None or not needs_a_look(body):
+            return None
+        return body if "apiVersion" in body else await self._refresh(key)
 
     async def _refresh(self, key: Key) -> Body | None:
         try:
@@ -117,6 +126,7 @@ class JobReconciler:
 
     def release(self, uid: str, engine: str) -> None:
         """Give back the place of a job that has no run, and let the next ones have their turn."""
+        self._read.pop(uid, None)
         if (desk := self.observer.engines.get(engine)) is not None:
             for following in desk.slots.release(uid):
                 self.wake(following)
