@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench lock baselines cluster cluster-user cluster-down control-plane clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -30,7 +30,7 @@ $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	touch $@
 
 # One thread, so that figures do not depend on how many cores there are.
-demo test test-unit test-integration bench: export OMP_NUM_THREADS = 1
+demo test test-unit test-integration bench perf: export OMP_NUM_THREADS = 1
 
 # Exit code 4 is "inconclusive": an honest end, on a machine where the figures do not decide.
 demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
@@ -61,7 +61,7 @@ ir: setup ## Compile the pipeline
 crds: setup ## Generate the Python types and the shipped copy of the schemas
 	$(BIN)/python crds/generate_types.py
 
-docs: setup ## Generate the published schema of the evidence and the tables of metrics
+docs: setup ## Generate the published schema of the evidence, the tables of metrics and settings
 	$(BIN)/python docs/generate.py
 
 verify: lint types layers crds ir docs ## Generate everything anew and fail where that changes a file
@@ -69,6 +69,9 @@ verify: lint types layers crds ir docs ## Generate everything anew and fail wher
 
 bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
 	$(BIN)/python tests/perf/bench.py
+
+perf: setup ## Measure the operator with thousands of jobs on a real API server (10 minutes)
+	PYTHONPATH=tests $(BIN)/python -m perf.scale
 
 baselines: setup ## Train the examples' baselines anew
 	for example in mnist digits diabetes; do (cd examples/$$example && ../../$(BIN)/python train.py); done
