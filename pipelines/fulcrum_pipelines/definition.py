@@ -8,8 +8,8 @@ The artifacts declared here are what a person sees in the Kubeflow UI.
 An optional stage is a pipeline of its own with a condition inside, because Kubeflow runs nothing
 after a skipped task but does after a pipeline in which everything was skipped. Inside a condition
 kfp forgets the parameters that only resources use, hence the argument `resources`. The count of
-accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and takes a number
-for none at all, without a word.
+accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and takes a
+number for none at all, without a word.
 """
 # No `from __future__ import annotations` here: kfp reads the annotations of components.
 

@@ -29,8 +29,8 @@ _ITSELF_LEVEL = 0.99
 """A model against itself excludes 1 once in 20 runs at 95 %; that many false alarms would make
 people run again until it passes."""
 FEWEST_CPU_SHARE = 0.8
-"""On quiet cores it is 0.99 to 1. At half of it, with a busy process beside each core, one comparison
-told 20 times for a speed-up of 8.5, and the baseline against itself still contained 1."""
+"""On quiet cores it is 0.99 to 1. Where two cores were wanted by eight processes and more, one
+comparison told 20 times for a speed-up of 8.5, and the baseline against itself contained 1."""
 _NS_PER_MS = 1e6
 
 

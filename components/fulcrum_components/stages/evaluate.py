@@ -17,6 +17,7 @@ from fulcrum_components.evaluation import (
     run_onnx,
     save_outcomes,
 )
+from fulcrum_components.models.onnx_file import load_onnx
 from fulcrum_components.stages import measuring
 from fulcrum_components.stages.context import (
     BASELINE,
@@ -30,7 +31,6 @@ from fulcrum_components.stages.context import (
 )
 from fulcrum_components.stages.torch_models import export, size_of
 from fulcrum_pipelines.contract import canonical_json, digest_of
-from fulcrum_components.models.onnx_file import load_onnx
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, Metric
 from fulcrum_pipelines.power import advice

@@ -120,6 +120,13 @@ def resource_of(path: str) -> str:
     return path.rsplit("/", 1)[-1]
 
 
+def label_of(path: str) -> str:
+    """Return what our own calls of that kind are called in metrics: plural and group."""
+    parts = path.split("/")
+    group = parts[2] if parts[1:2] == ["apis"] and len(parts) > 3 else ""
+    return ".".join(filter(None, (resource_of(path), group)))
+
+
 class HeardStream:
     """The content of a watch's answer, which tells of each chunk that comes.
 
@@ -202,7 +209,7 @@ class _WatchClient:
             raise aiohttp.ClientConnectionError(str(error)) from error
         finally:
             seconds = time.monotonic() - started_s
-            self.on_call(verb, resource_of(request.url.path), code, seconds)
+            self.on_call(verb, label_of(request.url.path), code, seconds)
         return response
 
     def _refused(self, response: aiohttp.ClientResponse, watch: bool) -> aiohttp.ClientResponse:

@@ -15,7 +15,7 @@ import pytest
 from api_stand_in import Answer, StandIn, refusal, serve
 
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.kubernetes.watching import HeardStream, Watches, open_watch_session
+from fulcrum_operator.kubernetes.watching import HeardStream, Watches, label_of, open_watch_session
 
 PATH = "/apis/fulcrum.dev/v1alpha1/compressionjobs"
 IN_A = "/apis/fulcrum.dev/v1alpha1/namespaces/a/compressionjobs"
@@ -157,7 +157,7 @@ def test_server_that_is_away_leaves_signs_of_our_life() -> None:
                 await here.ask()
             assert here.watches.idle_s()["compressionjobs"] == 0.0
             assert here.watches.ages_s()["compressionjobs"] == 100.0
-            assert here.calls[0] == ("watch", "compressionjobs", "unreachable")
+            assert here.calls[0] == ("watch", "compressionjobs.fulcrum.dev", "unreachable")
 
     asyncio.run(work())
 
@@ -248,3 +248,16 @@ def test_errors_within_a_watch_are_those_of_an_old_version(case: Stream) -> None
     assert tuple(event["type"] for event in events) == case.events
     assert all(event["object"]["code"] == 410 for event in events if event["type"] == "ERROR")
     assert heard
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/apis/fulcrum.dev/v1alpha1/compressionjobs", "compressionjobs.fulcrum.dev"),
+        ("/apis/fulcrum.dev/v1alpha1/namespaces/a/modelchannels", "modelchannels.fulcrum.dev"),
+        ("/api/v1/namespaces", "namespaces"),
+        ("/apis", "apis"),
+    ],
+)
+def test_calls_are_labelled_as_our_own(path: str, label: str) -> None:
+    assert label_of(path) == label
