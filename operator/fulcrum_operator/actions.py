@@ -12,6 +12,7 @@ from typing import Any
 
 from fulcrum_operator.ports import RunHandle
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
+from fulcrum_operator.resources.names import EventReason
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 
 
@@ -83,13 +84,13 @@ class Announce:
     """Write an Event, once for a transition.
 
     Attributes:
-        reason: One CamelCase word from the enumerated list.
+        reason: One word of the enumerated list.
         message: A sentence for people.
         transition: Tells this one from others with the same reason, so that a crash repeats none.
         warning: Whether somebody should look.
     """
 
-    reason: str
+    reason: EventReason
     message: str
     transition: str = ""
     warning: bool = False

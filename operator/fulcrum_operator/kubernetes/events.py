@@ -17,7 +17,7 @@ from typing import Literal
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError
 from fulcrum_operator.kubernetes.requests import Object
-from fulcrum_operator.resources.names import EVENT
+from fulcrum_operator.resources.names import EVENT, EventReason
 from fulcrum_pipelines.errors import FulcrumError
 
 log = logging.getLogger(__name__)
@@ -33,14 +33,14 @@ class Happening:
     """Something that happened to an object.
 
     Attributes:
-        reason: One CamelCase word of `resources.names.EventReason`.
+        reason: One word of the enumerated list.
         message: A sentence.
         transition: Tells repetitions of a reason apart, such as the attempt or the stage; the
             same reason and transition of one object is the same Event.
         type: Whether somebody should look.
     """
 
-    reason: str
+    reason: EventReason
     message: str
     transition: str = ""
     type: Literal["Normal", "Warning"] = "Normal"

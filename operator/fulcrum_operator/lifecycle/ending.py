@@ -89,7 +89,7 @@ def decided_to_end(seen: Observed, now: datetime, limits: Limits) -> Decision | 
         message = f"run {key} was left behind: {why}; it is stopped once that is possible"
         actions.append(Announce("OrphanedRun", message, key, warning=True))
     good = outcome.phase == "Succeeded"
-    actions.append(Announce(outcome.phase, cut(outcome.message, 1000), warning=not good))
+    actions.append(Announce(outcome.phase, outcome.message, warning=not good))
     if job.finalized:
         actions.append(RemoveFinalizer())
     edit = Editor(job, now).say(outcome.phase, outcome.message)

@@ -16,7 +16,6 @@ from fulcrum_operator.actions import (
     RemoveFinalizer,
     WriteStatus,
 )
-from fulcrum_operator.conditions import cut
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
@@ -25,13 +24,13 @@ from fulcrum_operator.lifecycle.summary import describe_gates, describe_results,
 from fulcrum_operator.observed import Assessment, Job, NoAssessment, Observed
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources import compressionjob as resource
+from fulcrum_operator.resources.names import EventReason, Phase
 
 OUTCOMES = {
     "Fail": ("Rejected", "GatesFailed"),
     "Anomalous": ("Inconclusive", "Anomalous"),
     "Inconclusive": ("Inconclusive", "Undecided"),
 }
-EVENT_LIMIT = 1000
 HELD = "ChannelHeld"
 """The reason of a refusal that is no fault of the job's: a person decides what comes next."""
 
@@ -68,7 +67,7 @@ def _judge(job: Job, found: Assessment, edit: Editor) -> Decision:
     )
     announce = Announce(
         "Evaluated",
-        cut(f"{verdict.outcome}: {why}", EVENT_LIMIT),
+        f"{verdict.outcome}: {why}",
         str(job.status.attempt),
         warning=verdict.outcome != "Pass",
     )
@@ -159,12 +158,18 @@ def _ask(seen: Observed, edit: Editor) -> Decision:
 
 
 def _wait(
-    job: Job, edit: Editor, phase: str, reason: str, message: str, *, warning: bool = False
+    job: Job,
+    edit: Editor,
+    phase: Phase,
+    reason: EventReason,
+    message: str,
+    *,
+    warning: bool = False,
 ) -> Decision:
     edit.say(phase, message).condition("Promoted", "False", reason, message)
     if edit.status == job.status:
         return Decision()
     actions: tuple[Action, ...] = (WriteStatus(edit.status, "promotion-seen"),)
     if phase != job.status.phase or warning:
-        actions = (Announce(reason, cut(message, EVENT_LIMIT), warning=warning), *actions)
+        actions = (Announce(reason, message, warning=warning), *actions)
     return Decision(actions)

@@ -114,7 +114,7 @@ def try_again(seen: Observed, run: RunStatus, now: datetime, limits: Limits) -> 
     edit.set(run=None, next_attempt_time=write_time(at), stage=None)
     edit.say("Pending", text).condition("Submitted", "False", "Retrying", text)
     edit.condition("Progressing", "True", "Retrying", text)
-    warn = Announce("Retrying", cut(text, 1000), str(job.status.attempt), warning=True)
+    warn = Announce("Retrying", text, str(job.status.attempt), warning=True)
     return Decision((warn, WriteStatus(edit.status, "retrying")))
 
 

@@ -50,7 +50,8 @@ def refused(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     status = edit.condition("Accepted", "False", reason, message).status
     if status == seen.job.status:
         return Decision()
-    warn = Announce(reason, message, str(seen.job.generation), warning=True)
+    told = f"{seen.job.generation} {reason}"
+    warn = Announce("NotAccepted", f"{reason}: {message}", told, warning=True)
     return Decision((warn, WriteStatus(status, "refused")))
 
 

@@ -16,6 +16,7 @@ from fulcrum_operator.observed import Assessment, NoAssessment, Refusal
 from fulcrum_operator.promotion.moving import promote, roll_back, target_of
 from fulcrum_operator.promotion.seen import Channel, PromotionDecision, Seen, short
 from fulcrum_operator.promotion.telling import refuse, succeed, wait
+from fulcrum_operator.resources.names import EventReason
 
 NOTHING = PromotionDecision()
 
@@ -45,7 +46,7 @@ def moved_already(seen: Seen, channel: Channel, now: datetime) -> PromotionDecis
     text = f"channel {channel.name} moved from {short(move.from_) or 'nothing'} to {short(move.to)}"
     approved = f", approved by {move.approved_by}" if move.approved_by else ""
     message = f"{text}, asked by {move.by}{approved}"
-    reason = "RolledBack" if move.kind == "Rollback" else "Promoted"
+    reason: EventReason = "RolledBack" if move.kind == "Rollback" else "Promoted"
     told = [Announce(reason, message, uid)]
     if move.kind == "Rollback":
         hold = f"promotions are not automatic until fulcrum release {channel.name}"

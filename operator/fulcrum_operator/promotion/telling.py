@@ -9,7 +9,7 @@ from fulcrum_operator.actions import Announce
 from fulcrum_operator.conditions import cut, with_condition
 from fulcrum_operator.promotion.seen import Promotion, PromotionDecision, short
 from fulcrum_operator.resources.modelpromotion import ModelPromotionStatus
-from fulcrum_operator.resources.names import ConditionStatus, PromotionPhase
+from fulcrum_operator.resources.names import ConditionStatus, EventReason, PromotionPhase
 from fulcrum_operator.times import write_time
 
 NOTHING = PromotionDecision()
@@ -29,7 +29,7 @@ def succeed(
     """
     status = _status(promotion, "Promoted", "True", reason, message, now)
     status = status.model_copy(update={"time": moved_at or write_time(now)})
-    word = "RolledBack" if reason == "RolledBack" else "Promoted"
+    word: EventReason = "RolledBack" if reason == "RolledBack" else "Promoted"
     return PromotionDecision(status=status, announce=(Announce(word, message),))
 
 

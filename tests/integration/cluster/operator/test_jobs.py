@@ -195,7 +195,7 @@ def test_references_heal_and_are_read_once(site: Site) -> None:
     status = site.jobs.ended(name)
     assert (status["phase"], status["snapshot"]) == ("Succeeded", before)
     assert [gate["kind"] for gate in status["gates"]] == ["nonInferiority"]
-    assert site.jobs.reasons(name).count("ReferenceNotFound") == 1
+    assert site.jobs.reasons(name).count("NotAccepted") == 1
 
 
 def test_suspended_job_has_no_run_and_gets_its_time_back(site: Site) -> None:

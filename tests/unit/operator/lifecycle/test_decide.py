@@ -116,9 +116,9 @@ def test_refused_job_says_why_once_and_heals() -> None:
     world.settle()
     assert world.status["phase"] == "Pending"
     assert conditions(world)["Accepted"] == ("False", "ReferenceNotFound")
-    assert world.announced == ["ReferenceNotFound"]
+    assert world.announced == ["NotAccepted"]
     world.settle()
-    assert world.announced == ["ReferenceNotFound"]
+    assert world.announced == ["NotAccepted"]
     world.resolution = good
     world.settle()
     assert conditions(world)["Accepted"] == ("True", "Accepted")
