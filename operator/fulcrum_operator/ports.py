@@ -28,10 +28,12 @@ class RunHandle:
         key: The write-ahead key, `Plan.run`.
         reference: The engine's own name of the run: a process id, a Job's name, a run id. For
             people and for the engine; nobody else parses it.
+        url: Where the engine shows the run to people; empty where it does not.
     """
 
     key: str
     reference: str
+    url: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,273 @@
+"""Runs plans in Kubeflow Pipelines: each key at most once, whatever answers were lost.
+
+Before the server is asked for a run, it is on file that it is; an answer that leaves open whether
+the run was made is then never followed by a second request, but by looking for the run. One that
+does not turn up is given up after a while, and its attempt with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from weakref import WeakValueDictionary
+
+from fulcrum_operator.engines.kubeflow.client import KubeflowClient
+from fulcrum_operator.engines.kubeflow.cluster import ClusterView
+from fulcrum_operator.engines.kubeflow.errors import KubeflowError
+from fulcrum_operator.engines.kubeflow.following import Follower
+from fulcrum_operator.engines.kubeflow.parameters import parameters
+from fulcrum_operator.engines.kubeflow.runs import Run, run_id_of
+from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
+from fulcrum_operator.engines.kubeflow.uploading import Uploads
+from fulcrum_operator.placement import beyond_kubeflow, place
+from fulcrum_operator.pools import Pool
+from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
+from fulcrum_operator.settings import Kubeflow
+from fulcrum_operator.times import write_time
+from fulcrum_operator.validation.problem import Problem
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.store import Store
+
+
+class KubeflowEngine:
+    """The engine `kubeflow`.
+
+    Args:
+        store: Where plans, records and artifacts are; pods reach it by the same URL.
+        settings: Of the engine.
+        pools: That jobs may name.
+        cluster: Pods and Workflows; None where there is no cluster to look at.
+        namespaces: Profiles of a multi-user installation, where runs are in their jobs' own.
+        now: The time of day.
+        clock: Seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Kubeflow,
+        pools: Mapping[str, Pool],
+        *,
+        cluster: ClusterView | None = None,
+        namespaces: tuple[str, ...] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._pools = pools
+        self._cluster = cluster
+        self._namespaces = namespaces if settings.in_job_namespace else (settings.namespace,)
+        self._now = now
+        self._clock = clock
+        self._client = KubeflowClient(settings)
+        self._uploads = Uploads(self._client, settings)
+        self._submissions = Submissions(store)
+        self._follower = Follower(store, settings, cluster, now, clock)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._looked_s: dict[str, float] = {}  # when other runs with this name were looked for
+
+    # --- the port
+
+    async def submit(self, key: str, plan: Plan) -> RunHandle:
+        """Ask for the run, or return the one that there is, or may be, already."""
+        if key != plan.run:
+            message = f"key {key} is not that of the plan, {plan.run}"
+            raise ValueError(message)
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
+            self._looked_s.pop(key, None)
+            if found := await self.find(key):
+                return found[0]
+            return await self._submit(plan)
+
+    async def find(self, key: str) -> tuple[RunHandle, ...]:
+        """Return the runs under `key`; one that was asked for counts, whatever the answer was."""
+        on_file = await asyncio.to_thread(self._submissions.read, key)
+        own = await self._client.run(run_id_of(key))
+        others = await self._others(key, on_file, known=own is not None or on_file is not None)
+        if own is not None:
+            if on_file is not None and not on_file.confirmed:
+                await self._write(on_file.model_copy(update={"confirmed": True}))
+            own = replace(own, name=key, namespace=self._namespace_of(on_file))
+            return self._handles(sorted([own, *others], key=_age))
+        if on_file is None:
+            return self._handles(sorted(others, key=_age))
+        asked_for = self._handle(key, run_id_of(key), on_file.namespace)
+        return (asked_for, *self._handles(others))
+
+    async def runs(self) -> tuple[RunHandle, ...]:
+        """Return all runs of our pipeline in our experiment, archived ones too."""
+        found: list[RunHandle] = []
+        for namespace in self._namespaces:
+            pipeline = await self._uploads.pipeline(namespace)
+            experiment = await self._uploads.experiment(namespace)
+            if pipeline is None or experiment is None:
+                continue
+            try:
+                runs = await self._client.runs(namespace=namespace, experiment_id=experiment)
+            except KubeflowError as error:
+                if error.status == 404:  # somebody deleted the experiment
+                    self._uploads.forget()
+                raise
+            ours = [run for run in runs if run.pipeline_id == pipeline]
+            found += self._handles(ours)
+        return tuple(found)
+
+    async def status(self, handle: RunHandle) -> RunStatus:
+        """Return how the run goes, with what its pods wait for; its end is read from the store."""
+        on_file = await self._on_file(handle)
+        run = await self._client.run(handle.reference)
+        if run is None:
+            if on_file is None:
+                message = f"Kubeflow has no run {handle.reference}"
+                return RunStatus("Unknown", "NotFound", message)
+            return await self._follower.without_run(on_file, handle.reference)
+        status, gone = await self._follower.status(run, on_file, self._pod_namespace(on_file))
+        if gone and on_file is not None and not on_file.gone:
+            await self._write(on_file.model_copy(update={"gone": True}))
+        return status
+
+    async def cancel(self, handle: RunHandle) -> None:
+        """Stop the run; that it was we who did so is on file before."""
+        on_file = await self._on_file(handle)
+        run = await self._client.run(handle.reference)
+        if on_file is not None and (run is None or run.course != "Ended"):
+            on_file = on_file.model_copy(update={"cancelled": True})
+            await self._write(on_file)
+        if run is None or run.course == "Ended" or run.state == "CANCELING":
+            return
+        try:
+            await self._client.terminate_run(run.run_id)
+        except KubeflowError as error:
+            if not error.workflow_is_missing:
+                raise
+            if on_file is not None:  # the server says RUNNING of it for ever
+                await self._write(on_file.model_copy(update={"gone": True}))
+            else:
+                await self._client.delete_run(run.run_id)
+
+    async def forget(self, handle: RunHandle) -> None:
+        """Delete the run in Kubeflow and what is on file about it."""
+        status = await self.status(handle)
+        on_file = await self._on_file(handle)
+        lost = status.reason == "NotFound" and on_file is None
+        if not (status.finished or lost):
+            raise RunActiveError("it is still going", where=f"run {handle.key}")
+        await self._client.delete_run(handle.reference)
+        if on_file is not None:
+            await asyncio.to_thread(self._submissions.remove, handle.key)
+        self._looked_s.pop(handle.key, None)
+        self._follower.forget(handle.reference)
+
+    # --- submitting
+
+    async def _submit(self, plan: Plan) -> RunHandle:
+        key, namespace = plan.run, self._settings.namespace
+        if self._settings.in_job_namespace:
+            namespace = plan.namespace
+        placement = place(plan.spec, self._pools)
+        problems = [placement] if isinstance(placement, Problem) else beyond_kubeflow(placement)
+        if isinstance(placement, Problem) or problems:
+            raise UserError("; ".join(map(str, problems)), where=f"job {plan.name}")
+        version = await self._uploads.ensure_version(namespace)
+        experiment = await self._uploads.ensure_experiment(namespace)
+        digest = await asyncio.to_thread(self._prepare, plan)
+        on_file = Submission(key=key, plan=digest, namespace=namespace)
+        await self._write(on_file.model_copy(update={"posted_at": write_time(self._now())}))
+        try:
+            await self._client.create_run(
+                run_id_of(key),
+                key,
+                version=version,
+                experiment_id=experiment,
+                parameters=parameters(
+                    plan,
+                    placement,
+                    store=self._store.url,
+                    plan_digest=digest,
+                    image=self._settings.image,
+                ),
+                service_account=self._settings.service_account,
+            )
+        except KubeflowError as error:
+            await self._not_created(on_file, error)
+        return self._handle(key, run_id_of(key), namespace)
+
+    async def _not_created(self, on_file: Submission, error: KubeflowError) -> None:
+        """Make clear what an error left, and raise it where nothing can have been made."""
+        if error.pipeline_is_missing or error.status == 404:
+            self._uploads.forget()
+        if error.status == 400:
+            await self._write(on_file.model_copy(update={"refused": error.text}))
+        elif error.pipeline_is_missing or not error.acted:
+            await asyncio.to_thread(self._submissions.remove, on_file.key)
+            raise error
+        elif self._cluster is not None and await self._client.run(run_id_of(on_file.key)):
+            # It is there after all, maybe twice: the server failed after it made a Workflow.
+            run_id, namespace = run_id_of(on_file.key), self._pod_namespace(on_file)
+            await self._cluster.remove_strays(run_id, namespace, keep=1)
+
+    def _prepare(self, plan: Plan) -> str:
+        """What an earlier run under this key left in the store is removed first."""
+        self._store.delete(f"runs/{plan.run}")
+        digest = self._store.put_record(plan)
+        self._store.write_record(f"runs/{plan.run}/plan.json", plan)
+        return digest
+
+    # --- finding
+
+    async def _others(self, key: str, on_file: Submission | None, *, known: bool) -> list[Run]:
+        """Return runs of our pipeline that bear this name and are not the one that we asked for.
+
+        Where that one is known, only those that are going matter, and they are looked for seldom.
+        """
+        last_s = self._looked_s.get(key)
+        if known and last_s is not None and self._clock() - last_s < self._settings.look_s:
+            return []
+        going: list[Run] = []
+        for namespace in self._namespaces if on_file is None else (on_file.namespace,):
+            if (pipeline := await self._uploads.pipeline(namespace)) is None:
+                continue
+            for run in await self._client.runs(namespace=namespace, name=key):
+                other = run.pipeline_id == pipeline and run.run_id != run_id_of(key)
+                if other and not (known and run.course == "Ended"):
+                    going.append(run)
+        if known and not going:
+            self._looked_s[key] = self._clock()
+        return going
+
+    def _namespace_of(self, on_file: Submission | None) -> str:
+        if on_file is not None:
+            return on_file.namespace
+        return self._settings.namespace
+
+    def _pod_namespace(self, on_file: Submission | None) -> str:
+        return self._namespace_of(on_file) or self._settings.pod_namespace
+
+    def _handles(self, runs: list[Run]) -> tuple[RunHandle, ...]:
+        return tuple(self._handle(run.name, run.run_id, run.namespace) for run in runs)
+
+    def _handle(self, key: str, run_id: str, namespace: str) -> RunHandle:
+        url = self._settings.ui_url.format(run_id=run_id, namespace=namespace)
+        return RunHandle(key, run_id, url)
+
+    # --- what is on file
+
+    async def _on_file(self, handle: RunHandle) -> Submission | None:
+        """Return what is on file about this very run, not about another with its name."""
+        if handle.reference != run_id_of(handle.key):
+            return None
+        return await asyncio.to_thread(self._submissions.read, handle.key)
+
+    async def _write(self, submission: Submission) -> None:
+        await asyncio.to_thread(self._submissions.write, submission)
+
+
+def _age(run: Run) -> tuple[bool, datetime]:
+    epoch = datetime.fromtimestamp(0, UTC)
+    return run.created_at is None, run.created_at or epoch

@@ -1,0 +1,111 @@
+"""What the API does not tell: why a run waits, and what killed a stage. Pods know.
+
+Their placement and their ends are read from the pods of a run, by its label. An operator that may
+not see pods goes without: a run is then only "running".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+RUN_LABEL = "pipeline/runid"
+NODE_NAME = "workflows.argoproj.io/node-name"
+EXECUTOR = re.compile(r"\.(?P<stage>[a-z0-9-]+)\(\d+\)\.executor\(\d+\)")
+"""In the name of the Workflow's node that a stage's own pod is; driver pods have none."""
+NO_START = frozenset(
+    {
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "InvalidImageName",
+        "ErrImageNeverPull",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "CrashLoopBackOff",
+        "RunContainerError",
+    }
+)
+"""Reasons for which a container waits and that do not pass by themselves soon."""
+LOST = frozenset({"OOMKilled", "ContainerCannotRun", "StartError"})
+"""Reasons of a container's end that are none of its program's."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a run does not get on, or what ended it.
+
+    Attributes:
+        reason: One CamelCase word, the cluster's own.
+        message: What a user reads.
+    """
+
+    reason: str
+    message: str
+
+
+def waiting(pods: Iterable[Mapping[str, Any]]) -> Trouble | None:
+    """Return why a run waits, if a pod of it does; those of stages come first."""
+    found = [trouble for pod in _by_role(pods) if (trouble := _waits(pod)) is not None]
+    return found[0] if found else None
+
+
+def ended(pods: Iterable[Mapping[str, Any]]) -> Trouble | None:
+    """Return what ended a run from outside: memory, eviction, a node that went."""
+    found = [trouble for pod in _by_role(pods) if (trouble := _died(pod)) is not None]
+    return found[0] if found else None
+
+
+def _by_role(pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return sorted(pods, key=lambda pod: _stage(pod) is None)
+
+
+def _stage(pod: Mapping[str, Any]) -> str | None:
+    name = (pod["metadata"].get("annotations") or {}).get(NODE_NAME, "")
+    found = EXECUTOR.search(name)
+    return found["stage"] if found else None
+
+
+def _who(pod: Mapping[str, Any]) -> str:
+    stage = _stage(pod)
+    if stage is not None:
+        return f"stage {stage}"
+    # Drivers carry no placement, so they need a node that asks for none.
+    return f"Kubeflow's driver pod {pod['metadata']['name']}, which runs outside of pools,"
+
+
+def _waits(pod: Mapping[str, Any]) -> Trouble | None:
+    status = pod.get("status") or {}
+    if status.get("phase") not in ("Pending", "Running", None):
+        return None
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            reason = condition.get("reason") or "Unschedulable"
+            return Trouble(reason, f"{_who(pod)} waits: {condition.get('message') or reason}")
+    for container in _containers(status):
+        state = (container.get("state") or {}).get("waiting") or {}
+        if (reason := state.get("reason")) in NO_START:
+            why = state.get("message") or reason
+            return Trouble(reason, f"{_who(pod)} does not start: {reason}: {why}")
+    return None
+
+
+def _died(pod: Mapping[str, Any]) -> Trouble | None:
+    status = pod.get("status") or {}
+    if status.get("phase") == "Failed" and (reason := status.get("reason")):
+        return Trouble(reason, f"{_who(pod)} was ended: {status.get('message') or reason}")
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            reason = condition.get("reason") or "DisruptionTarget"
+            return Trouble(reason, f"{_who(pod)} was ended: {condition.get('message') or reason}")
+    for container in _containers(status):
+        state = (container.get("state") or {}).get("terminated") or {}
+        if (reason := state.get("reason")) in LOST:
+            limit = " (its pool's memory)" if reason == "OOMKilled" else ""
+            return Trouble(reason, f"{_who(pod)} was ended: {reason}{limit}")
+    return None
+
+
+def _containers(status: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]

@@ -1,0 +1,74 @@
+"""What the states of a run mean: pure, so that each of them stands in a table and in a test."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+Course = Literal["Pending", "Running", "Ended", "Unknown"]
+"""How a run goes. Whether it ended well is not the server's to say, but the store's."""
+
+COURSES: dict[str, Course] = {
+    "PENDING": "Pending",
+    "RUNNING": "Running",
+    "PAUSED": "Running",
+    "CANCELING": "Running",
+    "SUCCEEDED": "Ended",
+    "SKIPPED": "Ended",
+    "FAILED": "Ended",
+    "CANCELED": "Ended",
+}
+"""All others, such as RUNTIME_STATE_UNSPECIFIED or one of a later version, are Unknown."""
+
+NAMESPACE = uuid.UUID("6f2b0c1e-8a55-5d0c-9c59-2f1f6f0d7a10")
+"""Of our run ids, so that a key has the same id wherever it is computed."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as the server knows it.
+
+    Attributes:
+        run_id: Its identity.
+        name: Its display name, which for ours is the write-ahead key; not unique.
+        state: As the server spells it; empty where it said none.
+        history: The states that it was in, the oldest first; lags behind by about a second.
+        pipeline_id: Of what it was made from; empty for a run with a pipeline of its own.
+        plan: Digest of the plan that it was given; empty for others' runs.
+        namespace: The profile that it is in, where that is known and there are any.
+        created_at: When it was asked for.
+        error: What the server says went wrong; nothing, wherever it was looked at.
+    """
+
+    run_id: str
+    name: str
+    state: str
+    history: tuple[str, ...] = ()
+    pipeline_id: str = ""
+    plan: str = ""
+    namespace: str = ""
+    created_at: datetime | None = None
+    error: str = ""
+
+    @property
+    def course(self) -> Course:
+        """How it goes."""
+        return COURSES.get(self.state, "Unknown")
+
+    @property
+    def was_terminated(self) -> bool:
+        """Whether somebody stopped it, in this life of it: a retry starts another.
+
+        The state of such a run is FAILED; only CANCELING in its history tells.
+        """
+        states = (*self.history, self.state)
+        going = [number for number, state in enumerate(states) if state in ("PENDING", "RUNNING")]
+        since = states[going[-1] + 1 :] if going else states
+        return "CANCELING" in since or "CANCELED" in since
+
+
+def run_id_of(key: str) -> str:
+    """Return the id of the run under `key`, whoever computes it and after whichever crash."""
+    return str(uuid.uuid5(NAMESPACE, key))

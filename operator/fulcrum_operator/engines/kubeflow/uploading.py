@@ -1,0 +1,88 @@
+"""The compiled pipeline and the experiment in Kubeflow, made once and then known by their ids.
+
+A version is named by its content, so that whoever uploads it first, all operators that ship the
+same pipeline use the same one, and an upgrade never changes a run that is going.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fulcrum_operator.engines.kubeflow.client import KubeflowClient
+from fulcrum_operator.engines.kubeflow.errors import KubeflowError
+from fulcrum_operator.settings import Kubeflow
+from fulcrum_pipelines.local import IR_PATH
+from fulcrum_pipelines.store import file_digest
+
+DIGITS = 16
+"""Of the digest, in the name of a version."""
+
+
+@dataclass
+class Uploads:
+    """What runs are made from and in, by namespace; empty in a single-user installation."""
+
+    client: KubeflowClient
+    settings: Kubeflow
+    _pipelines: dict[str, str] = field(default_factory=dict)
+    _versions: dict[str, str] = field(default_factory=dict)
+    _experiments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def version_name(self) -> str:
+        """Name of the version that this operator ships."""
+        digest = file_digest(IR_PATH).removeprefix("sha256:")
+        return f"{self.settings.pipeline}-{digest[:DIGITS]}"
+
+    async def pipeline(self, namespace: str) -> str | None:
+        """Return the id of our pipeline, if it was ever uploaded."""
+        if namespace not in self._pipelines:
+            found = await self.client.pipeline_id(self.settings.pipeline, namespace)
+            if found is None:
+                return None
+            self._pipelines[namespace] = found
+        return self._pipelines[namespace]
+
+    async def experiment(self, namespace: str) -> str | None:
+        """Return the id of our experiment, if there is one."""
+        if namespace not in self._experiments:
+            found = await self.client.experiment_id(self.settings.experiment, namespace)
+            if found is None:
+                return None
+            self._experiments[namespace] = found
+        return self._experiments[namespace]
+
+    async def ensure_version(self, namespace: str) -> tuple[str, str]:
+        """Return the ids of our pipeline and of the version that this operator ships."""
+        pipeline = await self.pipeline(namespace)
+        if pipeline is None:
+            await self.client.upload_pipeline(str(IR_PATH), self.settings.pipeline, namespace)
+            pipeline = self._there(await self.pipeline(namespace), "pipeline")
+        if namespace not in self._versions:
+            name = self.version_name
+            found = await self.client.version_id(pipeline, name)
+            if found is None:
+                await self.client.upload_version(str(IR_PATH), pipeline, name)
+                found = self._there(await self.client.version_id(pipeline, name), "version")
+            self._versions[namespace] = found
+        return pipeline, self._versions[namespace]
+
+    async def ensure_experiment(self, namespace: str) -> str:
+        """Return the id of our experiment."""
+        found = await self.experiment(namespace)
+        if found is None:
+            await self.client.create_experiment(self.settings.experiment, namespace)
+            found = self._there(await self.experiment(namespace), "experiment")
+        return found
+
+    def forget(self) -> None:
+        """Look again for everything: somebody deleted some of it."""
+        self._pipelines.clear()
+        self._versions.clear()
+        self._experiments.clear()
+
+    def _there(self, found: str | None, what: str) -> str:
+        if found is None:
+            text = f"the {what} was made, or is there already, and yet is not found"
+            raise KubeflowError(text, where=self.settings.url)
+        return found
