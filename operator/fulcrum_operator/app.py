@@ -40,6 +40,7 @@ from fulcrum_operator.metrics.families import MODEL
 from fulcrum_operator.objects import Body, Key, phases
 from fulcrum_operator.observed import Assessment, Job
 from fulcrum_operator.observing import EngineDesk, Observer
+from fulcrum_operator.placement import Site
 from fulcrum_operator.promoting import PromotionReconciler
 from fulcrum_operator.reconciling import JobReconciler
 from fulcrum_operator.resolving import Templates
@@ -60,10 +61,43 @@ GRACE_S = 10.0
 log = logging.getLogger(__name__)
 
 
-def default_engines(settings: Settings, store: Store) -> dict[str, EngineDesk]:
-    """Return the engines that this version has."""
-    engine = ProcessEngine(store, settings.process.work_root)
-    return {"process": EngineDesk(engine, Slots(settings.process.max_running))}
+def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, EngineDesk]:
+    """Return the engines that are set up.
+
+    Args:
+        settings: Of the operator.
+        store: Where plans and results are.
+        kube: Behind the leader's fence.
+
+    Raises:
+        UserError: What is set up cannot work.
+    """
+    process = ProcessEngine(store, settings.process.work_root)
+    engines = {"process": EngineDesk(process, Slots(settings.process.max_running))}
+    if settings.kubeflow.url:
+        engines["kubeflow"] = _kubeflow(settings, store, kube)
+    return engines
+
+
+def _kubeflow(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
+    """Its client is loaded here, where it is wanted: others go without its megabytes."""
+    from fulcrum_operator.engines.kubeflow.cluster import ClusterView
+    from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+
+    if store.is_local:
+        message = "store: engine kubeflow needs a URL that pods reach, such as s3://bucket/path"
+        raise UserError(message, where="settings")
+    if settings.kubeflow.in_job_namespace and not settings.namespaces:
+        message = "namespaces: kubeflow.in_job_namespace needs the list of all profiles"
+        raise UserError(message, where="settings")
+    engine = KubeflowEngine(
+        store,
+        settings.kubeflow,
+        settings.pools,
+        cluster=ClusterView(kube),
+        namespaces=settings.namespaces,
+    )
+    return EngineDesk(engine, Slots(settings.kubeflow.max_running))
 
 
 def limits_from(settings: Settings) -> Limits:
@@ -130,11 +164,13 @@ class _Running:
         self.metrics = metrics
         self.kube = kube
         self.store = Store(_url(settings.store))
-        self.engines = (
-            default_engines(settings, self.store) if operator.engines is None else operator.engines
-        )
         self.fence = Fence()
         self.fenced = kube.behind(self.fence)
+        self.engines = (
+            default_engines(settings, self.store, self.fenced)
+            if operator.engines is None
+            else operator.engines
+        )
         identity = settings.identity or unique_identity()
         self.events = Events(self.fenced, identity, metrics.event)
         self.elector = Elector(
@@ -202,6 +238,7 @@ class _Running:
             promotions=objects[MODEL_PROMOTION.plural],
             channels=objects[MODEL_CHANNEL.plural],
             source_root=_url(settings.source_root),
+            site=Site(tuple(self.engines), settings.pools),
         )
         executor = Executor(
             kube=self.fenced,

@@ -137,10 +137,6 @@ def unsupported(spec: CompressionJobSpec) -> list[Problem]:
     problems = []
     if spec.recipe is not None and spec.recipe.retrain is not None:
         problems.append(Problem("spec.recipe.retrain", NOT_YET))
-    if spec.placement is not None:
-        problems.append(Problem("spec.placement", NOT_YET))
-    if spec.engine != "process":
-        problems.append(Problem("spec.engine", f"{spec.engine} {NOT_YET}", "process"))
     return problems
 
 
@@ -153,6 +149,8 @@ def needs_cluster(spec: CompressionJobSpec) -> list[Problem]:
         "spec.ttlSecondsAfterFinished": spec.ttl_seconds_after_finished,
         "spec.managedBy": spec.managed_by,
         "spec.suspend": spec.suspend or None,
+        "spec.placement": spec.placement,
+        "spec.engine": None if spec.engine == "process" else spec.engine,
     }
     return [Problem(path, ON_CLUSTER) for path, value in wanted.items() if value is not None]
 

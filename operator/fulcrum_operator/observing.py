@@ -27,8 +27,9 @@ from fulcrum_operator.observed import (
     Refusal,
     Snapshot,
 )
+from fulcrum_operator.placement import Site
 from fulcrum_operator.ports import Engine, RunStatus
-from fulcrum_operator.resolving import Templates, resolve_job
+from fulcrum_operator.resolving import HERE, Templates, resolve_job
 from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
 from fulcrum_operator.results import stage_states
 from fulcrum_operator.slots import Slots
@@ -59,6 +60,7 @@ class Observer:
         promotions: All ModelPromotions.
         channels: All ModelChannels.
         source_root: What relative addresses are relative to, as a URL.
+        site: The engines and pools that there are.
     """
 
     kube: Kube
@@ -68,6 +70,7 @@ class Observer:
     promotions: Objects
     channels: Objects
     source_root: str
+    site: Site = HERE
     _snapshots: dict[str, Snapshot] = field(default_factory=dict)  # of unfinished jobs, by uid
 
     async def observe(self, job: Job) -> Observed:
@@ -107,7 +110,9 @@ class Observer:
     async def _before_verdict(self, seen: Observed) -> Observed:
         job, status = seen.job, seen.job.status
         if status.snapshot is None and job.uid not in self._snapshots:
-            resolution = resolve_job(job, self.templates, self.channels, self.source_root)
+            resolution = resolve_job(
+                job, self.templates, self.channels, self.source_root, self.site
+            )
             seen = replace(seen, resolution=resolution)
             if not isinstance(resolution, Refusal):  # its creation tells whether there is one
                 return seen

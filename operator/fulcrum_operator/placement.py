@@ -7,7 +7,7 @@ it is placed.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fulcrum_operator.pools import DEFAULT_POOL, Pool
 from fulcrum_operator.validation.problem import Problem
@@ -30,6 +30,30 @@ class Placement:
     measure: Pool
 
 
+@dataclass(frozen=True)
+class Site:
+    """What an operator can run jobs on.
+
+    Attributes:
+        engines: Names of those that are set up.
+        pools: By the names that manifests use.
+    """
+
+    engines: tuple[str, ...] = ("process",)
+    pools: Mapping[str, Pool] = field(default_factory=dict)
+
+
+def unplaceable(spec: CompressionJobSpec, site: Site) -> list[Problem]:
+    """Return why `spec` cannot run here, as far as engine and pools go."""
+    if spec.engine not in site.engines:
+        message = f"{spec.engine} is not set up in this operator's settings"
+        return [Problem("spec.engine", message, ", ".join(sorted(site.engines)))]
+    placement = place(spec, site.pools)
+    if isinstance(placement, Problem):
+        return [placement]
+    return beyond_kubeflow(placement) if spec.engine == "kubeflow" else []
+
+
 def place(spec: CompressionJobSpec, pools: Mapping[str, Pool]) -> Placement | Problem:
     """Return the pools that `spec` names, or the field that is wrong.
 
@@ -46,10 +70,10 @@ def place(spec: CompressionJobSpec, pools: Mapping[str, Pool]) -> Placement | Pr
     compute_name = (asked and asked.compute) or DEFAULT_POOL
     measure_name = (asked and asked.measure) or compute_name
     known = {DEFAULT_POOL: Pool(), **pools}
-    for field, name in (("compute", compute_name), ("measure", measure_name)):
+    for which, name in (("compute", compute_name), ("measure", measure_name)):
         if name not in known:
             message = f"names pool {name}, which the operator's settings do not have"
-            return Problem(f"spec.placement.{field}", message, ", ".join(sorted(known)))
+            return Problem(f"spec.placement.{which}", message, ", ".join(sorted(known)))
     return Placement(known[compute_name], known[measure_name])
 
 
@@ -59,12 +83,12 @@ def beyond_kubeflow(placement: Placement) -> list[Problem]:
     The compiled pipeline has no parameter for these, so they would be passed over in silence.
     """
     problems = []
-    for field, pool in (("compute", placement.compute), ("measure", placement.measure)):
+    for which, pool in (("compute", placement.compute), ("measure", placement.measure)):
         for setting in ("ephemeral_storage", "priority_class"):
             if value := getattr(pool, setting):
                 message = f"its pool has {setting} {value}, which engine kubeflow cannot set"
                 problems.append(
-                    Problem(f"spec.placement.{field}", message, f"a pool without {setting}")
+                    Problem(f"spec.placement.{which}", message, f"a pool without {setting}")
                 )
     if placement.compute.image != placement.measure.image:
         message = "its pool has another image than that of the compute stages"

@@ -9,9 +9,13 @@ from typing import Any
 from fulcrum_operator.manifests import check_resolved, unsupported
 from fulcrum_operator.objects import Objects
 from fulcrum_operator.observed import Job, Refusal, Resolution
+from fulcrum_operator.placement import Site, unplaceable
 from fulcrum_operator.planning import resolve, resolve_references
 from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.resources.compressionjob import Gate, Recipe
+
+HERE = Site()
+"""An operator without nodes: it runs jobs on its own machine."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class Templates:
 
 
 def resolve_job(
-    job: Job, templates: Templates, channels: Objects, source_root: str
+    job: Job, templates: Templates, channels: Objects, source_root: str, site: Site = HERE
 ) -> Resolution | Refusal:
     """Return the specification that the job would start with now, or why it cannot start.
 
@@ -63,6 +67,8 @@ def resolve_job(
         return Refusal("InvalidSpec", "; ".join(map(str, problems)))
     if missing := unsupported(spec):
         return Refusal("NotSupported", "; ".join(map(str, missing)))
+    if wrong := unplaceable(spec, site):
+        return Refusal("CannotBePlaced", "; ".join(map(str, wrong)))
     spec = resolve(spec, source_root).model_copy(update={"baseline_model": baseline})
     return Resolution(spec, sources)
 

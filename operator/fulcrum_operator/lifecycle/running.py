@@ -45,7 +45,8 @@ def not_recorded(seen: Observed, now: datetime, limits: Limits) -> Decision | No
         return None
     message = f"attempt {job.status.attempt} runs as {seen.runs[0].reference}"
     edit = Editor(job, now).say("Running", message)
-    edit.set(run=run.model_copy(update={"reference": seen.runs[0].reference}))
+    found = {"reference": seen.runs[0].reference, "url": seen.runs[0].url or None}
+    edit.set(run=run.model_copy(update=found))
     edit.condition("Submitted", "True", "Submitted", f"engine {run.engine}, run {run.key}")
     edit.condition("Progressing", "True", "Running")
     announce = Announce("Submitted", message, run.key)
@@ -73,6 +74,8 @@ def going(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     if since is not None:
         reason = seen.engine_error or "it does not know the run"
         edit.say("Running", f"engine {job.spec.engine} is silent since {since}: {reason}")
+    elif run is not None and run.message:  # why it waits, for instance for a node
+        edit.say("Running", run.message)
     write = (WriteStatus(edit.status, "progress"),) if edit.status != job.status else ()
     return Decision(write, after_s=limits.poll_s)
 

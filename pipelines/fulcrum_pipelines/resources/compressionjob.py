@@ -365,12 +365,12 @@ class Measure(Spec):
 
 
 class Placement(Spec):
-    """Pools of the operator's configuration. Not supported yet by this version."""
+    """Pools of the operator's settings that the stages run on, for the engines that have nodes, job and kubeflow. Default, the pool named default, or any node."""
 
     compute: Annotated[str, Field(max_length=63)] | None = None
     """Pool for the compute stages."""
     measure: Annotated[str, Field(max_length=63)] | None = None
-    """Pool for validate; hardware like the serving one."""
+    """Pool for validate; hardware like the serving one. Default, the pool of the compute stages."""
 
 
 class Promotion(Spec):
@@ -417,11 +417,11 @@ class CompressionJobSpec(Spec):
     measure: Measure = Measure()
     """How latency and memory are measured."""
     placement: Placement | None = None
-    """Pools of the operator's configuration. Not supported yet by this version."""
+    """Pools of the operator's settings that the stages run on, for the engines that have nodes, job and kubeflow. Default, the pool named default, or any node."""
     promotion: Promotion | None = None
     """Where a passing candidate goes. Without it, the candidate stays in the store and nothing is promoted."""
     engine: Literal['process', 'job', 'kubeflow'] = 'process'
-    """What runs the pipeline. job and kubeflow are not supported yet by this version."""
+    """What runs the pipeline, of what the operator's settings have. process runs it on the operator's own machine, job and kubeflow on nodes of a cluster."""
     suspend: bool = False
     """Do not start, or stop the run and keep what its stages already made. Resuming starts the clock of activeDeadlineSeconds anew."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None

@@ -298,18 +298,15 @@ def test_a_job_that_is_wrong_is_an_error_of_the_user(text: str, words: str, tmp_
     assert str(path) in str(raised.value)
 
 
-NOT_YET = (
-    ("spec.recipe.retrain", {"epochs": 1}),
-    ("spec.placement", {"compute": "gpu"}),
-    ("spec.engine", "kubeflow"),
-    ("spec.engine", "job"),
-)
+NOT_YET = (("spec.recipe.retrain", {"epochs": 1}),)
 
 ON_CLUSTER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("spec.promotion", {"spec.promotion": {"channel": "production"}}),
     ("spec.ttlSecondsAfterFinished", {"spec.ttlSecondsAfterFinished": 0}),
     ("spec.managedBy", {"spec.managedBy": "kueue"}),
     ("spec.suspend", {"spec.suspend": True}),
+    ("spec.placement", {"spec.placement": {"compute": "gpu"}}),
+    ("spec.engine", {"spec.engine": "kubeflow"}),
     ("spec.recipeRef", {"spec.recipe": DROP, "spec.recipeRef": {"name": "small"}}),
     ("spec.gatePolicyRef", {"spec.gates": DROP, "spec.gatePolicyRef": {"name": "strict"}}),
 )

@@ -9,6 +9,8 @@ from job_world import SPEC, job_body
 
 from fulcrum_operator.objects import Objects
 from fulcrum_operator.observed import Refusal, Resolution, read_job
+from fulcrum_operator.placement import Site
+from fulcrum_operator.pools import Pool
 from fulcrum_operator.resolving import Templates, resolve_job
 from fulcrum_operator.resources.names import (
     CLUSTER_COMPRESSION_RECIPE,
@@ -48,6 +50,40 @@ def named(name: str, namespace: str = "", **rest: Any) -> dict[str, Any]:
 def resolve(*found: tuple[str, dict[str, Any]], **spec: Any) -> Resolution | Refusal:
     job = read_job(job_body(**spec))
     return resolve_job(job, templates(*found), channels(None), "file:///sources")
+
+
+KUBEFLOW = {"engine": "kubeflow", "placement": {"compute": "gpu-a"}}
+
+
+@pytest.mark.parametrize(
+    ("site", "told"),
+    [
+        pytest.param(Site(), "spec.engine: kubeflow is not set up", id="no such engine"),
+        pytest.param(
+            Site(("process", "kubeflow"), {"cpu": Pool()}),
+            "spec.placement.compute: names pool gpu-a, which the operator's settings do not have "
+            "(allowed: cpu, default)",
+            id="no such pool",
+        ),
+        pytest.param(
+            Site(("process", "kubeflow"), {"gpu-a": Pool(priority_class="high")}),
+            "spec.placement.compute: its pool has priority_class high",
+            id="pool that the engine cannot give",
+        ),
+    ],
+)
+def test_job_that_cannot_be_placed_is_refused(site: Site, told: str) -> None:
+    job = read_job(job_body(**KUBEFLOW))
+    refusal = resolve_job(job, templates(), channels(None), "file:///s", site)
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "CannotBePlaced"
+    assert refusal.message.startswith(told)
+
+
+def test_job_that_can_be_placed_is_accepted() -> None:
+    site = Site(("process", "kubeflow"), {"gpu-a": Pool()})
+    job = read_job(job_body(**KUBEFLOW))
+    assert isinstance(resolve_job(job, templates(), channels(None), "file:///s", site), Resolution)
 
 
 def test_addresses_become_absolute() -> None:
@@ -119,7 +155,7 @@ def test_references_are_followed_and_told() -> None:
             id="a recipe of a later version",
         ),
         pytest.param(
-            (), {"engine": "kubeflow"}, "NotSupported", "spec.engine", id="an engine of later"
+            (), {"engine": "kubeflow"}, "CannotBePlaced", "spec.engine", id="an engine not set up"
         ),
     ],
 )

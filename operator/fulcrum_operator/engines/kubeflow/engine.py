@@ -69,6 +69,7 @@ class KubeflowEngine:
         self._submissions = Submissions(store)
         self._follower = Follower(store, settings, cluster, now, clock)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._multi_user: bool | None = None
         self._looked_s: dict[str, float] = {}  # when other runs with this name were looked for
 
     # --- the port
@@ -174,6 +175,7 @@ class KubeflowEngine:
         problems = [placement] if isinstance(placement, Problem) else beyond_kubeflow(placement)
         if isinstance(placement, Problem) or problems:
             raise UserError("; ".join(map(str, problems)), where=f"job {plan.name}")
+        await self._check_mode(namespace)
         version = await self._uploads.ensure_version(namespace)
         experiment = await self._uploads.ensure_experiment(namespace)
         digest = await asyncio.to_thread(self._prepare, plan)
@@ -197,6 +199,25 @@ class KubeflowEngine:
         except KubeflowError as error:
             await self._not_created(on_file, error)
         return self._handle(key, run_id_of(key), namespace)
+
+    async def _check_mode(self, namespace: str) -> None:
+        """Without its namespace, a multi-user installation refuses calls in words of its own."""
+        if self._multi_user is None:
+            self._multi_user = await self._client.is_multi_user()
+        if self._multi_user and not namespace:
+            message = (
+                "this installation keeps its users apart by namespaces: set kubeflow.namespace "
+                "or kubeflow.in_job_namespace"
+            )
+        elif namespace and not self._multi_user:
+            message = (
+                "this installation knows no namespaces: leave out kubeflow.namespace and "
+                "kubeflow.in_job_namespace"
+            )
+        else:
+            return
+        self._multi_user = None  # it may be another one after it is mended
+        raise UserError(message, where=self._settings.url)
 
     async def _not_created(self, on_file: Submission, error: KubeflowError) -> None:
         """Make clear what an error left, and raise it where nothing can have been made."""
