@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import stand_in
-from kubeflow.server import Server
 
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_pipelines.store import Store
+from kubeflow.server import Server
 
 IMAGE = "registry.example/fulcrum-components:1"
 UI = "https://kubeflow.example/#/runs/details/{run_id}"

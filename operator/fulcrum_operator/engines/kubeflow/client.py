@@ -122,7 +122,8 @@ class KubeflowClient:
         try:
             await self._call("terminate run", self._runs.run_service_terminate_run, run_id)
         except KubeflowError as error:
-            if not (error.status == 404 or (error.status == 400 and "Row not found" in error.text)):
+            over = error.status == 400 and "Row not found" in error.text
+            if not (over or error.is_missing):
                 raise
 
     async def delete_run(self, run_id: str) -> None:
@@ -197,7 +198,7 @@ class KubeflowClient:
         try:
             return await self._call(what, function, *a, **k)
         except KubeflowError as error:
-            if error.status == 404:
+            if error.is_missing:
                 return None
             raise
 

@@ -112,7 +112,7 @@ class KubeflowEngine:
             try:
                 runs = await self._client.runs(namespace=namespace, experiment_id=experiment)
             except KubeflowError as error:
-                if error.status == 404:  # somebody deleted the experiment
+                if error.is_missing:  # somebody deleted the experiment
                     self._uploads.forget()
                 raise
             ours = [run for run in runs if run.pipeline_id == pipeline]
@@ -221,7 +221,7 @@ class KubeflowEngine:
 
     async def _not_created(self, on_file: Submission, error: KubeflowError) -> None:
         """Make clear what an error left, and raise it where nothing can have been made."""
-        if error.pipeline_is_missing or error.status == 404:
+        if error.pipeline_is_missing or error.is_missing:
             self._uploads.forget()
         if error.status == 400:
             await self._write(on_file.model_copy(update={"refused": error.text}))

@@ -32,6 +32,11 @@ class KubeflowError(InfrastructureError):
         super().__init__(f"{status} {text}" if status else text, where=where)
 
     @property
+    def is_missing(self) -> bool:
+        """Whether the server knows no such object; a gateway's 404 says nothing about that."""
+        return self.status == 404 and "ResourceNotFoundError" in self.text
+
+    @property
     def pipeline_is_missing(self) -> bool:
         """Whether a run was refused before anything was made: somebody deleted its pipeline.
 

@@ -1,0 +1,468 @@
+"""Lost answers, refusals and strays: no fault makes a second run, or a wait without end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from engine_suite import ended, started
+from kubeflow.engines import execute, make_engine
+from kubeflow.server import Fault, Server
+from kubeflow.world import Refused
+from stand_in import stand_in_plan
+
+from fulcrum_operator.engines.kubeflow.cluster import ClusterView
+from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+from fulcrum_operator.engines.kubeflow.errors import KubeflowError
+from fulcrum_operator.engines.kubeflow.runs import run_id_of
+from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
+from fulcrum_operator.kubernetes.api import connect
+from fulcrum_operator.kubernetes.credentials import Credentials
+from fulcrum_operator.kubernetes.retries import CallPolicy
+from fulcrum_operator.ports import RunStatus
+from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.store import Store
+
+CREATE = "POST /runs$"
+ONCE = CallPolicy(timeout_s=5.0, retries=0)
+
+
+@asynccontextmanager
+async def seeing(server: Server, store: Store, **changes: object) -> AsyncIterator[KubeflowEngine]:
+    """Give an engine that may look at the cluster."""
+    async with connect(Credentials(server=server.url), policy=ONCE) as kube:
+        yield make_engine(server, store, cluster=ClusterView(kube), **changes)  # type: ignore[arg-type]
+
+
+async def later(engine: KubeflowEngine, key: str, reason: str) -> RunStatus:
+    """Wait until the run under `key` is said to be as `reason` says."""
+    async with asyncio.timeout(20):
+        while True:
+            (handle, *_) = await engine.find(key)
+            if (status := await engine.status(handle)).reason == reason:
+                return status
+            await asyncio.sleep(0.02)
+
+
+def workflows(server: Server, key: str) -> int:
+    with server.world.lock:
+        return sum(each.run_id == run_id_of(key) for each in server.world.workflows)
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 409, 429])
+def test_clear_refusal_is_told_and_may_be_tried_again(
+    status: int, engine: KubeflowEngine, server: Server
+) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("succeed")
+        server.faults.append(Fault(CREATE, "refuse", status))
+        with pytest.raises(KubeflowError, match=str(status)):
+            await engine.submit(plan.run, plan)
+        assert await engine.find(plan.run) == ()
+        handle = await engine.submit(plan.run, plan)
+        assert (await ended(engine, handle)).state == "Succeeded"
+
+    asyncio.run(scenario())
+    assert len(server.world.runs) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(CREATE, "act-then-refuse", 500), id="500 after it was made"),
+        pytest.param(Fault(CREATE, "act-then-refuse", 503), id="503 after it was made"),
+        pytest.param(Fault(CREATE, "act-then-hang"), id="no answer in time"),
+    ],
+)
+def test_run_whose_answer_was_lost_is_found_and_not_asked_for_again(
+    fault: Fault, engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("succeed")
+        server.faults.append(fault)
+        handle = await engine.submit(plan.run, plan)
+        assert await engine.submit(plan.run, plan) == handle
+        assert await make_engine(server, store).submit(plan.run, plan) == handle
+        assert (await ended(engine, handle)).state == "Succeeded"
+
+    asyncio.run(scenario())
+    assert server.count(CREATE) == 1
+    assert len(server.world.runs) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(Fault(CREATE, "refuse", 500), id="500"),
+        pytest.param(Fault(CREATE, "refuse", 502), id="a proxy's 502"),
+        pytest.param(Fault(CREATE, "lose"), id="lost connection"),
+        pytest.param(Fault(CREATE, "garbage"), id="a page of something else"),
+        pytest.param(Fault(CREATE, "orphan"), id="500 with a stray Workflow"),
+    ],
+)
+def test_unclear_answer_is_followed_by_looking_only(
+    fault: Fault, engine: KubeflowEngine, server: Server
+) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("succeed")
+        server.faults.append(fault)
+        handle = await engine.submit(plan.run, plan)
+        assert await engine.submit(plan.run, plan) == handle
+        assert await engine.find(plan.run) == (handle,)
+        return await engine.status(handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == ("Unknown", "NotConfirmed")
+    assert server.count(CREATE) == 1
+
+
+def test_run_that_turns_up_late_is_taken(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> str:
+        plan = stand_in_plan("succeed")
+        server.faults.append(Fault(CREATE, "refuse", 504))
+        handle = await engine.submit(plan.run, plan)
+        experiment = next(iter(server.world.experiments))
+        with server.world.lock:
+            server.world.create_run(
+                {
+                    "run_id": handle.reference,
+                    "display_name": plan.run,
+                    "experiment_id": experiment,
+                    "pipeline_spec": {},
+                }
+            )
+            server.world.runs[handle.reference].move("RUNNING")
+        return (await engine.status(handle)).state
+
+    assert asyncio.run(scenario()) == "Running"
+
+
+def test_stray_of_a_run_that_was_never_made_is_removed(server: Server, store: Store) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("succeed")
+        server.faults.append(Fault(CREATE, "orphan"))
+        async with seeing(server, store) as engine:
+            await engine.submit(plan.run, plan)
+            assert workflows(server, plan.run) == 1
+            return await later(engine, plan.run, "SubmissionLost")
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.failure_class) == ("Failed", "infrastructure")
+    assert workflows(server, stand_in_plan("succeed").run) == 0
+
+
+def test_second_workflow_of_a_run_is_removed(server: Server, store: Store) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("hang")
+        server.faults.append(Fault(CREATE, "act-then-refuse"))
+        async with seeing(server, store) as engine:
+            with server.world.lock:
+                server.world.make_workflow(run_id_of(plan.run))
+            await engine.submit(plan.run, plan)
+            assert workflows(server, plan.run) == 1
+
+    asyncio.run(scenario())
+
+
+def test_stray_that_may_not_be_seen_does_no_harm(server: Server, store: Store) -> None:
+    server.forbidden = {"pods", "workflows"}
+
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("succeed")
+        server.faults.append(Fault(CREATE, "orphan"))
+        async with seeing(server, store, confirm_s=0.01) as engine:
+            handle = await engine.submit(plan.run, plan)
+            await asyncio.sleep(1.1)  # moments on file are whole seconds
+            return await engine.status(handle)
+
+    assert asyncio.run(scenario()).reason == "NotConfirmed"
+
+
+def test_what_the_server_would_never_take_ends_the_attempt(
+    engine: KubeflowEngine, server: Server
+) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("succeed")
+        server.faults.append(Fault(CREATE, "refuse", 400))
+        handle = await engine.submit(plan.run, plan)
+        status = await engine.status(handle)
+        await engine.forget(handle)
+        assert await engine.find(plan.run) == ()
+        return status
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == ("Failed", "SubmissionRefused")
+    assert "on purpose" in status.message
+
+
+def test_operator_that_died_before_it_asked_does_not_ask_later(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    plan = stand_in_plan("succeed")
+    digest = store.put_record(plan)
+    asked = Submission(key=plan.run, plan=digest, posted_at="2026-11-25T09:00:00Z")
+    Submissions(store).write(asked)
+    (handle,) = asyncio.run(engine.find(plan.run))
+    assert asyncio.run(engine.submit(plan.run, plan)) == handle
+    assert server.count(CREATE) == 0
+
+
+def test_pipeline_that_somebody_deleted_is_uploaded_again(
+    engine: KubeflowEngine, server: Server
+) -> None:
+    async def scenario() -> None:
+        first, second = stand_in_plan("succeed"), stand_in_plan("succeed.2")
+        await engine.submit(first.run, first)
+        with server.world.lock:
+            for pipeline_id in list(server.world.pipelines):
+                server.world.delete_pipeline(pipeline_id, cascade=True)
+        with pytest.raises(KubeflowError, match="error fetching manifest"):
+            await engine.submit(second.run, second)
+        handle = await engine.submit(second.run, second)
+        assert (await ended(engine, handle)).state == "Succeeded"
+
+    asyncio.run(scenario())
+
+
+def test_pipeline_is_uploaded_once_whoever_comes(server: Server, store: Store) -> None:
+    async def scenario() -> None:
+        engines = [make_engine(server, store) for _ in range(3)]
+        plans = [stand_in_plan(f"succeed.{number}") for number in range(3)]
+        await asyncio.gather(*(e.submit(p.run, p) for e, p in zip(engines, plans, strict=True)))
+        plan = stand_in_plan("succeed.later")
+        await make_engine(server, store).submit(plan.run, plan)
+
+    asyncio.run(scenario())
+    assert len(server.world.pipelines) == 1
+    names = [each.name for each in server.world.versions.values()]
+    assert sorted(len(name) > len("fulcrum") for name in names) == [False, True]
+    used = {
+        run.body["pipeline_version_reference"]["pipeline_version_id"]
+        for run in server.world.runs.values()
+    }
+    assert len(used) == 1
+    assert [each["display_name"] for each in server.world.experiments.values()] == [
+        "Default",
+        "fulcrum",
+    ]
+
+
+def test_second_run_with_the_name_is_found_and_stopped(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("hang")
+        own = await engine.submit(plan.run, plan)
+        body = server.world.runs[own.reference].body
+        time.sleep(1.1)  # the server's moments are whole seconds
+        with server.world.lock:
+            for name in (plan.run, plan.run.upper()):
+                copy = {k: v for k, v in body.items() if k not in ("run_id", "created_at")}
+                server.world.create_run({**copy, "display_name": name})
+        found = await engine.find(plan.run)
+        assert found[0] == own
+        assert len(found) == 2
+        await engine.cancel(found[1])
+        await ended(engine, found[1])
+        assert await engine.find(plan.run) == (own,)
+        assert (await engine.status(own)).state == "Running"
+
+    asyncio.run(scenario())
+
+
+def test_run_that_somebody_else_stopped_is_not_cancelled_by_us(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        await started(store, plan.run)
+        with server.world.lock:
+            server.world.terminate(handle.reference)
+            server.world.runs[handle.reference].move("CANCELING")
+            server.world.runs[handle.reference].move("FAILED")
+        return await engine.status(handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == ("Failed", "Terminated")
+    assert status.failure_class == "infrastructure"
+
+
+def test_who_cancelled_survives_the_operator(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> str:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        await started(store, plan.run)
+        await engine.cancel(handle)
+        return (await ended(make_engine(server, store), handle)).state
+
+    assert asyncio.run(scenario()) == "Cancelled"
+
+
+def test_run_without_its_workflow_can_be_cancelled(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> str:
+        plan = stand_in_plan("hang")
+        server.stop_s = 600.0
+        handle = await engine.submit(plan.run, plan)
+        await started(store, plan.run)
+        server.world.workflows.clear()
+        await engine.cancel(handle)
+        return (await engine.status(handle)).state
+
+    assert asyncio.run(scenario()) == "Cancelled"
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "reason"),
+    [
+        pytest.param("hang", "Failed", "WorkflowGone", id="without a result"),
+        pytest.param("succeed", "Succeeded", "", id="with its result in the store"),
+    ],
+)
+def test_run_whose_workflow_was_collected_does_not_run_for_ever(
+    behaviour: str, state: str, reason: str, server: Server, store: Store
+) -> None:
+    def work(parameters: dict[str, Any]) -> None:
+        """Do all, and be RUNNING for ever, as for a server that lost sight of the Workflow."""
+        execute(parameters)
+
+    server.execute = work
+
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan(behaviour)
+        async with seeing(server, store) as engine:
+            handle = await engine.submit(plan.run, plan)
+            await started(store, plan.run)
+            server.world.workflows.clear()
+            return await ended(engine, handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "reason"),
+    [
+        pytest.param("hang", "Failed", "RunDeleted", id="before it had a result"),
+        pytest.param("succeed", "Succeeded", "", id="after it had one"),
+    ],
+)
+def test_run_that_somebody_deleted_is_judged_by_the_store(
+    behaviour: str, state: str, reason: str, engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan(behaviour)
+        handle = await engine.submit(plan.run, plan)
+        assert await engine.find(plan.run) == (handle,)
+        await started(store, plan.run)
+        if behaviour == "succeed":
+            await ended(engine, handle)
+        with server.world.lock:
+            server.world.delete_run(handle.reference)
+        return await engine.status(handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == (state, reason)
+
+
+def test_archived_run_is_still_known(engine: KubeflowEngine, server: Server) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        with server.world.lock:
+            server.world.archive(handle.reference, archived=True)
+        assert await engine.find(plan.run) == (handle,)
+        assert await engine.runs() == (handle,)
+        assert (await engine.status(handle)).state in ("Pending", "Running")
+
+    asyncio.run(scenario())
+
+
+def test_runs_of_others_are_never_listed(engine: KubeflowEngine, server: Server) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        body = server.world.runs[handle.reference].body
+        with server.world.lock:  # our pipeline in another experiment, another's in ours
+            kept = ("pipeline_version_reference", "runtime_config")
+            by_hand = {name: body[name] for name in kept}
+            server.world.create_run({"display_name": "by-hand-0a1b2c3d-4e5f-1", **by_hand})
+            server.world.create_run(
+                {
+                    "display_name": "other-0a1b2c3d-4e5f-1",
+                    "experiment_id": body["experiment_id"],
+                    "pipeline_spec": {},
+                }
+            )
+        assert await engine.runs() == (handle,)
+
+    asyncio.run(scenario())
+
+
+def test_many_runs_come_in_pages(engine: KubeflowEngine, server: Server) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        body = server.world.runs[handle.reference].body
+        with server.world.lock:
+            for number in range(250):
+                copy = {k: v for k, v in body.items() if k not in ("run_id", "created_at")}
+                server.world.create_run({**copy, "display_name": f"run-{number}"})
+        assert len(await engine.runs()) == 251
+
+    asyncio.run(scenario())
+
+
+def test_server_that_is_away_is_an_infrastructure_error(store: Store) -> None:
+    with Server().running() as server:
+        engine = make_engine(server, store)
+    plan = stand_in_plan("succeed")
+    for call in (engine.find(plan.run), engine.submit(plan.run, plan)):
+        with pytest.raises(InfrastructureError, match="no answer"):
+            asyncio.run(call)
+    assert Submissions(store).read(plan.run) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        pytest.param(Fault("GET /runs/", "garbage"), "look at kubeflow.url and its", id="login"),
+        pytest.param(Fault("GET /runs/", "refuse", 429), "429", id="busy"),
+        pytest.param(Fault("GET /runs/", "refuse", 404), "404", id="a gateway without a route"),
+        pytest.param(Fault("GET /runs/", "refuse", 500), "500 InternalServerError", id="broken"),
+        pytest.param(Fault("GET /runs/", "lose"), "no answer", id="lost"),
+    ],
+)
+def test_question_without_an_answer_is_an_infrastructure_error(
+    fault: Fault, told: str, engine: KubeflowEngine, server: Server
+) -> None:
+    server.faults.append(fault)
+    with pytest.raises(InfrastructureError, match=told):
+        asyncio.run(engine.find("some-run-1"))
+
+
+def test_stack_traces_of_the_server_are_never_shown(engine: KubeflowEngine, server: Server) -> None:
+    with pytest.raises(Refused) as real, server.world.lock:
+        server.world.upload_version("nowhere", "v", {})
+    assert real.value.body["error_details"] == "a stack trace"
+    server.faults.append(Fault("POST /pipelines/upload$", "refuse", 500))
+    plan = stand_in_plan("succeed")
+    with pytest.raises(KubeflowError) as told:
+        asyncio.run(engine.submit(plan.run, plan))
+    assert "stack trace" not in str(told.value)
+
+
+def test_file_that_cannot_be_read_is_no_missing_run(engine: KubeflowEngine, store: Store) -> None:
+    store.write("runs/some-run-1/kubeflow.json", b"{")
+    with pytest.raises(InfrastructureError, match=r"kubeflow\.json: cannot be read"):
+        asyncio.run(engine.find("some-run-1"))

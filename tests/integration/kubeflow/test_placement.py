@@ -1,0 +1,200 @@
+"""Every stage's pod is where its job's manifest asked for, by what Kubeflow's driver does.
+
+The driver here is a model of the real one, which is held to the pods that were recorded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubeflow.driver
+import pytest
+import yaml
+from kubeflow.driver import Pipeline, Placed, place
+from kubeflow.engines import IMAGE, make_engine
+from kubeflow.server import Server
+from stand_in import stand_in_plan
+
+from fulcrum_operator.engines.kubeflow.parameters import parameters
+from fulcrum_operator.placement import Placement
+from fulcrum_operator.pools import Pool, Toleration
+from fulcrum_pipelines.contract import STAGES, Plan
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.local import IR_PATH
+from fulcrum_pipelines.resources.compressionjob import (
+    CompressionJobSpec,
+    Recipe,
+)
+from fulcrum_pipelines.store import Store
+
+RECORDED = json.loads(Path(kubeflow.driver.__file__).with_name("gpu_step.json").read_text())
+KUBERNETES_OWN = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+
+GPU = Pool(
+    node_selector={"pool": "gpu-a", "zone": "1"},
+    tolerations=(
+        Toleration(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule"),
+        Toleration(key="dedicated", value="ml", effect="NoExecute", toleration_seconds=60),
+    ),
+    accelerator_count=2,
+    cpu="4",
+    memory="16Gi",
+)
+EDGE = Pool(node_selector={"pool": "edge"}, cpu="500m", memory="1Gi", accelerator="amd.com/gpu")
+COMPUTE = Placed(
+    image=IMAGE,
+    node_selector={"pool": "gpu-a", "zone": "1"},
+    tolerations=[
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {
+            "key": "dedicated",
+            "operator": "Equal",
+            "value": "ml",
+            "effect": "NoExecute",
+            "tolerationSeconds": 60,
+        },
+    ],
+    limits={"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "2"},
+)
+MEASURE = Placed(
+    image=IMAGE,
+    node_selector={"pool": "edge"},
+    limits={"cpu": "500m", "memory": "1Gi", "amd.com/gpu": "0"},
+)
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Pipeline:
+    """The pipeline that is shipped."""
+    return Pipeline(*yaml.safe_load_all(IR_PATH.read_text()))
+
+
+def plan_with(stages: tuple[str, ...]) -> Plan:
+    """Return a plan whose recipe has these optional stages."""
+    parts: dict[str, Any] = {
+        "prune": {"unstructured": {"sparsity": 0.5}},
+        "finetune": {"epochs": 1},
+        "quantize": {"method": "dynamic"},
+    }
+    plan = stand_in_plan("succeed")
+    recipe = Recipe.model_validate({name: parts[name] for name in stages})
+    return plan.model_copy(update={"spec": plan.spec.model_copy(update={"recipe": recipe})})
+
+
+def arguments(plan: Plan, placement: Placement) -> dict[str, Any]:
+    return parameters(
+        plan, placement, store="s3://bucket/x", plan_digest="sha256:" + "a" * 64, image=IMAGE
+    )
+
+
+def test_model_of_the_driver_does_what_the_real_one_did() -> None:
+    container = {"image": RECORDED["image"], "resources": RECORDED["resources"]}
+    placed = place(container, RECORDED["kubernetes"], {}, {})
+    (pod,) = [each for each in RECORDED["pods"] if ".consume(0).executor" in each["node"]]
+    own = [each for each in pod["tolerations"] if each["key"] not in KUBERNETES_OWN]
+    # Kubernetes asks for as much of an extended resource as its limit says.
+    requests = {**placed.requests, "nvidia.com/gpu": placed.limits["nvidia.com/gpu"]}
+    assert (placed.image, placed.node_selector) == (pod["image"], pod["nodeSelector"])
+    assert placed.tolerations == own
+    assert {"limits": placed.limits, "requests": requests} == pod["resources"]
+
+
+def test_drivers_pods_are_placed_nowhere() -> None:
+    drivers = [each for each in RECORDED["pods"] if each["role"] == "driver"]
+    assert len(drivers) == 3
+    for pod in drivers:
+        assert pod["nodeSelector"] is None
+        assert all(each["key"] in KUBERNETES_OWN for each in pod["tolerations"])
+        assert "nvidia.com/gpu" not in pod["resources"]["limits"]
+
+
+@pytest.mark.parametrize(
+    "optional",
+    [("prune", "finetune", "quantize"), ("prune",), ("finetune",), ("quantize",)],
+    ids="-".join,
+)
+def test_each_stage_is_where_the_manifest_asked_for(
+    optional: tuple[str, ...], pipeline: Pipeline
+) -> None:
+    plan = plan_with(optional)
+    pods = pipeline.pods(arguments(plan, Placement(GPU, EDGE)))
+    wanted = {stage: MEASURE if stage == "validate" else COMPUTE for stage in STAGES}
+    assert pods == {stage: wanted[stage] for stage in plan.stages}
+    assert set(pods) == {"evaluate", *optional, "validate"}
+
+
+def test_image_of_a_pool_goes_before_that_of_the_engine(pipeline: Pipeline) -> None:
+    own = Pool(image="components:cuda")
+    pods = pipeline.pods(arguments(plan_with(("prune",)), Placement(own, own)))
+    assert {pod.image for pod in pods.values()} == {"components:cuda"}
+
+
+def tasks(pipeline: Pipeline) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield every task that is a pod of a stage, wherever it is nested."""
+    components = pipeline.spec["components"]
+    dags = [pipeline.spec["root"]["dag"]]
+    dags += [each["dag"] for each in components.values() if "dag" in each]
+    for dag in dags:
+        for name, task in dag["tasks"].items():
+            if "executorLabel" in components[task["componentRef"]["name"]]:
+                yield name, task
+
+
+def test_no_stage_is_retried_by_kubeflow(pipeline: Pipeline) -> None:
+    """A policy of its own, with no retries: without one, the cluster's defaults would retry."""
+    found = dict(tasks(pipeline))
+    assert set(found) == set(STAGES)
+    for name, task in found.items():
+        assert "retryPolicy" in task, name
+        assert task["retryPolicy"].get("maxRetryCount", 0) == 0, name
+
+
+def test_no_stage_is_cached_by_kubeflow(pipeline: Pipeline) -> None:
+    for name, task in tasks(pipeline):
+        assert not task.get("cachingOptions", {}).get("enableCache", False), name
+
+
+def test_what_goes_into_a_pod_is_a_string(pipeline: Pipeline) -> None:
+    """The driver takes a number for no value: a count of 2 would ask for no accelerator."""
+    given = pipeline.spec["root"]["inputDefinitions"]["parameters"]
+    for name in ("image", "cpu", "memory", "accelerator", "accelerator_count"):
+        for prefix in ("", "measure_"):
+            if prefix + name != "measure_image":
+                assert given[prefix + name]["parameterType"] == "STRING", name
+
+
+def placed_spec(**placement: str) -> CompressionJobSpec:
+    fields = stand_in_plan("hang").spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    given = {**fields, "engine": "kubeflow", "placement": placement}
+    return type(stand_in_plan("hang").spec).model_validate(given)
+
+
+def test_pools_of_a_job_reach_the_server(server: Server, store: Store, pipeline: Pipeline) -> None:
+    spec = placed_spec(compute="gpu-a", measure="edge")
+    plan = stand_in_plan("hang").model_copy(update={"spec": spec})
+    engine = make_engine(server, store, pools={"gpu-a": GPU, "edge": EDGE})
+    handle = asyncio.run(engine.submit(plan.run, plan))
+    given = server.world.runs[handle.reference].body["runtime_config"]["parameters"]
+    pods = pipeline.pods(given)
+    assert pods["evaluate"] == COMPUTE
+    assert pods["validate"] == MEASURE
+
+
+@pytest.mark.parametrize(
+    ("pools", "told"),
+    [
+        pytest.param({}, "names pool gpu-a", id="pool that went since"),
+        pytest.param({"gpu-a": Pool(priority_class="x")}, "priority_class", id="cannot be given"),
+    ],
+)
+def test_pool_that_changed_since_is_told_and_nothing_is_asked_for(
+    pools: dict[str, Pool], told: str, server: Server, store: Store
+) -> None:
+    plan = stand_in_plan("hang").model_copy(update={"spec": placed_spec(compute="gpu-a")})
+    with pytest.raises(UserError, match=told):
+        asyncio.run(make_engine(server, store, pools=pools).submit(plan.run, plan))
+    assert server.world.runs == {}

@@ -1,0 +1,204 @@
+"""What the server says of a run and what its pods show, and what both mean: tables, no network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fulcrum_operator.engines.kubeflow.pods import NODE_NAME, Trouble, ended, waiting
+from fulcrum_operator.engines.kubeflow.runs import Run, run_id_of
+
+
+@pytest.mark.parametrize(
+    ("state", "course"),
+    [
+        ("PENDING", "Pending"),
+        ("RUNNING", "Running"),
+        ("PAUSED", "Running"),
+        ("CANCELING", "Running"),
+        ("SUCCEEDED", "Ended"),
+        ("SKIPPED", "Ended"),
+        ("FAILED", "Ended"),
+        ("CANCELED", "Ended"),
+        ("RUNTIME_STATE_UNSPECIFIED", "Unknown"),
+        ("HIBERNATING", "Unknown"),
+        ("", "Unknown"),
+    ],
+)
+def test_every_state_has_a_meaning(state: str, course: str) -> None:
+    assert Run("1", "key", state).course == course
+
+
+@pytest.mark.parametrize(
+    ("state", "history", "terminated"),
+    [
+        pytest.param("FAILED", "PENDING RUNNING CANCELING FAILED", True, id="as recorded"),
+        pytest.param("FAILED", "PENDING RUNNING FAILED", False, id="failed by itself"),
+        pytest.param("FAILED", "PENDING FAILED", False, id="never ran"),
+        pytest.param("CANCELING", "PENDING RUNNING", True, id="history lags behind"),
+        pytest.param("CANCELED", "PENDING CANCELED", True, id="never seen, but in the schema"),
+        pytest.param(
+            "RUNNING", "PENDING RUNNING CANCELING FAILED RUNNING", False, id="retried since"
+        ),
+        pytest.param(
+            "FAILED", "PENDING RUNNING CANCELING FAILED RUNNING FAILED", False, id="failed since"
+        ),
+        pytest.param("SUCCEEDED", "PENDING RUNNING SUCCEEDED", False, id="ended well"),
+    ],
+)
+def test_only_the_history_tells_that_a_run_was_stopped(
+    state: str, history: str, terminated: bool
+) -> None:
+    assert Run("1", "key", state, tuple(history.split())).was_terminated is terminated
+
+
+def test_key_has_one_id_for_ever() -> None:
+    assert run_id_of("mnist-0a1b2c3d-4e5f-1") == "64ee4013-88b3-5b8e-9305-ae50ac8db93b"
+    assert run_id_of("mnist-0a1b2c3d-4e5f-1") != run_id_of("mnist-0a1b2c3d-4e5f-2")
+
+
+EXECUTOR = "fulcrum-x(0).root(0).optional-prune(0).condition-1(0).prune(0).executor(0)"
+DRIVER = "fulcrum-x(0).root(0).evaluate-driver(0)"
+
+
+def pod(node: str = EXECUTOR, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "p", "annotations": {NODE_NAME: node}}, "status": status}
+
+
+def container(**state: Any) -> list[dict[str, Any]]:
+    return [{"name": "main", "state": state}]
+
+
+UNSCHEDULABLE = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes are available: 1 Insufficient nvidia.com/gpu.",
+        }
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("pods", "trouble"),
+    [
+        pytest.param([], None, id="no pods yet"),
+        pytest.param([pod(phase="Running")], None, id="running"),
+        pytest.param([pod(phase="Pending")], None, id="just created"),
+        pytest.param(
+            [pod(**UNSCHEDULABLE)],
+            Trouble(
+                "Unschedulable",
+                "stage prune waits: 0/3 nodes are available: 1 Insufficient nvidia.com/gpu.",
+            ),
+            id="no node",
+        ),
+        pytest.param(
+            [pod(DRIVER, **UNSCHEDULABLE)],
+            Trouble(
+                "Unschedulable",
+                "Kubeflow's driver pod p, which runs outside of pools, waits: "
+                "0/3 nodes are available: 1 Insufficient nvidia.com/gpu.",
+            ),
+            id="no node for the driver",
+        ),
+        pytest.param(
+            [
+                pod(
+                    phase="Pending",
+                    containerStatuses=container(
+                        waiting={"reason": "ImagePullBackOff", "message": "not found"}
+                    ),
+                )
+            ],
+            Trouble("ImagePullBackOff", "stage prune does not start: ImagePullBackOff: not found"),
+            id="no image",
+        ),
+        pytest.param(
+            [
+                pod(
+                    phase="Pending",
+                    initContainerStatuses=container(
+                        waiting={"reason": "CreateContainerConfigError"}
+                    ),
+                )
+            ],
+            Trouble(
+                "CreateContainerConfigError",
+                "stage prune does not start: CreateContainerConfigError: "
+                "CreateContainerConfigError",
+            ),
+            id="no secret",
+        ),
+        pytest.param(
+            [
+                pod(
+                    phase="Pending",
+                    containerStatuses=container(waiting={"reason": "PodInitializing"}),
+                )
+            ],
+            None,
+            id="starting",
+        ),
+        pytest.param([pod(phase="Succeeded", conditions=[])], None, id="over"),
+    ],
+)
+def test_pods_tell_what_a_run_waits_for(
+    pods: list[dict[str, Any]], trouble: Trouble | None
+) -> None:
+    assert waiting(pods) == trouble
+
+
+@pytest.mark.parametrize(
+    ("pods", "trouble"),
+    [
+        pytest.param([], None, id="no pods left"),
+        pytest.param(
+            [
+                pod(
+                    phase="Failed",
+                    containerStatuses=container(terminated={"reason": "Error", "exitCode": 1}),
+                )
+            ],
+            None,
+            id="its program failed",
+        ),
+        pytest.param(
+            [
+                pod(
+                    phase="Failed",
+                    containerStatuses=container(terminated={"reason": "OOMKilled"}),
+                )
+            ],
+            Trouble("OOMKilled", "stage prune was ended: OOMKilled (its pool's memory)"),
+            id="memory",
+        ),
+        pytest.param(
+            [pod(phase="Failed", reason="Evicted", message="The node was low on resource")],
+            Trouble("Evicted", "stage prune was ended: The node was low on resource"),
+            id="evicted",
+        ),
+        pytest.param(
+            [
+                pod(
+                    phase="Failed",
+                    conditions=[
+                        {
+                            "type": "DisruptionTarget",
+                            "status": "True",
+                            "reason": "PreemptionByScheduler",
+                        }
+                    ],
+                )
+            ],
+            Trouble("PreemptionByScheduler", "stage prune was ended: PreemptionByScheduler"),
+            id="preempted",
+        ),
+    ],
+)
+def test_pods_tell_what_ended_a_run(pods: list[dict[str, Any]], trouble: Trouble | None) -> None:
+    assert ended(pods) == trouble

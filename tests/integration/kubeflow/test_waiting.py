@@ -1,0 +1,108 @@
+"""The reasons that the API hides reach the status of a run, where the operator may see pods."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from engine_suite import ended, started
+from kubeflow.engines import make_engine
+from kubeflow.server import Server
+from stand_in import stand_in_plan
+
+from fulcrum_operator.engines.kubeflow.cluster import ClusterView
+from fulcrum_operator.engines.kubeflow.pods import NODE_NAME
+from fulcrum_operator.engines.kubeflow.runs import run_id_of
+from fulcrum_operator.kubernetes.api import connect
+from fulcrum_operator.kubernetes.credentials import Credentials
+from fulcrum_operator.ports import RunStatus
+from fulcrum_pipelines.store import Store
+
+PLAN = stand_in_plan("hang")
+WAITING = {
+    "phase": "Pending",
+    "conditions": [
+        {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": "0/3 nodes are available: 3 node(s) had untolerated taint(s).",
+        }
+    ],
+}
+
+
+def pod_of(run: str, status: dict[str, Any]) -> dict[str, Any]:
+    annotations = {NODE_NAME: "fulcrum-x(0).root(0).evaluate(0).executor(0)"}
+    labels = {"pipeline/runid": run_id_of(run)}
+    return {
+        "metadata": {"name": "p", "labels": labels, "annotations": annotations},
+        "status": status,
+    }
+
+
+def status_of(server: Server, store: Store, behaviour: str = "hang") -> RunStatus:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan(behaviour)
+        async with connect(Credentials(server=server.url)) as kube:
+            engine = make_engine(server, store, cluster=ClusterView(kube))
+            handle = await engine.submit(plan.run, plan)
+            if behaviour != "hang":
+                return await ended(engine, handle)
+            await started(store, plan.run)
+            return await engine.status(handle)
+
+    return asyncio.run(scenario())
+
+
+def test_run_that_waits_for_a_node_says_so(server: Server, store: Store) -> None:
+    server.pods = [pod_of(PLAN.run, WAITING), pod_of("other-run-1", {"phase": "Running"})]
+    assert status_of(server, store) == RunStatus(
+        "Running",
+        "Unschedulable",
+        "stage evaluate waits: 0/3 nodes are available: 3 node(s) had untolerated taint(s).",
+    )
+
+
+@pytest.mark.parametrize("forbidden", [{"pods", "workflows"}, {"pods"}, {"workflows"}])
+def test_operator_that_may_not_look_goes_without(
+    forbidden: set[str], server: Server, store: Store
+) -> None:
+    server.pods = [pod_of(PLAN.run, WAITING)] if "pods" in forbidden else []
+    server.forbidden = forbidden
+    assert status_of(server, store) == RunStatus("Running")
+
+
+def test_stage_that_ran_out_of_memory_is_tried_again(server: Server, store: Store) -> None:
+    killed = [{"name": "main", "state": {"terminated": {"reason": "OOMKilled"}}}]
+    plan = stand_in_plan("no-evidence")
+    server.pods = [pod_of(plan.run, {"phase": "Failed", "containerStatuses": killed})]
+    status = status_of(server, store, "no-evidence")
+    assert (status.state, status.reason) == ("Failed", "OOMKilled")
+    assert status.failure_class == "infrastructure"
+    assert "stage evaluate was ended: OOMKilled" in status.message
+
+
+def test_pods_are_not_looked_at_more_often_than_set(server: Server, store: Store) -> None:
+    seconds = [0.0]
+
+    async def scenario() -> list[str]:
+        async with connect(Credentials(server=server.url)) as kube:
+            engine = make_engine(
+                server,
+                store,
+                cluster=ClusterView(kube),
+                clock=lambda: seconds[0],
+                look_s=10.0,
+            )
+            handle = await engine.submit(PLAN.run, PLAN)
+            await started(store, PLAN.run)
+            reasons = [(await engine.status(handle)).reason]
+            server.pods = [pod_of(PLAN.run, WAITING)]
+            for now_s in (9.0, 10.0):
+                seconds[0] = now_s
+                reasons.append((await engine.status(handle)).reason)
+            return reasons
+
+    assert asyncio.run(scenario()) == ["", "", "Unschedulable"]
