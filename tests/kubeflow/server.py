@@ -120,7 +120,6 @@ class Server:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await runner.cleanup()
-        await asyncio.sleep(0.05)  # connections that were cut close in the loop's next turns
 
     # --- one call
 

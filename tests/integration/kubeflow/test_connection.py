@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,12 @@ def test_session_cookie_is_sent(store: Store) -> None:
     assert set(seen) == {"authservice_session=abc"}
 
 
+def tls_of(pair: Pair) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    return context
+
+
 class TlsServer(Server):
     """The stand-in behind TLS."""
 
@@ -80,24 +89,51 @@ class TlsServer(Server):
 
     async def _start(self) -> web.AppRunner:
         runner = await super()._start()
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.pair.certificate, self.pair.key)
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
-        await site.start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_of(self.pair)).start()
         self.url = f"https://127.0.0.1:{runner.addresses[-1][1]}"
         return runner
 
 
-def test_server_is_checked_against_the_given_authority(store: Store, tmp_path: Path) -> None:
-    authority = Authority(tmp_path, "authority")
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """An authority that no system knows."""
+    return Authority(tmp_path, "authority")
+
+
+@pytest.fixture
+def pair(authority: Authority) -> Pair:
+    """Its certificate for a server on this machine."""
+    return authority.issue("server", "kubeflow", usages=(SERVER,))
+
+
+def test_server_of_a_given_authority_is_trusted(
+    authority: Authority, pair: Pair, store: Store
+) -> None:
     stand_in = TlsServer()
-    stand_in.pair = authority.issue("server", "kubeflow", usages=(SERVER,))
+    stand_in.pair = pair
     with stand_in.running() as server:
-        trusting = make_engine(server, store, ca_path=authority.pair.certificate)
-        assert asyncio.run(trusting.find(PLAN.run)) == ()
+        engine = make_engine(server, store, ca_path=authority.pair.certificate)
+        assert asyncio.run(engine.find(PLAN.run)) == ()
+
+
+def test_server_of_another_authority_is_sent_nothing(pair: Pair, store: Store) -> None:
+    received: list[bytes] = []
+
+    def listen(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the handshake that the client breaks off
+            connection, _ = listener.accept()
+            with tls_of(pair).wrap_socket(connection, server_side=True) as tls:
+                received.append(tls.recv(1))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=listen, args=(listener,))
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(KubeflowError, match="CERTIFICATE_VERIFY_FAILED") as refusal:
-            asyncio.run(make_engine(server, store).find(PLAN.run))
+            asyncio.run(make_engine(Server(url=url), store, token="t").find(PLAN.run))
+        thread.join(10)
     assert not refusal.value.acted
+    assert received in ([], [b""])
 
 
 def test_authority_that_is_not_there_is_told(server: Server, store: Store, tmp_path: Path) -> None:
