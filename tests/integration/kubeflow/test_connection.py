@@ -82,6 +82,9 @@ def tls_of(pair: Pair) -> ssl.SSLContext:
     return context
 
 
+SHUTDOWN_S = 0.1
+
+
 class TlsServer(Server):
     """The stand-in behind TLS."""
 
@@ -89,9 +92,20 @@ class TlsServer(Server):
 
     async def _start(self) -> web.AppRunner:
         runner = await super()._start()
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_of(self.pair)).start()
-        self.url = f"https://127.0.0.1:{runner.addresses[-1][1]}"
+        self._listener = await asyncio.get_running_loop().create_server(
+            runner.server,
+            "127.0.0.1",
+            0,
+            ssl=tls_of(self.pair),
+            ssl_shutdown_timeout=SHUTDOWN_S,
+        )
+        self.url = f"https://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
         return runner
+
+    async def _stop(self, runner: web.AppRunner) -> None:
+        self._listener.close()
+        await super()._stop(runner)
+        await asyncio.sleep(3 * SHUTDOWN_S)  # for the client's goodbye, which does not come
 
 
 @pytest.fixture
