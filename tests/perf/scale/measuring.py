@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,12 +58,8 @@ class Bench:
             "all_submitted_s": seconds,
             "jobs_per_s": count / seconds,
             "created_to_submitted_s": quantiles(waited),
-            "submitted_after_s": sorted(
-                round(each - min(sent.values()), 3) for each in at.values()
-            ),
-            "created_after_s": sorted(
-                round(each - min(sent.values()), 3) for each in sent.values()
-            ),
+            "created_after_s": curve(sent.values(), min(sent.values())),
+            "submitted_after_s": curve(at.values(), min(sent.values())),
             "peak_rss_mb": self.process.peak_rss_mb(),
             **describe_use(use, after, count),
             **per_job(self.process.counts() - before, count),
@@ -127,6 +123,13 @@ def per_job(counts: Counter[str], jobs: int) -> Figures:
 def is_call(name: str) -> bool:
     """Tell calls of the API from reconciles."""
     return not name.startswith("reconcile ")
+
+
+def curve(moments: Iterable[float], start: float) -> list[float]:
+    """Return after how many seconds from `start` each hundredth had come, the first one first."""
+    ordered = sorted(moments)
+    last = len(ordered) - 1
+    return [round(ordered[last * share // 100] - start, 3) for share in range(101)]
 
 
 def quantiles(values: list[float]) -> Figures:

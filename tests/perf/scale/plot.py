@@ -11,8 +11,7 @@ from fulcrum_operator.report.svg import WIDTH, Scale, drawing, label, node, x_ax
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 330.0, 46.0, 200.0
 BARS, BAR, GAP = 262.0, 12.0, 20.0
-NAMES = 104.0
-SHOWN_POINTS = 120
+NAMES = 124.0
 STYLE = """
 text { font: 11.5px system-ui, sans-serif; fill: #24292f } .tick { font-size: 10px; fill: #57606a }
 .title { font-weight: 600 } .grid { stroke: #8b949e; stroke-opacity: .35 }
@@ -52,9 +51,11 @@ def _curves(burst: Mapping[str, Any]) -> tuple[Markup, ...]:
 
 
 def _line(moments: Sequence[float], across: Scale, up: Scale, kind: str) -> Markup:
-    step = max(1, len(moments) // SHOWN_POINTS)
-    numbers = [*range(0, len(moments), step), len(moments) - 1]
-    points = " ".join(f"{across(moments[n]):.1f},{up(n + 1):.1f}" for n in numbers)
+    jobs, last = up.high, len(moments) - 1
+    points = " ".join(
+        f"{across(moment):.1f},{up(jobs * share / last):.1f}"
+        for share, moment in enumerate(moments)
+    )
     return node("polyline", points=points, class_=kind)
 
 
