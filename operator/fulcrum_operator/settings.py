@@ -61,15 +61,16 @@ class Kubeflow(Section):
     """Name under which the compiled pipeline is uploaded."""
     service_account: str = ""
     """Of the pods; empty means the default of Kubeflow, pipeline-runner or default-editor."""
-    token: SecretStr = SecretStr("")
+    token: SecretStr | None = None
     """A bearer token, best from a secret by FULCRUM_KUBEFLOW__TOKEN."""
     token_path: Path | None = None
     """A file with one, such as a projected service-account token; read again when it changes."""
-    cookie: SecretStr = SecretStr("")
+    cookie: SecretStr | None = None
     """A session cookie, `name=value`, for installations that know no tokens."""
     ca_path: Path | None = None
     """Certificates that the server's is checked against, PEM; None means those of the system."""
     connect_timeout_s: Seconds = 5.0
+    """Until there is a connection."""
     request_timeout_s: Seconds = 30.0
     """Without a byte of the answer. Creating a run took under a second where it was measured;
     a server that is busy queues."""
@@ -87,7 +88,7 @@ class Kubeflow(Section):
             raise ValueError("image is needed with url: the components that stages run in")
         if self.namespace and self.in_job_namespace:
             raise ValueError("namespace and in_job_namespace exclude each other")
-        if self.token_path is not None and self.token.get_secret_value():
+        if self.token_path is not None and self.token is not None:
             raise ValueError("token and token_path exclude each other")
         try:
             self.ui_url.format(run_id="", namespace="")
@@ -194,7 +195,7 @@ class Settings(BaseSettings):
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
     """From which level on lines are written."""
 
-    pools: dict[str, Pool] = Field(default_factory=dict)
+    pools: dict[str, Pool] = {}
     """Sets of nodes by the names that manifests use; `default` is for jobs that name none."""
     process: Process = Process()
     kubeflow: Kubeflow = Kubeflow()

@@ -91,5 +91,6 @@ def test_token_comes_from_the_environment_and_is_never_shown(
 ) -> None:
     monkeypatch.setenv("FULCRUM_KUBEFLOW__TOKEN", "very-secret")
     settings = load_settings(None)
+    assert settings.kubeflow.token is not None
     assert settings.kubeflow.token.get_secret_value() == "very-secret"
     assert "very-secret" not in repr(settings)

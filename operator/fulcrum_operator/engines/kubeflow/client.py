@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import kfp_server_api as api
 import urllib3.exceptions
+from pydantic import SecretStr
 
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError, error_of
 from fulcrum_operator.engines.kubeflow.runs import Run
@@ -45,7 +46,7 @@ class KubeflowClient:
 
     def __init__(self, settings: Kubeflow) -> None:
         configuration = _configuration(settings)
-        client = api.ApiClient(configuration, cookie=settings.cookie.get_secret_value() or None)
+        client = api.ApiClient(configuration, cookie=_secret(settings.cookie) or None)
         client.user_agent = "fulcrum-operator"
         self._runs = api.RunServiceApi(client)
         self._pipelines = api.PipelineServiceApi(client)
@@ -269,7 +270,7 @@ def _configuration(settings: Kubeflow) -> Any:
             message = "kubeflow.ca_path: there is no such file, or it cannot be read"
             raise UserError(message, where=str(settings.ca_path))
         configuration.ssl_ca_cert = str(settings.ca_path)
-    token = settings.token.get_secret_value()
+    token = _secret(settings.token)
     if token or settings.token_path is not None:
         source = TokenSource(
             Credentials(server=settings.url, token=token, token_path=settings.token_path)
@@ -280,6 +281,10 @@ def _configuration(settings: Kubeflow) -> Any:
             authorization=source.token()
         )
     return configuration
+
+
+def _secret(given: SecretStr | None) -> str:
+    return "" if given is None else given.get_secret_value()
 
 
 def _from_api(error: Any, where: str) -> KubeflowError:

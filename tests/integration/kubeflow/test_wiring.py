@@ -1,0 +1,71 @@
+"""The engine is there where it is set up, costs nothing elsewhere, and mistakes are told."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from fulcrum_operator.app import default_engines
+from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+from fulcrum_operator.kubernetes.api import connect
+from fulcrum_operator.kubernetes.credentials import Credentials
+from fulcrum_operator.observing import EngineDesk
+from fulcrum_operator.settings import Settings
+from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.store import Store
+
+KUBEFLOW = {"url": "http://ml-pipeline.kubeflow:8888", "image": "components:1"}
+STORE = "memory://bucket/fulcrum"
+
+
+def engines_of(store: str = STORE, **settings: Any) -> dict[str, EngineDesk]:
+    async def scenario() -> dict[str, EngineDesk]:
+        async with connect(Credentials(server="http://127.0.0.1:1")) as kube:
+            return default_engines(Settings(**settings), Store(store), kube)
+
+    return asyncio.run(scenario())
+
+
+def test_engine_is_there_where_it_is_set_up() -> None:
+    assert set(engines_of()) == {"process"}
+    engines = engines_of(kubeflow={**KUBEFLOW, "max_running": 7})
+    assert isinstance(engines["kubeflow"].engine, KubeflowEngine)
+    assert engines["kubeflow"].slots.limit == 7
+
+
+@pytest.mark.parametrize(
+    ("store", "settings", "told"),
+    [
+        pytest.param("/tmp/store", {}, "store: engine kubeflow needs a URL", id="local store"),
+        pytest.param(
+            STORE,
+            {"in_job_namespace": True},
+            "namespaces: kubeflow.in_job_namespace needs the list",
+            id="all namespaces",
+        ),
+    ],
+)
+def test_settings_that_cannot_work_are_told(
+    store: str, settings: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        engines_of(store, kubeflow={**KUBEFLOW, **settings})
+
+
+@pytest.mark.parametrize(
+    ("module", "absent"),
+    [
+        ("fulcrum_operator.app", "kfp kfp_server_api torch numpy"),
+        ("fulcrum_operator.engines.kubeflow.engine", "kfp torch numpy"),
+    ],
+)
+def test_client_is_loaded_only_with_the_engine_and_the_sdk_never(module: str, absent: str) -> None:
+    code = f"import sys, {module}; print(sorted(set({absent.split()!r}) & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
