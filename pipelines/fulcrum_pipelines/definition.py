@@ -25,6 +25,14 @@ from kfp import compiler, dsl, kubernetes
 
 IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
 IMAGE = "fulcrum-components"  # a placeholder; the real one is a parameter of the run
+STORE_SECRET = "fulcrum-store"
+STORE_KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
 
 component = dsl.component(base_image=IMAGE, install_kfp_package=False)
 
@@ -145,14 +153,14 @@ def _optional(stage: Any) -> Any:
                 use_cache=use_cache,
                 resources=f"{cpu} cpu, {memory} memory, {accelerator_count} {accelerator}",
             )
-            _place(
+            place(
                 task, image, cpu, memory, accelerator, accelerator_count, node_selector, tolerations
             )
 
     return dsl.pipeline(name=f"optional-{stage.name}")(optional)
 
 
-def _place(
+def place(
     task: Any,
     image: Any,
     cpu: Any,
@@ -162,6 +170,7 @@ def _place(
     node_selector: Any,
     tolerations: Any,
 ) -> None:
+    """Let `task` run on a pool of nodes, with parameters of the run for all that makes one."""
     task.set_container_image(image)
     task.set_cpu_limit(cpu)
     task.set_memory_limit(memory)
@@ -169,6 +178,10 @@ def _place(
     task.set_accelerator_limit(accelerator_count)
     kubernetes.add_node_selector_json(task, node_selector)
     kubernetes.add_toleration_json(task, tolerations)
+    # Where pods have an identity of their own there is no such secret, and none is needed.
+    kubernetes.use_secret_as_env(
+        task, STORE_SECRET, {name: name for name in STORE_KEYS}, optional=True
+    )
     # The store caches by content, and the operator retries by the class of the failure.
     task.set_caching_options(False)
     task.set_retry(0)
@@ -217,7 +230,7 @@ def fulcrum(
         measure_tolerations,
     )
     first = evaluate(**shared, resources=f"{cpu} cpu, {memory} memory")
-    _place(first, image, *compute)
+    place(first, image, *compute)
     previous = first
     for stage, wanted in (
         (optional_prune, with_prune),
@@ -236,7 +249,7 @@ def fulcrum(
             tolerations=tolerations,
         ).after(previous)
     last = validate(**shared, resources=f"{measure_cpu} cpu, {measure_memory} memory")
-    _place(last.after(previous), image, *measuring)
+    place(last.after(previous), image, *measuring)
 
 
 def compile_ir() -> str:
