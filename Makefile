@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane kubeflow-e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -88,6 +88,11 @@ cluster-down: setup ## Stop it, and forget its data
 
 control-plane: setup ## Only build the control plane that tests and `make cluster` use
 	@PYTHONPATH=tests $(BIN)/python -m cluster build
+
+kubeflow-e2e: export OMP_NUM_THREADS = 1
+kubeflow-e2e: setup ## Run a whole job and the engine's suite on a real Kubeflow: KFP_URL= S3= IMAGE=
+	KFP_URL="$(KFP_URL)" S3="$(S3)" IMAGE="$(IMAGE)" \
+		$(BIN)/python -m pytest tests/integration/kubeflow/real
 
 lock: setup ## Resolve constraints.txt anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \

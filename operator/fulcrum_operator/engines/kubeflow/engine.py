@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from weakref import WeakValueDictionary
 
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
@@ -30,6 +31,7 @@ from fulcrum_operator.times import write_time
 from fulcrum_operator.validation.problem import Problem
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.local import IR_PATH
 from fulcrum_pipelines.store import Store
 
 
@@ -44,6 +46,7 @@ class KubeflowEngine:
         namespaces: Profiles of a multi-user installation, where runs are in their jobs' own.
         now: The time of day.
         clock: Seconds that only go forward.
+        file: The compiled pipeline.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class KubeflowEngine:
         namespaces: tuple[str, ...] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
+        file: Path = IR_PATH,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -65,7 +69,7 @@ class KubeflowEngine:
         self._now = now
         self._clock = clock
         self._client = KubeflowClient(settings)
-        self._uploads = Uploads(self._client, settings)
+        self._uploads = Uploads(self._client, settings, file)
         self._submissions = Submissions(store)
         self._follower = Follower(store, settings, cluster, now, clock)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

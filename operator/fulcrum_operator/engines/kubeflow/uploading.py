@@ -7,6 +7,7 @@ same pipeline use the same one, and an upgrade never changes a run that is going
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError
@@ -20,10 +21,17 @@ DIGITS = 16
 
 @dataclass
 class Uploads:
-    """What runs are made from and in, by namespace; empty in a single-user installation."""
+    """What runs are made from and in, by namespace; empty in a single-user installation.
+
+    Attributes:
+        client: Of the server.
+        settings: Names of pipeline and experiment.
+        file: The compiled pipeline.
+    """
 
     client: KubeflowClient
     settings: Kubeflow
+    file: Path = IR_PATH
     _pipelines: dict[str, str] = field(default_factory=dict)
     _versions: dict[str, str] = field(default_factory=dict)
     _experiments: dict[str, str] = field(default_factory=dict)
@@ -31,7 +39,7 @@ class Uploads:
     @property
     def version_name(self) -> str:
         """Name of the version that this operator ships."""
-        digest = file_digest(IR_PATH).removeprefix("sha256:")
+        digest = file_digest(self.file).removeprefix("sha256:")
         return f"{self.settings.pipeline}-{digest[:DIGITS]}"
 
     async def pipeline(self, namespace: str) -> str | None:
@@ -56,13 +64,13 @@ class Uploads:
         """Return the ids of our pipeline and of the version that this operator ships."""
         pipeline = await self.pipeline(namespace)
         if pipeline is None:
-            await self.client.upload_pipeline(str(IR_PATH), self.settings.pipeline, namespace)
+            await self.client.upload_pipeline(str(self.file), self.settings.pipeline, namespace)
             pipeline = self._there(await self.pipeline(namespace), "pipeline")
         if namespace not in self._versions:
             name = self.version_name
             found = await self.client.version_id(pipeline, name)
             if found is None:
-                await self.client.upload_version(str(IR_PATH), pipeline, name)
+                await self.client.upload_version(str(self.file), pipeline, name)
                 found = self._there(await self.client.version_id(pipeline, name), "version")
             self._versions[namespace] = found
         return pipeline, self._versions[namespace]

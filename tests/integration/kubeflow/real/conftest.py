@@ -1,0 +1,91 @@
+"""A real server, if there is one: `make kubeflow-e2e KFP_URL=… S3=… IMAGE=…`.
+
+Tokens, namespaces and the like are settings of the operator, taken from the environment as it does
+(`FULCRUM_KUBEFLOW__TOKEN_PATH`, …); credentials of the bucket are those of the AWS environment here
+and of the secret `fulcrum-store`, or of an identity, in the cluster.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kubeflow.stand_in_pipeline import compile_to
+from stand_in import stand_in_plan
+
+from fulcrum_operator.engines.kubeflow.client import KubeflowClient
+from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+from fulcrum_operator.engines.kubeflow.runs import run_id_of
+from fulcrum_operator.engines.kubeflow.uploading import Uploads
+from fulcrum_operator.settings import Kubeflow, Settings
+from fulcrum_pipelines.store import Store
+
+NEEDED = ("KFP_URL", "S3", "IMAGE")
+NAME = "fulcrum-e2e"
+RUN_TIMEOUT_S = 900.0
+"""Of one run: pulling the components' image takes minutes the first time."""
+BEHAVIOURS = ("succeed", "fail", "no-evidence", "early-end", "other-plan", "hang")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip all of it, and say why, where there is no server."""
+    missing = [name for name in NEEDED if not os.environ.get(name)]
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.timeout(4 * RUN_TIMEOUT_S))
+            if missing:
+                reason = f"needs a real Kubeflow Pipelines: {', '.join(missing)} not set"
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A real run takes its time."""
+    monkeypatch.setattr("engine_suite.END_TIMEOUT_S", RUN_TIMEOUT_S)
+
+
+@pytest.fixture(scope="session")
+def kubeflow_settings() -> Kubeflow:
+    """Settings for the server."""
+    given = {"url": os.environ["KFP_URL"], "image": os.environ["IMAGE"]}
+    settings = Settings(kubeflow={**given, "experiment": NAME, "pipeline": NAME})
+    return settings.kubeflow
+
+
+@pytest.fixture
+def store() -> Store:
+    """A store of the test's own."""
+    return Store(f"{os.environ['S3'].rstrip('/')}/{NAME}/{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="session")
+def stand_in_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in, compiled."""
+    return compile_to(tmp_path_factory.mktemp("compiled") / "pipeline.yaml")
+
+
+@pytest.fixture
+def engine(
+    kubeflow_settings: Kubeflow, store: Store, stand_in_file: Path
+) -> Iterator[KubeflowEngine]:
+    """The engine with the stand-in as its pipeline; what earlier tests left is removed."""
+    asyncio.run(remove_all(kubeflow_settings))
+    yield KubeflowEngine(store, kubeflow_settings, {}, file=stand_in_file)
+    asyncio.run(remove_all(kubeflow_settings))
+
+
+async def remove_all(settings: Kubeflow) -> None:
+    """Delete the runs of these tests, so that their keys are free."""
+    client = KubeflowClient(settings)
+    experiment = await Uploads(client, settings).experiment(settings.namespace)
+    found = {run_id_of(stand_in_plan(behaviour).run) for behaviour in BEHAVIOURS}
+    if experiment is not None:
+        runs = await client.runs(namespace=settings.namespace, experiment_id=experiment)
+        found |= {run.run_id for run in runs}
+    for run_id in found:
+        await client.delete_run(run_id)
