@@ -14,7 +14,7 @@ DISTRIBUTIONS := pipelines operator components
 .PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane kubeflow-e2e clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 setup: $(READY) ## Make the environment in .venv
 

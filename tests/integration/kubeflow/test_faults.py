@@ -375,6 +375,48 @@ def test_run_that_somebody_deleted_is_judged_by_the_store(
     assert (status.state, status.reason) == (state, reason)
 
 
+@pytest.mark.parametrize(
+    ("state", "expected", "reason"),
+    [
+        ("PAUSED", "Running", "Paused"),
+        ("CANCELING", "Running", "Canceling"),
+        ("RUNTIME_STATE_UNSPECIFIED", "Unknown", "UnknownState"),
+        ("OF_A_LATER_VERSION", "Unknown", "UnknownState"),
+    ],
+)
+def test_state_that_is_neither_going_nor_over_is_told(
+    state: str, expected: str, reason: str, engine: KubeflowEngine, server: Server
+) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        with server.world.lock:
+            server.world.runs[handle.reference].state = state
+        return await engine.status(handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == (expected, reason)
+    assert status.message
+
+
+def test_experiment_that_somebody_deleted_is_made_again(
+    engine: KubeflowEngine, server: Server
+) -> None:
+    async def scenario() -> None:
+        first, second = stand_in_plan("hang"), stand_in_plan("succeed")
+        await engine.submit(first.run, first)
+        with server.world.lock:
+            kept = server.world.default_experiment
+            for experiment in set(server.world.experiments) - {kept}:
+                del server.world.experiments[experiment]
+        with pytest.raises(KubeflowError, match="404"):
+            await engine.runs()
+        handle = await engine.submit(second.run, second)
+        assert await engine.runs() == (handle,)
+
+    asyncio.run(scenario())
+
+
 def test_archived_run_is_still_known(engine: KubeflowEngine, server: Server) -> None:
     async def scenario() -> None:
         plan = stand_in_plan("hang")

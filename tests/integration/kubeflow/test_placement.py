@@ -167,6 +167,17 @@ def test_what_goes_into_a_pod_is_a_string(pipeline: Pipeline) -> None:
                 assert given[prefix + name]["parameterType"] == "STRING", name
 
 
+def test_credentials_of_the_bucket_are_a_secret_that_may_be_missing(pipeline: Pipeline) -> None:
+    executors = pipeline.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert set(executors) == {f"exec-{stage}" for stage in STAGES}
+    for executor in executors.values():
+        (secret,) = executor["secretAsEnv"]
+        assert secret["optional"] is True
+        assert secret["secretName"] == "fulcrum-store"
+        names = {each["envVar"] for each in secret["keyToEnv"]}
+        assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} <= names
+
+
 def placed_spec(**placement: str) -> CompressionJobSpec:
     fields = stand_in_plan("hang").spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
     given = {**fields, "engine": "kubeflow", "placement": placement}
