@@ -90,10 +90,16 @@ def obey(orders: Path, effect: str) -> None:
 
 
 def engines(settings: Settings) -> dict[str, EngineDesk]:
-    """Return the process engine with the stand-in as its pipeline."""
+    """Return the process engine with the stand-in as its pipeline, and Kubeflow where it is set."""
     store = Store(settings.store)
     engine = ProcessEngine(store, settings.process.work_root, command=STAND_IN, grace_s=1.0)
-    return {"process": EngineDesk(engine, Slots(settings.process.max_running))}
+    found = {"process": EngineDesk(engine, Slots(settings.process.max_running))}
+    if settings.kubeflow.url:
+        from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+
+        kubeflow = KubeflowEngine(store, settings.kubeflow, settings.pools)
+        found["kubeflow"] = EngineDesk(kubeflow, Slots())
+    return found
 
 
 if __name__ == "__main__":
