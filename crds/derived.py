@@ -89,10 +89,17 @@ def derive(job: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _changeable(field: dict[str, Any]) -> dict[str, Any]:
+    """Return `field` without the rule that it does not change: a template may."""
+    rules = [rule for rule in field["x-kubernetes-validations"] if "oldSelf" not in rule["rule"]]
+    rest = {name: value for name, value in field.items() if name != "x-kubernetes-validations"}
+    return {**rest, "x-kubernetes-validations": rules} if rules else rest
+
+
 def _crd(part: Part, job: dict[str, Any]) -> dict[str, Any]:
     (version,) = job["spec"]["versions"]
     whole = version["schema"]["openAPIV3Schema"]
-    field = whole["properties"]["spec"]["properties"][part.field]
+    field = _changeable(whole["properties"]["spec"]["properties"][part.field])
     root = {
         "type": "object",
         "description": part.description,

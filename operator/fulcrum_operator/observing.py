@@ -119,7 +119,7 @@ class Observer:
         seen = replace(seen, snapshot=await self.snapshot(job))
         if status.run is None:
             return replace(seen, slot=self._slot(job)) if seen.snapshot else seen
-        if seen.snapshot is not None and status.run.reference is not None and seen.run is not None:
+        if seen.snapshot is not None and seen.run is not None:
             seen = await asyncio.to_thread(self._progress, seen, seen.snapshot, seen.run)
         return seen
 
@@ -146,7 +146,7 @@ class Observer:
             states = stage_states(self.store, plan)
             seen = replace(seen, stages=states)
             seen = replace(seen, headlines=self._headlines(seen.job, on_file.key, states))
-        if run.state == "Succeeded":
+        if run.state == "Succeeded" and on_file.reference is not None:
             found = assess(self.store, on_file.plan or "", on_file.key, snapshot.spec.gates)
             seen = replace(seen, assessment=found)
         return seen

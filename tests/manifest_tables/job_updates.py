@@ -7,10 +7,17 @@ from typing import Any
 from manifest_tables.job import SHARES
 from manifest_tables.rows import DROP, Update
 
-IMMUTABLE = ("spec is immutable except suspend, activeDeadlineSeconds and ttlSecondsAfterFinished",)
+IMMUTABLE = ("is immutable", "except suspend, activeDeadlineSeconds and ttlSecondsAfterFinished")
 
 
 def refused(name: str, before: dict[str, Any], after: dict[str, Any]) -> Update:
+    """A field that was set and is set differently; the field itself is named."""
+    field = next(iter(after)).split(".")[1]
+    return Update(name, before, after, f"spec.{field}", IMMUTABLE)
+
+
+def set_or_removed(name: str, before: dict[str, Any], after: dict[str, Any]) -> Update:
+    """A field that was absent or becomes so."""
     return Update(name, before, after, "spec", IMMUTABLE)
 
 
@@ -41,12 +48,16 @@ UPDATES = (
     refused("another recipe", {}, {"spec.recipe.prune.structured.sparsity": 0.6}),
     refused("weaker gate", {}, {"spec.gates.0.margin": 0.5}),
     refused("gate taken away", {"spec.gates.1": {**SHARES, "name": "b"}}, {"spec.gates": [SHARES]}),
-    refused("recipe by reference", {}, {"spec.recipe": DROP, "spec.recipeRef": {"name": "small"}}),
+    set_or_removed(
+        "recipe by reference", {}, {"spec.recipe": DROP, "spec.recipeRef": {"name": "small"}}
+    ),
     refused("another recipeRef", BY_REFERENCE, {"spec.recipeRef.name": "large"}),
     refused(
         "another kind of recipe", BY_REFERENCE, {"spec.recipeRef.kind": "ClusterCompressionRecipe"}
     ),
-    refused("gates by reference", {}, {"spec.gates": DROP, "spec.gatePolicyRef": {"name": "lax"}}),
+    set_or_removed(
+        "gates by reference", {}, {"spec.gates": DROP, "spec.gatePolicyRef": {"name": "lax"}}
+    ),
     refused("another gatePolicyRef", BY_REFERENCE, {"spec.gatePolicyRef.name": "lax"}),
     refused(
         "another baseline",
@@ -54,18 +65,20 @@ UPDATES = (
         {"spec.baseline.kind": "Channel"},
     ),
     refused("another measurement", {}, {"spec.measure.pairs": 1000}),
-    refused("placement set", {}, {"spec.placement": {"compute": "gpu"}}),
-    refused("placement removed", {"spec.placement": {"compute": "gpu"}}, {"spec.placement": DROP}),
-    refused("promotion set", {}, {"spec.promotion": {"channel": "production"}}),
+    set_or_removed("placement set", {}, {"spec.placement": {"compute": "gpu"}}),
+    set_or_removed(
+        "placement removed", {"spec.placement": {"compute": "gpu"}}, {"spec.placement": DROP}
+    ),
+    set_or_removed("promotion set", {}, {"spec.promotion": {"channel": "production"}}),
     refused(
         "promotion made automatic",
         {"spec.promotion": {"channel": "production"}},
         {"spec.promotion.mode": "Automatic"},
     ),
     refused("another engine", {}, {"spec.engine": "job"}),
-    refused("stage deadline set", {}, {"spec.stageDeadlineSeconds": {"prune": 60}}),
+    set_or_removed("stage deadline set", {}, {"spec.stageDeadlineSeconds": {"prune": 60}}),
     refused("more retries", {}, {"spec.backoffLimit": 5}),
     refused("another seed", {}, {"spec.seed": 1}),
-    refused("handed over", {}, {"spec.managedBy": "kueue"}),
-    refused("taken back", {"spec.managedBy": "kueue"}, {"spec.managedBy": DROP}),
+    set_or_removed("handed over", {}, {"spec.managedBy": "kueue"}),
+    set_or_removed("taken back", {"spec.managedBy": "kueue"}, {"spec.managedBy": DROP}),
 )

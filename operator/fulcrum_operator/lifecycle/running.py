@@ -49,6 +49,7 @@ def not_recorded(seen: Observed, now: datetime, limits: Limits) -> Decision | No
     edit.set(run=run.model_copy(update=found))
     edit.condition("Submitted", "True", "Submitted", f"engine {run.engine}, run {run.key}")
     edit.condition("Progressing", "True", "Running")
+    _mirror(edit, seen)
     announce = Announce("Submitted", message, run.key)
     return Decision((announce, WriteStatus(edit.status, "id-recorded")))
 

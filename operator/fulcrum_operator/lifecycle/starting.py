@@ -159,7 +159,8 @@ def not_submitted(seen: Observed, now: datetime, limits: Limits) -> Decision | N
         return Decision((WriteStatus(edit.status, "key-written"),))
     if not job.finalized:
         return Decision((AddFinalizer(),))
-    return Decision((Submit(plan),))
+    # Its first progress is written together with the engine's name of it: one write less a job.
+    return Decision((Submit(plan),), after_s=limits.poll_s)
 
 
 def _unreachable(seen: Observed, now: datetime, limits: Limits) -> Decision:
