@@ -302,9 +302,11 @@ def test_who_cancelled_survives_the_operator(
         handle = await engine.submit(plan.run, plan)
         await started(store, plan.run)
         await engine.cancel(handle)
+        await engine.cancel(handle)  # it is stopping already
         return (await ended(make_engine(server, store), handle)).state
 
     assert asyncio.run(scenario()) == "Cancelled"
+    assert server.count("POST /runs/.*:terminate$") == 1
 
 
 def test_run_without_its_workflow_can_be_cancelled(
@@ -483,6 +485,7 @@ def test_server_that_is_away_is_an_infrastructure_error(store: Store) -> None:
         pytest.param(Fault("GET /runs/", "refuse", 404), "404", id="a gateway without a route"),
         pytest.param(Fault("GET /runs/", "refuse", 500), "500 InternalServerError", id="broken"),
         pytest.param(Fault("GET /runs/", "lose"), "no answer", id="lost"),
+        pytest.param(Fault("GET /runs/", "act-then-hang"), "no answer: Read", id="too late"),
     ],
 )
 def test_question_without_an_answer_is_an_infrastructure_error(
