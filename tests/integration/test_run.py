@@ -310,10 +310,27 @@ def test_missing_files_are_named_before_anything_starts(project: Project, tmp_pa
     assert not (tmp_path / "store").exists()
 
 
-def test_what_comes_later_is_refused(project: Project) -> None:
-    ended = project.run(project.manifest("later", promotion={"channel": "production"}))
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        pytest.param(
+            {"promotion": {"channel": "production"}},
+            "spec.promotion: needs a cluster",
+            id="cluster",
+        ),
+        pytest.param(
+            {"recipe": {"retrain": {"epochs": 1}}},
+            "spec.recipe.retrain: is not supported yet by this version",
+            id="later",
+        ),
+    ],
+)
+def test_what_cannot_be_done_here_is_refused(
+    project: Project, changes: dict[str, Any], told: str
+) -> None:
+    ended = project.run(project.manifest("later", **changes))
     assert ended.exit_code == 2
-    assert "spec.promotion: is not supported yet by this version" in ended.err
+    assert told in ended.err
 
 
 def test_manifest_that_is_not_there_is_a_usage_error(project: Project) -> None:
