@@ -44,7 +44,7 @@ from fulcrum_operator.placement import Site
 from fulcrum_operator.promoting import PromotionReconciler
 from fulcrum_operator.reconciling import JobReconciler
 from fulcrum_operator.resolving import Templates
-from fulcrum_operator.resources.names import COMPRESSION_JOB, MODEL_CHANNEL, MODEL_PROMOTION
+from fulcrum_operator.resources.names import COMPRESSION_JOB, GROUP, MODEL_CHANNEL, MODEL_PROMOTION
 from fulcrum_operator.restoring import Restorer
 from fulcrum_operator.settings import Settings
 from fulcrum_operator.slots import Slots
@@ -216,7 +216,9 @@ class _Running:
             Sources(
                 jobs=lambda: phases(self.inbox.objects[COMPRESSION_JOB.plural]),
                 queue_depth=lambda: len(self.dispatcher.queue),
-                watch_ages_s=self.watches.ages_s,
+                watch_ages_s=lambda: {
+                    f"{plural}.{GROUP}": age_s for plural, age_s in self.watches.ages_s().items()
+                },
             )
         )
         http = self.settings.http

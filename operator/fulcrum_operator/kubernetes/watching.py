@@ -57,6 +57,9 @@ class _Signs:
     heard_s: float
 
 
+DISCOVERY = "discovery"
+
+
 class Watches:
     """When each watch last gave a sign of life.
 
@@ -121,10 +124,14 @@ def resource_of(path: str) -> str:
 
 
 def label_of(path: str) -> str:
-    """Return what our own calls of that kind are called in metrics: plural and group."""
+    """Return what our own calls of that kind are called in metrics: plural and group.
+
+    Whatever else kopf asks for is discovery, which is one thing however many groups a cluster has.
+    """
     parts = path.split("/")
-    group = parts[2] if parts[1:2] == ["apis"] and len(parts) > 3 else ""
-    return ".".join(filter(None, (resource_of(path), group)))
+    if parts[1:2] != ["apis"] or len(parts) < 5:
+        return DISCOVERY
+    return f"{resource_of(path)}.{parts[2]}"
 
 
 class HeardStream:

@@ -20,7 +20,7 @@ class Sources:
     Attributes:
         jobs: How many there are by phase; phases without jobs may be missing.
         queue_depth: Objects that are due.
-        watch_ages_s: Seconds since the last sign of life, by plural of the resource.
+        watch_ages_s: Seconds since the last sign of life, by plural and group of the resource.
     """
 
     jobs: Callable[[], Mapping[str, int]]

@@ -216,14 +216,14 @@ def test_outage(site: Site, operator: OperatorProcess, proxy: FaultProxy, outage
     assert after(moves, to="standby") == before(moves, to="standby") + 1
     assert after(moves, to="leading") == before(moves, to="leading") + 1
     age = "fulcrum_watch_age_seconds"
-    assert during(age, resource="compressionjobs") > outage_s - 2 * SILENCE_S
-    assert after(age, resource="compressionjobs") < 2 * SILENCE_S
+    assert during(age, resource="compressionjobs.fulcrum.dev") > outage_s - 2 * SILENCE_S
+    assert after(age, resource="compressionjobs.fulcrum.dev") < 2 * SILENCE_S
     unreachable = {"code": "unreachable"}
     assert during(REQUESTS, **unreachable) > before(REQUESTS, **unreachable)
 
 
 def test_watch_that_falls_silent(site: Site, operator: OperatorProcess, proxy: FaultProxy) -> None:
-    watch = {"verb": "watch", "resource": "compressionjobs"}
+    watch = {"verb": "watch", "resource": "compressionjobs.fulcrum.dev"}
     before = scrape(operator)
     proxy.add(Fault("silence", path=COLLECTION, times=None))
     attempts = start_jobs(site, "silent")
@@ -251,7 +251,7 @@ def test_version_that_is_too_old_or_error_in_the_stream(
     site.jobs.ended(old)
     recipe = f"deleted-{fault.action}"
     site.jobs.create("CompressionRecipe", recipe, {"quantize": {}})
-    listed = {"verb": "list", "resource": "compressionjobs"}
+    listed = {"verb": "list", "resource": "compressionjobs.fulcrum.dev"}
     before = scrape(operator)
     proxy.outage()
     try:

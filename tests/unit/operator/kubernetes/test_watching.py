@@ -255,8 +255,9 @@ def test_errors_within_a_watch_are_those_of_an_old_version(case: Stream) -> None
     [
         ("/apis/fulcrum.dev/v1alpha1/compressionjobs", "compressionjobs.fulcrum.dev"),
         ("/apis/fulcrum.dev/v1alpha1/namespaces/a/modelchannels", "modelchannels.fulcrum.dev"),
-        ("/api/v1/namespaces", "namespaces"),
-        ("/apis", "apis"),
+        ("/apis/fulcrum.dev/v1alpha1", "discovery"),
+        ("/api/v1", "discovery"),
+        ("/apis", "discovery"),
     ],
 )
 def test_calls_are_labelled_as_our_own(path: str, label: str) -> None:
