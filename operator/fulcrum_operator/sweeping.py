@@ -60,6 +60,7 @@ class Sweeper:
     jobs: Objects
     engines: Mapping[str, EngineDesk]
     _seen: set[RunHandle] = field(default_factory=set)
+    _over: set[RunHandle] = field(default_factory=set)  # ended, and their jobs are there still
 
     async def sweep(self) -> None:
         """Stop what was left over at the last sweep too; once is not enough to be sure."""
@@ -69,15 +70,20 @@ class Sweeper:
                 runs = leftovers(await desk.engine.runs(), self.jobs)
                 found |= set(runs)
                 for handle, gone in runs.items():
-                    if handle in self._seen:
+                    if handle in self._seen and (gone or handle not in self._over):
                         await self._stop(desk, handle, gone=gone)
             except FulcrumError as error:
                 log.warning("engine %s cannot be swept: %s", name, error)
         self._seen = found
+        self._over &= found
 
     async def _stop(self, desk: EngineDesk, handle: RunHandle, *, gone: bool) -> None:
         if not (await desk.engine.status(handle)).finished:
             log.warning("run %s has no job that wants it and is stopped", handle.key)
             await desk.engine.cancel(handle)
-        if gone and (await desk.engine.status(handle)).finished:
+        if not (await desk.engine.status(handle)).finished:
+            return
+        if gone:
             await desk.engine.forget(handle)
+        else:
+            self._over.add(handle)

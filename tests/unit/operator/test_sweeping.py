@@ -13,7 +13,7 @@ from stand_in import stand_in_plan, work
 
 from fulcrum_operator.objects import Objects, keep_job
 from fulcrum_operator.observing import EngineDesk
-from fulcrum_operator.ports import RunHandle
+from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.resources.names import COMPRESSION_JOB
 from fulcrum_operator.slots import Slots
 from fulcrum_operator.sweeping import Sweeper, leftovers
@@ -23,6 +23,16 @@ KEY = f"mnist-{UID[:12]}"
 RUNNING = {"run": {"key": f"{KEY}-2"}, "attempt": 2}
 SUSPENDED = {"attempt": 2}
 FINISHED = {"attempt": 2, "completionTime": "2026-11-25T09:00:00Z"}
+
+
+class Counting(FakeEngine):
+    """Counts how often it is asked how a run goes."""
+
+    asked = 0
+
+    async def status(self, handle: RunHandle) -> RunStatus:
+        self.asked += 1
+        return await super().status(handle)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +67,25 @@ def test_run_without_a_job_is_stopped_at_the_second_sweep_and_forgotten(tmp_path
         assert engine.cancelled == []
         await sweeper.sweep()
         assert await engine.runs() == ()
+
+    asyncio.run(scenario())
+
+
+def test_run_that_ended_is_asked_once_while_its_job_is_there(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        engine = Counting(Store(str(tmp_path)), work)
+        plan = stand_in_plan("succeed").model_copy(update={"uid": UID})
+        await engine.submit(plan.run, plan)
+        jobs = Objects(COMPRESSION_JOB, keep_job)
+        jobs.learn(job_body(FINISHED))
+        sweeper = Sweeper(jobs, {"process": EngineDesk(engine, Slots())})
+        for _ in range(2):
+            await sweeper.sweep()
+        asked = engine.asked
+        for _ in range(5):
+            await sweeper.sweep()
+        assert engine.asked == asked
+        assert len(await engine.runs()) == 1
 
     asyncio.run(scenario())
 
