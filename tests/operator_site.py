@@ -37,8 +37,8 @@ class Site:
         self._signs.mkdir(parents=True)
         here = ("-n", "fulcrum-system")
         kubectl, account = self.plane.kubectl, "fulcrum-system:fulcrum-operator"
-        resource = "--resource=leases.coordination.k8s.io"
-        kubectl("create", "role", self.lease, "--verb=*", resource, *here)
+        of = ("--resource=leases.coordination.k8s.io", f"--resource-name={self.lease}")
+        kubectl("create", "role", self.lease, "--verb=get,update,patch", *of, *here)
         bound = (f"--role={self.lease}", f"--serviceaccount={account}")
         kubectl("create", "rolebinding", self.lease, *bound, *here)
         self._token = self.plane.token_kubeconfig("fulcrum-system", "fulcrum-operator")
