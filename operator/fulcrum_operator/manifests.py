@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # pydantic is not needed to find problems, and costs a good p
     from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate
 
 API_VERSION = "fulcrum.dev/v1alpha1"
-JOB = "CompressionJob"
 ROOT_FIELDS = ("apiVersion", "kind", "metadata", "spec", "status")
 NOT_YET = "is not supported yet by this version"
 ON_CLUSTER = "needs a cluster; fulcrum run cannot do it"

@@ -60,11 +60,6 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._later, (due, next(self._order), key))
         self._changed.set()
 
-    def forget(self, key: K) -> None:
-        """Drop the later turns of `key`."""
-        self._due.pop(key, None)
-        self._again.discard(key)
-
     async def get(self) -> K:
         """Return the next key, once there is one; `done` must follow."""
         while True:

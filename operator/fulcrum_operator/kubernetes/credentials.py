@@ -1,7 +1,7 @@
 """Where the API server is, and how this process proves who it is.
 
-One value for both of our clients: kopf's watches and our own calls (`to_kopf`). It comes from a
-kubeconfig or from the service account of the pod. Exec plugins are refused by name: they run
+One value for our own calls and for the connections of kopf's watches (`watching`). It comes from
+a kubeconfig or from the service account of the pod. Exec plugins are refused by name: they run
 other people's programs, and a token does as well.
 """
 
@@ -13,12 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fulcrum_pipelines.errors import UserError
-
-if TYPE_CHECKING:
-    import kopf
 
 
 @dataclass(frozen=True)
@@ -108,24 +104,3 @@ def _files(*contents: str) -> Iterator[list[str]]:
             file.flush()
             names.append(file.name)
         yield names
-
-
-def to_kopf(credentials: Credentials) -> kopf.ConnectionInfo:
-    """Return the same for kopf.
-
-    To be called in its login handler: after a 401 kopf logs in again, which reads a replaced
-    token file.
-    """
-    import kopf  # commands need the client, and not kopf, which takes half a second to import
-
-    return kopf.ConnectionInfo(
-        server=credentials.server,
-        ca_data=credentials.ca_pem or None,
-        insecure=credentials.insecure,
-        certificate_data=credentials.certificate_pem or None,
-        private_key_data=credentials.key_pem or None,
-        scheme="Bearer" if (token := TokenSource(credentials).token()) else None,
-        token=token or None,
-        proxy_url=credentials.proxy_url or None,
-        default_namespace=credentials.namespace,
-    )

@@ -11,7 +11,7 @@ from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl
 
 from fulcrum_operator.kubernetes.api import Kube, connect
-from fulcrum_operator.kubernetes.credentials import Credentials, ssl_context, to_kopf
+from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.errors import (
     AlreadyExists,
     Conflict,
@@ -152,26 +152,20 @@ def test_token_of_a_service_account(control_plane: ControlPlane, namespace: str)
     run(from_kubeconfig(control_plane.token_kubeconfig(namespace, "default")), work)
 
 
-def test_kopf_can_use_the_same_credentials(admin: Credentials) -> None:
-    info = to_kopf(admin)
-    ours, theirs = ssl_context(admin), info.as_ssl_context()
-    assert ours.get_ca_certs() == theirs.get_ca_certs() != []
-
-
 def test_event_is_shown_once_however_often_it_is_told(
     admin: Credentials, kubectl: Kubectl, namespace: str
 ) -> None:
     async def work(kube: Kube) -> None:
         subject = await kube.create(CONFIG_MAP, config_map(namespace))
         for instance in ("before", "after-a-crash"):
-            happening = Happening("GatesPassed", "×4.1 " + "ä" * 2000, "attempt-1")
+            happening = Happening("Evaluated", "×4.1 " + "ä" * 2000, "attempt-1")
             await Events(kube, instance).tell(subject, happening)
         about = f"involvedObject.uid={subject['metadata']['uid']}"
         found = [each async for each in kube.list(EVENT, namespace, field_selector=about)]
         assert [each["reportingInstance"] for each in found] == ["before"]
 
     run(admin, work)
-    assert "GatesPassed" in kubectl("describe", "configmap", "c", f"--namespace={namespace}")
+    assert "Evaluated" in kubectl("describe", "configmap", "c", f"--namespace={namespace}")
 
 
 def test_event_in_a_terminating_namespace_is_not_missed(

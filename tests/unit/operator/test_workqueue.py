@@ -86,18 +86,6 @@ def test_of_two_later_turns_the_earlier_counts(order: tuple[float, float]) -> No
     asyncio.run(scenario())
 
 
-def test_forgotten_key_has_no_later_turn() -> None:
-    async def scenario() -> None:
-        clock = Clock()
-        queue: WorkQueue[str] = WorkQueue(clock)
-        queue.add("a", after_s=1.0)
-        queue.forget("a")
-        clock.now = 2.0
-        assert await taken(queue) == []
-
-    asyncio.run(scenario())
-
-
 def test_news_come_before_later_turns_which_still_come() -> None:
     async def scenario() -> list[str]:
         clock = Clock()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -211,12 +211,14 @@ def test_suspended_job_has_no_run_and_gets_its_time_back(site: Site) -> None:
     assert conditions(status)["Suspended"] == ("True", "Suspended")
     assert "activeSince" not in status
     assert not process.is_running()
+    later = _time(before["activeSince"]) + timedelta(seconds=1)  # as status tells whole seconds
+    wait_until(lambda: datetime.now(UTC) > later, WAIT_S)
     site.jobs.patch(name, {"suspend": False})
     site.let_go(name)
     status = site.jobs.ended(name)
     assert (status["phase"], status["attempt"]) == ("Succeeded", 2)
     assert conditions(status)["Suspended"] == ("False", "Resumed")
-    assert _time(status["activeSince"]) >= _time(before["activeSince"])  # in whole seconds
+    assert _time(status["activeSince"]) > _time(before["activeSince"])
 
 
 def test_deleted_job_takes_its_processes_with_it(site: Site) -> None:

@@ -17,7 +17,6 @@ from fulcrum_operator.kubernetes.credentials import (
     Credentials,
     TokenSource,
     ssl_context,
-    to_kopf,
 )
 from fulcrum_operator.kubernetes.kubeconfig import from_kubeconfig, load_credentials
 from fulcrum_pipelines.errors import UserError
@@ -172,14 +171,6 @@ def test_replaced_token_file_is_read_again(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(UserError, match="token file cannot be read"):
         tokens.token()
-
-
-def test_kopf_gets_the_same(tmp_path: Path) -> None:
-    user = {"tokenFile": "token"}
-    info = to_kopf(from_kubeconfig(write(tmp_path, user, {"certificate-authority": "ca.pem"})))
-    assert (info.server, info.ca_data) == ("https://host:6443", "ca.pem of file\n")
-    assert info.as_http_headers() == {"Authorization": "Bearer token of file"}
-    assert info.insecure is False
 
 
 def test_server_is_checked_unless_told_otherwise() -> None:
