@@ -15,6 +15,11 @@ from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
 ENGINES_WITH_NODES = ("job", "kubeflow")
 """Those that run stages on nodes of a cluster."""
+SWITCHES = {
+    "job": "job.enabled and job.image turn it on",
+    "kubeflow": "kubeflow.url and kubeflow.image turn it on",
+}
+"""Which of the operator's settings an engine waits for."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ def unplaceable(spec: CompressionJobSpec, site: Site) -> list[Problem]:
     """Return why `spec` cannot run here, as far as engine and pools go."""
     if spec.engine not in site.engines:
         message = f"{spec.engine} is not set up in this operator's settings"
+        if switch := SWITCHES.get(spec.engine):
+            message = f"{message}, where {switch}"
         return [Problem("spec.engine", message, ", ".join(sorted(site.engines)))]
     placement = place(spec, site.pools)
     if isinstance(placement, Problem):
@@ -84,7 +91,7 @@ def beyond_kubeflow(placement: Placement) -> list[Problem]:
     """
     problems = []
     for which, pool in (("compute", placement.compute), ("measure", placement.measure)):
-        for setting in ("ephemeral_storage", "priority_class"):
+        for setting in ("ephemeral_storage", "priority_class", "queue"):
             if value := getattr(pool, setting):
                 message = f"its pool has {setting} {value}, which engine kubeflow cannot set"
                 problems.append(

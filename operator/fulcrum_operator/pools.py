@@ -69,5 +69,7 @@ class Pool(_Section):
     """Local disk for a stage; None leaves it to the cluster."""
     priority_class: str = ""
     """PriorityClass of its pods; empty means the cluster's default."""
+    queue: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")] = ""
+    """LocalQueue of Kueue, in the namespace of each job, that admits its pods; empty means none."""
     image: str = ""
     """Image of the components on its nodes; empty means the engine's."""

@@ -18,7 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from fulcrum_operator.pools import Pool
+from fulcrum_operator.pools import Pool, Quantity
 from fulcrum_pipelines.errors import UserError
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -95,6 +95,48 @@ class Kubeflow(Section):
         except (KeyError, IndexError, ValueError) as error:
             message = f"ui_url may have {{run_id}} and {{namespace}} in it, not {error}"
             raise ValueError(message) from error
+        return self
+
+
+class Job(Section):
+    """The engine `job`, which runs each attempt in one Kubernetes Job; off unless `enabled`."""
+
+    enabled: bool = False
+    """Offer the engine; it needs `image`, and a `store` that pods reach."""
+    image: str = ""
+    """Image of the components, which pods run unless their pool names another."""
+    image_pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)?$")] = ""
+    """When nodes pull it; empty means the cluster's default."""
+    image_pull_secrets: tuple[str, ...] = ()
+    """Names of secrets in the namespaces of jobs with which images are pulled."""
+    service_account: str = ""
+    """Of the pods; its token is never mounted. Empty means the namespace's default."""
+    store_secret: str = ""
+    """Secret in each job's namespace, all of whose keys become variables of its pods: what the
+    store's fsspec plug-in reads, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    AWS_ENDPOINT_URL. Empty: the pods' identity is enough."""
+    scratch_size: Quantity = "20Gi"
+    """Of a pod's scratch volume, for copies of models and data; more, and the pod is evicted."""
+    tmp_size: Quantity = "1Gi"
+    """Of a pod's /tmp, which is also its home."""
+    termination_grace_s: Annotated[int, Field(ge=1)] = 30
+    """Between a pod's being told to stop and its being killed. Nothing is saved in it: each epoch
+    of a training is in the store as soon as it is over."""
+    ttl_seconds: Annotated[int, Field(ge=60)] = 86400
+    """A Job that has ended is removed after this long, and with it the pod and its log; the logs
+    of stages stay in the store."""
+    start_limit_s: Seconds = 900.0
+    """A pod whose image or configuration has been wrong for this long is given up. One that waits
+    for a node or for quota is not: that may take days, and spec.activeDeadlineSeconds bounds it."""
+    lost_after_s: Seconds = 60.0
+    """A pod that should have been gone this long ago is on a node that is lost."""
+    max_running: Annotated[int, Field(ge=1)] | None = None
+    """Jobs at a time; None leaves the queue to the cluster."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Job:
+        if self.enabled and not self.image:
+            raise ValueError("image is needed with enabled: the components that pods run")
         return self
 
 
@@ -198,6 +240,7 @@ class Settings(BaseSettings):
     pools: dict[str, Pool] = {}
     """Sets of nodes by the names that manifests use; `default` is for jobs that name none."""
     process: Process = Process()
+    job: Job = Job()
     kubeflow: Kubeflow = Kubeflow()
     api: Api = Api()
     election: Election = Election()

@@ -13,13 +13,18 @@ import os
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, Plan
 from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.store import Store
 
 IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
+MEASURED: StageName = "validate"
+Part = Literal["all", "compute", "measure"]
+"""What of a plan is run at once: all of it, or that which computes and that which measures apart,
+each on hardware of its own. What passes between them passes through the store."""
 
 
 def parameters(plan: Plan, *, store: str, plan_digest: str, use_cache: bool) -> dict[str, Any]:
@@ -44,7 +49,35 @@ def parameters(plan: Plan, *, store: str, plan_digest: str, use_cache: bool) -> 
     }
 
 
-def run_pipeline(arguments: dict[str, Any], work_dir: Path) -> None:
+def stages_of(plan: Plan, part: Part) -> tuple[StageName, ...]:
+    """Return the stages of `part` of `plan`, in order."""
+    return tuple(stage for stage in plan.stages if _belongs(stage, part))
+
+
+def part_of(compiled: str, part: Part) -> str:
+    """Return the compiled pipeline without the tasks that are of another part."""
+    if part == "all":
+        return compiled
+    import yaml
+
+    pipeline, *platform = yaml.safe_load_all(compiled)
+    tasks = pipeline["root"]["dag"]["tasks"]
+    kept = {name: task for name, task in tasks.items() if _belongs(name, part)}
+    for task in kept.values():
+        earlier = [name for name in task.get("dependentTasks", ()) if name in kept]
+        task.pop("dependentTasks", None)
+        if earlier:
+            task["dependentTasks"] = earlier
+    pipeline["root"]["dag"]["tasks"] = kept
+    text: str = yaml.safe_dump_all([pipeline, *platform])
+    return text
+
+
+def _belongs(task: str, part: Part) -> bool:
+    return part == "all" or (task == MEASURED) == (part == "measure")
+
+
+def run_pipeline(arguments: dict[str, Any], work_dir: Path, part: Part = "all") -> None:
     """Run the compiled pipeline with `arguments`; kfp keeps its own files under `work_dir`.
 
     Raises:
@@ -60,7 +93,7 @@ def run_pipeline(arguments: dict[str, Any], work_dir: Path) -> None:
             raise_on_error=True,
             pipeline_root=str(work_dir / "kfp"),
         )
-        components.load_component_from_file(str(IR_PATH))(**arguments)
+        components.load_component_from_text(part_of(IR_PATH.read_text(), part))(**arguments)
 
 
 def main() -> int:
@@ -70,13 +103,14 @@ def main() -> int:
     parser.add_argument("--plan", required=True, help="digest of the plan in the store")
     parser.add_argument("--work-dir", required=True, type=Path)
     parser.add_argument("--no-cache", action="store_true")
+    parser.add_argument("--part", choices=get_args(Part), default="all")
     options = parser.parse_args()
     try:
         plan = Store(options.store).plan(options.plan)
         arguments = parameters(
             plan, store=options.store, plan_digest=options.plan, use_cache=not options.no_cache
         )
-        run_pipeline(arguments, options.work_dir)
+        run_pipeline(arguments, options.work_dir, options.part)
     except FulcrumError as error:
         print(json.dumps({"class": error.failure_class, "message": str(error)}), file=sys.stderr)
         return 1
