@@ -20,6 +20,12 @@ def free_ports() -> Ports:
         return Ports(*(_hold_one(held) for _ in dataclasses.fields(Ports)))
 
 
+def free_port() -> int:
+    """Return one port that nobody listens on at this moment."""
+    with contextlib.ExitStack() as held:
+        return _hold_one(held)
+
+
 def _hold_one(held: contextlib.ExitStack) -> int:
     while True:
         port = random.choice(CANDIDATES)
