@@ -72,10 +72,15 @@ def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, E
     Raises:
         UserError: What is set up cannot work.
     """
-    process = ProcessEngine(store, settings.process.work_root)
-    engines = {"process": EngineDesk(process, Slots(settings.process.max_running))}
+    engines: dict[str, EngineDesk] = {}
+    if settings.process.enabled:
+        process = ProcessEngine(store, settings.process.work_root)
+        engines["process"] = EngineDesk(process, Slots(settings.process.max_running))
     if settings.kubeflow.url:
         engines["kubeflow"] = _kubeflow(settings, store, kube)
+    if not engines:
+        message = "no engine is set up: process.enabled, job.enabled or kubeflow.url"
+        raise UserError(message, where="settings")
     return engines
 
 

@@ -33,6 +33,8 @@ class Section(BaseModel):
 class Process(Section):
     """The engine `process`, which runs jobs on the operator's own machine."""
 
+    enabled: bool = True
+    """Offer the engine. Jobs bring code of their own, which then runs beside the operator."""
     work_root: Path = Path(".fulcrum/work")
     """Local directory for what is on file about runs, and for their logs."""
     max_running: Annotated[int, Field(ge=1)] = 1

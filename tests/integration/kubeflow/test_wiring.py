@@ -37,6 +37,13 @@ def test_engine_is_there_where_it_is_set_up() -> None:
     assert engines["kubeflow"].slots.limit == 7
 
 
+def test_engine_process_can_be_left_out() -> None:
+    """Where the operator is a pod, nobody's code shall run beside it."""
+    assert set(engines_of(process={"enabled": False}, kubeflow=KUBEFLOW)) == {"kubeflow"}
+    with pytest.raises(UserError, match=r"no engine is set up: process\.enabled, job\.enabled or"):
+        engines_of(process={"enabled": False})
+
+
 @pytest.mark.parametrize(
     ("store", "settings", "told"),
     [
