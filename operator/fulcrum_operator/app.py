@@ -18,6 +18,8 @@ from pathlib import Path
 import fulcrum_pipelines
 from fulcrum_operator.dispatching import Dispatcher, Item
 from fulcrum_operator.effects import Probe, tell_nobody
+from fulcrum_operator.engines.job.cluster import JobCluster
+from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.execute import Executor
 from fulcrum_operator.following import follow
@@ -76,12 +78,28 @@ def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, E
     if settings.process.enabled:
         process = ProcessEngine(store, settings.process.work_root)
         engines["process"] = EngineDesk(process, Slots(settings.process.max_running))
+    if settings.job.enabled:
+        engines["job"] = _job(settings, store, kube)
     if settings.kubeflow.url:
         engines["kubeflow"] = _kubeflow(settings, store, kube)
     if not engines:
         message = "no engine is set up: process.enabled, job.enabled or kubeflow.url"
         raise UserError(message, where="settings")
     return engines
+
+
+def _job(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
+    if store.is_local:
+        message = "store: engine job needs a URL that pods reach, such as s3://bucket/path"
+        raise UserError(message, where="settings")
+    engine = JobEngine(store, settings.job, settings.pools, job_cluster(settings, kube))
+    return EngineDesk(engine, Slots(settings.job.max_running))
+
+
+def job_cluster(settings: Settings, kube: Kube) -> JobCluster:
+    """Return the view of the cluster's Jobs that is this operator's own."""
+    operator = f"{settings.namespace}.{settings.election.lease_name}"
+    return JobCluster(kube, operator, settings.namespaces)
 
 
 def _kubeflow(settings: Settings, store: Store, kube: Kube) -> EngineDesk:

@@ -1,0 +1,60 @@
+"""What a pod's exit code says: the class of the failure, in a number.
+
+It is the one thing of a pod that survives in its Job after the pod is gone, and the only one that a
+Job's failure policy can tell apart. The numbers keep away from those that Python, shells and
+signals end with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
+
+from fulcrum_pipelines.errors import FailureClass
+
+EXIT_CODES: dict[FailureClass, int] = {
+    "user": 64,
+    "quality": 65,
+    "deadline": 66,
+    "internal": 70,
+    "infrastructure": 75,
+}
+"""By class. `infrastructure` is what sysexits.h calls a temporary failure."""
+CLASSES: dict[int, FailureClass] = {code: name for name, code in EXIT_CODES.items()}
+NO_EVIDENCE = 76
+"""The stages ended and what they should have left is not in the store."""
+MESSAGE_LIMIT = 1000
+"""Characters; Kubernetes keeps 4096 bytes of a pod's last message."""
+
+
+@dataclass(frozen=True)
+class LastWords:
+    """What a pod leaves for whoever asks why it ended.
+
+    Attributes:
+        failure_class: As in the store.
+        reason: One CamelCase word.
+        message: What a user reads.
+    """
+
+    failure_class: FailureClass
+    reason: str
+    message: str
+
+    def as_text(self) -> str:
+        """Return it as the pod's termination message."""
+        return json.dumps({**asdict(self), "message": self.message[:MESSAGE_LIMIT]})
+
+
+def last_words(text: str) -> LastWords | None:
+    """Return what a pod's termination message says, where it is one of ours."""
+    try:
+        found: Any = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(found, Mapping) or found.get("failure_class") not in get_args(FailureClass):
+        return None
+    reason, message = str(found.get("reason", "")), str(found.get("message", ""))
+    return LastWords(found["failure_class"], reason, message)

@@ -1,0 +1,202 @@
+"""How a run goes, from sources that each know a part, and its second Job when it is time.
+
+Evidence in the store is a success, whatever became of the Job. What failed by its pod's own doing
+is told by the exit code and the store; what was ended from outside, by the pod; and what never
+starts is ended here, which is on file before it is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from fulcrum_operator.engines.job.cluster import JobCluster, key_of
+from fulcrum_operator.engines.job.exits import CLASSES, EXIT_CODES, NO_EVIDENCE
+from fulcrum_operator.engines.job.naming import PLAN_ANNOTATION
+from fulcrum_operator.engines.job.parts import part_status
+from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
+from fulcrum_operator.engines.job.rendering import Object
+from fulcrum_operator.engines.job.states import (
+    Trouble,
+    course_of,
+    ended_from_outside,
+    exit_code_of,
+    is_ready,
+    job_failure,
+    left,
+    lost,
+    part_in,
+    queued,
+    waiting,
+    words_of,
+)
+from fulcrum_operator.ports import RunState, RunStatus
+from fulcrum_operator.settings import Job
+from fulcrum_operator.times import seconds_since
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.local import Part
+from fulcrum_pipelines.store import Store
+
+SILENCE_S = 30.0
+"""A Job whose pod is not there after this long is held up by what only its events tell."""
+OWN_DOING = frozenset(CLASSES) - {EXIT_CODES["infrastructure"]}
+"""Exit codes that a pod chose itself, whatever happened to it at the same time."""
+WAS_GOING = ("Terminating", "PodNotReady")
+
+
+@dataclass
+class JobFollower:
+    """Follows runs.
+
+    Attributes:
+        store: Has the evidence.
+        settings: Limits.
+        cluster: Jobs and pods.
+        records: What is on file.
+        measure: Starts the second Job of a plan, given its digest.
+        now: The time of day.
+        clock: Seconds that only go forward.
+    """
+
+    store: Store
+    settings: Job
+    cluster: JobCluster
+    records: JobRecords
+    measure: Callable[[Plan, str], Awaitable[str]]
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
+    _stuck_s: dict[str, float] = field(default_factory=dict)  # since when, by the Job's uid
+
+    async def status(self, jobs: Sequence[Object]) -> RunStatus:
+        """Return how a run goes that has `jobs`, the oldest first."""
+        job = jobs[-1]
+        match course_of(job):
+            case "Active":
+                return await self._active(job)
+            case "Suspended":
+                trouble = queued(job, await self.cluster.workload(job))
+                return RunStatus("Pending", trouble.reason, trouble.message)
+            case "Complete":
+                return await self._complete(job)
+            case _:
+                return await self._failed(job)
+
+    async def without_jobs(self, record: JobRecord) -> RunStatus:
+        """Return how a run stands whose Jobs are gone: deleted, or past their time to live."""
+        pods = await self.cluster.pods(record.key, record.namespace)
+        if left(pods, self.now(), self.settings.lost_after_s):
+            return RunStatus("Running", "Stopping", "its pods are being ended")
+        status = await self._in_store(record.plan, "all", cancelled=record.cancelled)
+        if status.state == "Succeeded" or record.cancelled:
+            return status
+        if record.given_up is not None:
+            return record.given_up.as_status()
+        if status.reason != "NoEvidence":
+            return status
+        message = "somebody deleted the Job before it had a result"
+        return RunStatus("Failed", "JobDeleted", message, "infrastructure")
+
+    def forget(self, jobs: Sequence[Object]) -> None:
+        """Drop what is remembered of `jobs`."""
+        for job in jobs:
+            self._stuck_s.pop(job["metadata"]["uid"], None)
+
+    # --- going
+
+    async def _active(self, job: Object) -> RunStatus:
+        if is_ready(job):
+            self.forget([job])
+            return RunStatus("Running")
+        pods = await self.cluster.pods(key_of(job), job["metadata"]["namespace"], job)
+        trouble = lost(pods, self.now(), self.settings.lost_after_s) or waiting(pods)
+        if trouble is None:
+            self.forget([job])
+            return self._quiet(job, pods)
+        if trouble.reason == "NodeLost" or self._for_good(job, trouble):
+            return await self._give_up(job, trouble)
+        state: RunState = "Running" if trouble.reason in WAS_GOING else "Pending"
+        return RunStatus(state, *_told(trouble))
+
+    def _quiet(self, job: Object, pods: Sequence[Object]) -> RunStatus:
+        if any((pod.get("status") or {}).get("phase") == "Running" for pod in pods):
+            return RunStatus("Running")
+        age_s = seconds_since(job["metadata"]["creationTimestamp"], self.now())
+        if pods or age_s < SILENCE_S:
+            return RunStatus("Pending")
+        name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+        message = (
+            f"Job {name} has no pod: a quota, Pod Security or a missing service account may forbid "
+            f"it; kubectl -n {namespace} describe job {name} tells"
+        )
+        return RunStatus("Pending", "NoPod", message)
+
+    def _for_good(self, job: Object, trouble: Trouble) -> bool:
+        uid = job["metadata"]["uid"]
+        if trouble.failure_class is None:
+            self._stuck_s.pop(uid, None)
+            return False
+        since_s = self._stuck_s.setdefault(uid, self.clock())
+        return self.clock() - since_s >= self.settings.start_limit_s
+
+    async def _give_up(self, job: Object, trouble: Trouble) -> RunStatus:
+        """End what would not end by itself; why is on file before it is done."""
+        key, plan = key_of(job), job["metadata"]["annotations"][PLAN_ANNOTATION]
+        record = JobRecord(key=key, plan=plan, namespace=job["metadata"]["namespace"])
+        on_file = await asyncio.to_thread(self.records.read, key) or record
+        given_up = GivenUp(
+            reason=trouble.reason,
+            message=trouble.message,
+            failure_class=trouble.failure_class or "infrastructure",
+        )
+        changed = on_file.model_copy(update={"given_up": given_up})
+        await asyncio.to_thread(self.records.write, changed)
+        await self.cluster.delete(job)
+        self.forget([job])
+        return RunStatus("Running", "Stopping", f"is given up: {trouble.message}")
+
+    # --- ended
+
+    async def _complete(self, job: Object) -> RunStatus:
+        digest, part = job["metadata"]["annotations"][PLAN_ANNOTATION], part_in(job)
+        status = await self._in_store(digest, part, cancelled=await self._cancelled(job))
+        if part != "compute" or status.state != "Succeeded":
+            return status
+        plan = await asyncio.to_thread(self.store.plan, digest)
+        message = f"what computes is done; Job {await self.measure(plan, digest)} measures"
+        return RunStatus("Pending", "Measuring", message)
+
+    async def _failed(self, job: Object) -> RunStatus:
+        digest, part = job["metadata"]["annotations"][PLAN_ANNOTATION], part_in(job)
+        status = await self._in_store(digest, part, cancelled=await self._cancelled(job))
+        if status.state != "Failed" or status.reason == "EvidenceUnreadable":
+            return status
+        pods = await self.cluster.pods(key_of(job), job["metadata"]["namespace"], job)
+        code = exit_code_of(job, pods)
+        if code in OWN_DOING and status.reason == "StageFailed":
+            return status
+        outside = None if code in OWN_DOING else ended_from_outside(pods)
+        if outside is not None:
+            return RunStatus("Failed", *_told(outside), outside.failure_class)
+        if status.reason == "StageFailed" or code == NO_EVIDENCE:
+            return status
+        if (words := words_of(pods)) is not None:
+            return RunStatus("Failed", words.reason, words.message, words.failure_class)
+        failure = job_failure(job, code)
+        return RunStatus("Failed", *_told(failure), failure.failure_class)
+
+    async def _cancelled(self, job: Object) -> bool:
+        record = await asyncio.to_thread(self.records.read, key_of(job))
+        return record is not None and record.cancelled
+
+    async def _in_store(self, digest: str, part: Part, *, cancelled: bool) -> RunStatus:
+        return await asyncio.to_thread(self._read_end, digest, part, cancelled)
+
+    def _read_end(self, digest: str, part: Part, cancelled: bool) -> RunStatus:
+        plan = self.store.plan(digest)
+        return part_status(self.store, plan, digest, part, cancelled=cancelled)
+
+
+def _told(trouble: Trouble) -> tuple[str, str]:
+    return trouble.reason, trouble.message

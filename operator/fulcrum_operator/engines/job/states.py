@@ -1,0 +1,226 @@
+"""What Jobs, pods and Kueue's Workloads say, in one word and one sentence for the user.
+
+Pure. A Job only knows whether its pod failed; why it waits or what ended it stands in the pod, and
+what Kueue makes of it in its Workload.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from fulcrum_operator.engines.job.exits import CLASSES, LastWords, last_words
+from fulcrum_operator.engines.job.naming import PART_LABEL, QUEUE_LABEL
+from fulcrum_operator.times import seconds_since
+from fulcrum_pipelines.errors import FailureClass
+from fulcrum_pipelines.local import Part
+
+Object = Mapping[str, Any]
+Course = Literal["Suspended", "Active", "Complete", "Failed"]
+
+DISRUPTIONS = {
+    "PreemptionByScheduler": "it made room for a pod of higher priority",
+    "EvictionByEvictionAPI": "it was evicted, as when a node is drained",
+    "DeletionByTaintManager": "its node was lost, or got a taint that its pool does not tolerate",
+    "DeletionByPodGC": "its node is gone",
+    "TerminationByKubelet": "its node ended it to save itself",
+}
+"""Reasons of a pod's condition DisruptionTarget."""
+CANNOT_START: dict[str, tuple[str, FailureClass]] = {
+    "ErrImagePull": ("its image cannot be pulled", "infrastructure"),
+    "ImagePullBackOff": ("its image cannot be pulled", "infrastructure"),
+    "ErrImageNeverPull": ("its image is not on the node, and is never pulled", "infrastructure"),
+    "InvalidImageName": ("its image has no valid name", "user"),
+    "CreateContainerConfigError": ("what its container is to get is not there", "user"),
+    "CreateContainerError": ("its container cannot be made", "infrastructure"),
+    "RunContainerError": ("its container cannot be started", "infrastructure"),
+}
+"""Reasons for which a container waits and that do not pass by themselves, and what it means where
+one of them stays: `user` is what another attempt cannot help against, whoever has to mend it."""
+EXIT_CODE = re.compile(r"exit code (?P<code>[0-9]+)")
+"""In the message of a Job whose failure policy matched; all that is left once the pod is gone."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a run does not get on, or what ended it.
+
+    Attributes:
+        reason: One CamelCase word, the cluster's own.
+        message: What a user reads.
+        failure_class: What it comes to where it ends the run; None where waiting is all right.
+    """
+
+    reason: str
+    message: str
+    failure_class: FailureClass | None = None
+
+
+def course_of(job: Object) -> Course:
+    """Return how a Job stands; its end counts once its pods have ended too."""
+    status = job.get("status") or {}
+    for ended in ("Complete", "Failed"):
+        if _condition(status, ended) is not None:
+            return "Complete" if ended == "Complete" else "Failed"
+    return "Suspended" if job["spec"].get("suspend") else "Active"
+
+
+def part_in(job: Object) -> Part:
+    """Return which part of its plan a Job runs."""
+    found: Part = job["metadata"]["labels"].get(PART_LABEL, "all")
+    return found
+
+
+def is_ready(job: Object) -> bool:
+    """Whether the Job's pod works, so that there is nothing to ask of it."""
+    status = job.get("status") or {}
+    return bool(status.get("ready")) and not status.get("terminating")
+
+
+def queued(job: Object, workload: Object | None) -> Trouble:
+    """Return why a suspended Job waits."""
+    queue = job["metadata"]["labels"].get(QUEUE_LABEL)
+    if queue is None:
+        return Trouble("Suspended", "somebody suspended the Job; kubectl can let it go on")
+    if workload is None:
+        message = "waits until Kueue admits it, which has said nothing of it (is it installed?)"
+        return Trouble("Suspended", f"queue {queue}: {message}")
+    status = workload.get("status") or {}
+    for kind, wanted, name in (
+        ("QuotaReserved", "False", "QuotaNotReserved"),
+        ("Admitted", "False", "NotAdmitted"),
+        ("Evicted", "True", "Evicted"),
+    ):
+        condition = _condition(status, kind, wanted)
+        if condition is not None:
+            why = condition.get("message") or condition.get("reason") or kind
+            return Trouble(name, f"waits in queue {queue}: {why}")
+    return Trouble("Suspended", f"waits in queue {queue}")
+
+
+def waiting(pods: Iterable[Object]) -> Trouble | None:
+    """Return why a pod does not work, if one does not."""
+    found = [trouble for pod in pods if (trouble := _waits(pod)) is not None]
+    return found[0] if found else None
+
+
+def lost(pods: Iterable[Object], now: datetime, after_s: float) -> Trouble | None:
+    """Return the word for pods that should have been gone for long: their nodes do not answer."""
+    for pod in pods:
+        if is_left(pod) and _overdue(pod, now, after_s):
+            name, node = pod["metadata"]["name"], pod["spec"].get("nodeName", "?")
+            message = f"pod {name} cannot be ended: its node {node} does not answer"
+            return Trouble("NodeLost", message, "infrastructure")
+    return None
+
+
+def left(pods: Iterable[Object], now: datetime, after_s: float) -> bool:
+    """Whether a pod may still work; one on a node that is lost can be waited for in vain."""
+    return any(is_left(pod) and not _overdue(pod, now, after_s) for pod in pods)
+
+
+def is_left(pod: Object) -> bool:
+    """Whether a pod has not ended."""
+    return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
+
+
+def ended_from_outside(pods: Iterable[Object]) -> Trouble | None:
+    """Return what ended a pod that was none of its own doing: memory, eviction, a lost node."""
+    for pod in pods:
+        name, status = pod["metadata"]["name"], pod.get("status") or {}
+        if status.get("phase") == "Failed" and (reason := status.get("reason")):
+            why = status.get("message") or reason
+            return Trouble(reason, f"pod {name} was ended: {why}", "infrastructure")
+        for state in _terminated(pod):
+            if state.get("reason") == "OOMKilled":
+                message = f"pod {name} was killed: it needs more memory than its pool gives"
+                return Trouble("OOMKilled", message, "infrastructure")
+        condition = _condition(status, "DisruptionTarget")
+        if condition is not None:
+            reason = condition.get("reason") or "DisruptionTarget"
+            why = DISRUPTIONS.get(reason) or condition.get("message") or reason
+            return Trouble(reason, f"pod {name} was ended: {why}", "infrastructure")
+    return None
+
+
+def exit_code_of(job: Object, pods: Iterable[Object]) -> int | None:
+    """Return what the Job's pod ended with, as the pod has it or the Job remembers it."""
+    for pod in pods:
+        for state in _terminated(pod):
+            return int(state["exitCode"])
+    condition = _condition(job.get("status") or {}, "Failed") or {}
+    found = EXIT_CODE.search(condition.get("message") or "")
+    return int(found["code"]) if found else None
+
+
+def words_of(pods: Iterable[Object]) -> LastWords | None:
+    """Return what a pod left as its last words."""
+    texts = (state.get("message", "") for pod in pods for state in _terminated(pod))
+    return next((words for text in texts if (words := last_words(text)) is not None), None)
+
+
+def job_failure(job: Object, code: int | None) -> Trouble:
+    """Return why a Job failed whose pod said nothing of use."""
+    condition = _condition(job.get("status") or {}, "Failed") or {}
+    reason, message = condition.get("reason", "JobFailed"), condition.get("message", "")
+    name = job["metadata"]["name"]
+    if reason == "DeadlineExceeded":
+        text = f"Job {name} ran longer than spec.activeDeadlineSeconds and was stopped"
+        return Trouble(reason, text, "deadline")
+    if code in CLASSES:
+        return Trouble("PodFailed", f"its pod ended with exit code {code}", CLASSES[code])
+    if code is not None and code > 128:
+        return Trouble("Killed", f"its pod was killed by signal {code - 128}", "infrastructure")
+    if code:
+        text = f"its pod's program ended with exit code {code}; the image is not fit for it"
+        return Trouble("PodFailed", text, "internal")
+    return Trouble(reason, f"Job {name} failed: {message or reason}", "infrastructure")
+
+
+def _waits(pod: Object) -> Trouble | None:
+    if not is_left(pod):
+        return None
+    status, name = pod.get("status") or {}, pod["metadata"]["name"]
+    if "deletionTimestamp" in pod["metadata"]:
+        return Trouble("Terminating", f"pod {name} is being ended")
+    condition = _condition(status, "PodScheduled", "False")
+    if condition is not None:
+        reason = condition.get("reason") or "Unschedulable"
+        return Trouble(reason, f"waits for a node: {condition.get('message') or reason}")
+    for container in _containers(status):
+        state = (container.get("state") or {}).get("waiting") or {}
+        if (reason := state.get("reason")) in CANNOT_START:
+            what, kind = CANNOT_START[reason]
+            why = state.get("message") or reason
+            return Trouble(reason, f"pod {name} does not start: {what}: {why}", kind)
+    if status.get("phase") == "Running" and _condition(status, "Ready", "False") is not None:
+        node = pod["spec"].get("nodeName", "?")
+        return Trouble("PodNotReady", f"pod {name} is not heard of; node {node} may be lost")
+    return None
+
+
+def _overdue(pod: Object, now: datetime, after_s: float) -> bool:
+    """The time in a pod's metadata is that at which it should be gone, grace and all."""
+    due = pod["metadata"].get("deletionTimestamp")
+    return due is not None and seconds_since(due, now) > after_s
+
+
+def _condition(status: Object, kind: str, wanted: str = "True") -> Object | None:
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == kind and condition.get("status") == wanted:
+            found: Object = condition
+            return found
+    return None
+
+
+def _containers(status: Object) -> list[Object]:
+    return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+
+
+def _terminated(pod: Object) -> Iterator[Object]:
+    for container in _containers(pod.get("status") or {}):
+        if (state := (container.get("state") or {}).get("terminated")) is not None:
+            yield state
