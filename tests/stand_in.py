@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args
 
 from builders import (
     make_comparison,
@@ -25,6 +26,7 @@ from builders import (
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
+from fulcrum_pipelines.local import Part, stages_of
 from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
 
 FOREVER_S = 600
@@ -47,12 +49,12 @@ def behaviour_of(plan: Plan) -> str:
     return behaviour
 
 
-def work(store: Store, plan: Plan) -> bool:
+def work(store: Store, plan: Plan, part: Part = "all") -> bool:
     """Leave in the store what a run would; False where the run is to go on for ever."""
     digest = digest_of(to_json(plan))
     match behaviour_of(plan):
         case "succeed" | "worse" | "undecided" | "small-test-set":
-            _finish(store, plan, digest, plan.stages)
+            _finish(store, plan, digest, plan.stages, part)
         case "early-end":
             _finish(store, plan, digest, plan.stages[:1])
         case "other-plan":
@@ -83,7 +85,9 @@ def _fail(store: Store, plan: Plan, message: str, failure_class: FailureClass) -
     store.write_record(state_path(plan.run, "evaluate"), state)
 
 
-def _finish(store: Store, plan: Plan, digest: str, stages: tuple[StageName, ...]) -> None:
+def _finish(
+    store: Store, plan: Plan, digest: str, stages: tuple[StageName, ...], part: Part = "all"
+) -> None:
     model = store.put(Path(__file__), "candidate.onnx", "application/vnd.onnx")  # any file will do
     comparison = make_comparison(**COMPARISONS.get(behaviour_of(plan), {}))
     validate = make_validate(candidate_model=model.digest, comparisons=(comparison,))
@@ -96,11 +100,14 @@ def _finish(store: Store, plan: Plan, digest: str, stages: tuple[StageName, ...]
         make_stage(stage, run=plan.run, plan=digest, **changes.get(stage, {})) for stage in stages
     )
     for record in records:
+        if record.stage not in stages_of(plan, part):
+            continue
         state = StageState(stage=record.stage, state="Succeeded", started_at=TIME, fraction=1.0)
         store.write_record(state_path(plan.run, record.stage), state)
         store.write_record(stage_path(plan.run, record.stage), record)
-    evidence = make_evidence(run=plan.run, plan=digest, records=records)
-    store.write_record(f"runs/{plan.run}/evidence.json", evidence)
+    if part != "compute":
+        evidence = make_evidence(run=plan.run, plan=digest, records=records)
+        store.write_record(f"runs/{plan.run}/evidence.json", evidence)
 
 
 def _spawn(scratch: Path, *, detached: bool) -> None:
@@ -133,6 +140,7 @@ def main() -> int:
     parser.add_argument("--plan", required=True)
     parser.add_argument("--work-dir", required=True, type=Path)
     parser.add_argument("--no-cache", action="store_true")
+    parser.add_argument("--part", choices=get_args(Part), default="all")
     options = parser.parse_args()
     store = Store(options.store)
     plan = store.plan(options.plan)
@@ -146,7 +154,7 @@ def main() -> int:
     if behaviour == "orphan":
         _spawn(options.work_dir, detached=True)
         os._exit(0)
-    if not work(store, plan):
+    if not work(store, plan, options.part):
         print("working", flush=True)
         _go_on(store, plan)
     return int(behaviour in ("fail", "broken"))

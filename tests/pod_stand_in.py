@@ -1,0 +1,13 @@
+"""What runs in the place of a pod's container: the real entry point, over the stand-in pipeline."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from fulcrum_operator.engines.job.pod import main
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[2:], STAND_IN, Path(sys.argv[1])))
