@@ -24,7 +24,10 @@ SERVER, CLIENT = ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUT
 LOCAL_NAMES: tuple[x509.GeneralName, ...] = (
     x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
     x509.DNSName("localhost"),
-    x509.DNSName("kubernetes.default.svc"),
+    *(
+        x509.DNSName(f"kubernetes{suffix}")
+        for suffix in ("", ".default", ".default.svc", ".default.svc.cluster.local")
+    ),
 )
 SIGNS_CERTIFICATES = x509.KeyUsage(
     digital_signature=True,
@@ -77,10 +80,12 @@ class Authority:
         user: str,
         groups: Sequence[str] = (),
         usages: Sequence[x509.ObjectIdentifier] = (CLIENT,),
+        addresses: Sequence[str] = (),
     ) -> Pair:
         """Make a certificate for `user` in `groups`, the files of which are called `name`.
 
-        Kubernetes reads the user from the common name and groups from the organizations.
+        Kubernetes reads the user from the common name and groups from the organizations. A server
+        is known by the local names and by `addresses`.
         """
         attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
         attributes.append(x509.NameAttribute(NameOID.COMMON_NAME, user))
@@ -89,7 +94,9 @@ class Authority:
         builder = _builder(x509.Name(attributes), own.subject, key, own_key)
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), False)
         if SERVER in usages:
-            builder = builder.add_extension(x509.SubjectAlternativeName(LOCAL_NAMES), False)
+            further = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+            names = x509.SubjectAlternativeName([*LOCAL_NAMES, *further])
+            builder = builder.add_extension(names, False)
         pair = Pair.at(self._directory, name)
         pair.write(builder.sign(own_key, hashes.SHA256()), key)
         return pair

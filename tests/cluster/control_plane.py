@@ -29,6 +29,7 @@ from cluster.programs import (
     SCHEDULER,
     Files,
     Ports,
+    Reach,
     programs,
 )
 
@@ -50,11 +51,13 @@ class ControlPlane:
         binaries: Binaries,
         choose_ports: Callable[[], Ports] = free_ports,
         owner: str = "",
+        reach: Reach | None = None,
     ) -> None:
         self.directory = directory.resolve()
         self.binaries = binaries
         self.processes = Processes(self.directory, owner)
         self._choose_ports = choose_ports
+        self._reach = reach or Reach()
         self._files = Files(self.directory)
 
     @property
@@ -65,7 +68,7 @@ class ControlPlane:
     @property
     def server(self) -> str:
         """The API server's address."""
-        return f"https://{HOST}:{self.ports.apiserver}"
+        return f"https://{self._reach.address}:{self.ports.apiserver}"
 
     @property
     def admin_kubeconfig(self) -> Path:
@@ -132,7 +135,7 @@ class ControlPlane:
     def _start(self) -> None:
         self._files.pki.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._files.ports.write_text(json.dumps(dataclasses.asdict(self._choose_ports())))
-        credentials.prepare(self._files, self.server)
+        credentials.prepare(self._files, self.server, self._reach)
         try:
             # Each pair starts at once: the API server waits for etcd itself.
             for names in ((ETCD, APISERVER), (CONTROLLER_MANAGER, SCHEDULER)):
@@ -146,22 +149,22 @@ class ControlPlane:
             raise
 
     def _launch(self, name: str) -> None:
-        program = programs(self.binaries, self._files, self.ports)[name]
+        program = programs(self.binaries, self._files, self.ports, self._reach)[name]
         common = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(self.directory)}
         self.processes.start(name, program.command, {**common, **program.environment})
 
     def _wait_for(self, name: str) -> None:
         port, path = {
             ETCD: (None, ""),  # the API server is ready when etcd is
-            APISERVER: (self.ports.apiserver, "/readyz"),
+            APISERVER: (None, "/readyz"),
             CONTROLLER_MANAGER: (self.ports.controller_manager, "/healthz"),
             SCHEDULER: (self.ports.scheduler, "/healthz"),
         }[name]
-        if port:
+        if path:
             self._wait(f"{name} to be ready", lambda: self._answers(path, port))
 
     def _answers(self, path: str, port: int | None = None) -> bool:
-        url = f"https://{HOST}:{port or self.ports.apiserver}{path}"
+        url = f"https://{HOST}:{port}{path}" if port else f"{self.server}{path}"
         return answers(url, self._files.pair("ca").certificate, self._files.pair("admin"))
 
     def _wait(self, what: str, holds: Callable[[], bool]) -> None:

@@ -19,15 +19,18 @@ from cluster.certificates import (
     write_private,
     write_token_keys,
 )
-from cluster.programs import CONTROLLER_MANAGER, SCHEDULER, Files
+from cluster.programs import CONTROLLER_MANAGER, SCHEDULER, Files, Reach
+
+KUBELETS_CLIENT = "kube-apiserver-kubelet-client"
 
 
-def prepare(files: Files, server: str) -> None:
+def prepare(files: Files, server: str, reach: Reach) -> None:
     """Make what the programs and the administrator need; authorities and keys stay, once made."""
     both = (SERVER, CLIENT)
     Authority(files.pki, "etcd-ca").issue("etcd", "etcd", usages=both)
     authority = Authority(files.pki, "ca")
-    authority.issue("serving", "kube-apiserver", usages=both)
+    authority.issue("serving", "kube-apiserver", usages=both, addresses=reach.addresses)
+    authority.issue("kubelet-client", KUBELETS_CLIENT)
     if not (files.pki / "tokens.key").exists():
         write_token_keys(files.pki / "tokens.pub", files.pki / "tokens.key")
     admin = authority.issue("admin", "admin", ["system:masters"])

@@ -121,11 +121,16 @@ def this_process() -> str:
     return f"{os.getpid()}:{psutil.Process().create_time()}"
 
 
+def has_ended(owner: str) -> bool:
+    """Tell whether there was such an owner, and is no more."""
+    pid, _, started_s = owner.partition(":")
+    return bool(pid) and _if_same(int(pid), float(started_s)) is None
+
+
 def stop_abandoned() -> None:
     """End the processes whose owner was killed before it could."""
     for owner, orphans in _marks(OWNER).items():
-        pid, _, started_s = owner.partition(":")
-        if pid and _if_same(int(pid), float(started_s)) is None:
+        if has_ended(owner):
             _end(partial(_living, orphans), grace_s=0)
 
 

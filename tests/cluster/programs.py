@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,29 @@ class Ports:
     apiserver: int
     controller_manager: int
     scheduler: int
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Who reaches the API server: by default nobody but programs of this machine.
+
+    Where there are nodes it listens on an address that they have a route to, tells it to pods as
+    that of the service `kubernetes`, and calls their kubelets.
+    """
+
+    address: str = HOST
+    services: str = "10.98.0.0/24"
+    """The range that Services get their addresses from."""
+
+    @property
+    def has_nodes(self) -> bool:
+        """Whether anything but this machine's programs is to reach it."""
+        return self.address != HOST
+
+    @property
+    def addresses(self) -> tuple[str, str]:
+        """Where the API server is found, beside the loopback address."""
+        return self.address, str(ipaddress.ip_network(self.services)[1])
 
 
 @dataclass(frozen=True)
@@ -65,11 +89,13 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def programs(binaries: Binaries, files: Files, ports: Ports) -> dict[str, Program]:
+def programs(
+    binaries: Binaries, files: Files, ports: Ports, reach: Reach | None = None
+) -> dict[str, Program]:
     """Return the four programs by name."""
     return {
         ETCD: _etcd(binaries.etcd, files, ports),
-        APISERVER: _apiserver(binaries.apiserver, files, ports),
+        APISERVER: _apiserver(binaries.apiserver, files, ports, reach or Reach()),
         CONTROLLER_MANAGER: _controller_manager(binaries.controller_manager, files, ports),
         SCHEDULER: _client(binaries.scheduler, files, SCHEDULER, ports.scheduler),
     }
@@ -90,24 +116,32 @@ def _etcd(binary: Path, files: Files, ports: Ports) -> Program:
     return Program([*command, "--unsafe-no-fsync"])
 
 
-def _apiserver(binary: Path, files: Files, ports: Ports) -> Program:
+def _apiserver(binary: Path, files: Files, ports: Ports, reach: Reach) -> Program:
     etcd = files.pair("etcd")
     command = [str(binary), f"--etcd-servers=https://{HOST}:{ports.etcd}"]
     command += [f"--etcd-cafile={files.pair('etcd-ca').certificate}"]
     command += [f"--etcd-certfile={etcd.certificate}", f"--etcd-keyfile={etcd.key}"]
-    command += _serving(files, ports.apiserver)
-    # Nobody but local clients shall reach it, so no address is published either.
-    command += [f"--advertise-address={HOST}", "--endpoint-reconciler-type=none"]
+    command += _serving(files, ports.apiserver, reach.address)
+    command += _towards_nodes(files) if reach.has_nodes else ["--endpoint-reconciler-type=none"]
+    command += [f"--advertise-address={reach.address}"]
     command += [f"--client-ca-file={files.pair('ca').certificate}"]
     command += ["--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction"]
     command += ["--service-account-issuer=https://kubernetes.default.svc"]
     command += [f"--service-account-key-file={files.pki / 'tokens.pub'}"]
     command += [f"--service-account-signing-key-file={files.pki / 'tokens.key'}"]
-    command += ["--service-cluster-ip-range=10.98.0.0/24"]
+    command += [f"--service-cluster-ip-range={reach.services}"]
     # Measured on Kubernetes 1.37: with these it stays below 300 MB. With thousands of objects it
     # needs more, or it does little but collect garbage; Go's own variables give it more.
     memory = {"GOMEMLIMIT": "600MiB", "GOGC": "60"}
     return Program(command, {name: os.environ.get(name, value) for name, value in memory.items()})
+
+
+def _towards_nodes(files: Files) -> list[str]:
+    """Return what logs and exec need; without nodes, no address is published to pods either."""
+    pair = files.pair("kubelet-client")
+    flags = [f"--kubelet-client-certificate={pair.certificate}", f"--kubelet-client-key={pair.key}"]
+    flags += [f"--kubelet-certificate-authority={files.pair('ca').certificate}"]
+    return [*flags, "--kubelet-preferred-address-types=InternalIP"]
 
 
 def _controller_manager(binary: Path, files: Files, ports: Ports) -> Program:
@@ -129,7 +163,7 @@ def _client(binary: Path, files: Files, name: str, port: int) -> Program:
     return Program(command)
 
 
-def _serving(files: Files, port: int) -> list[str]:
+def _serving(files: Files, port: int, address: str = HOST) -> list[str]:
     pair = files.pair("serving")
-    flags = [f"--bind-address={HOST}", f"--secure-port={port}"]
+    flags = [f"--bind-address={address}", f"--secure-port={port}"]
     return [*flags, f"--tls-cert-file={pair.certificate}", f"--tls-private-key-file={pair.key}"]

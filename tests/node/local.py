@@ -1,0 +1,87 @@
+"""The one cluster with nodes of a checkout, for trying things out, in `.fulcrum/real-cluster`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.building import binaries, chosen_minor
+from cluster.cache import exclusive
+from cluster.errors import ClusterError
+from cluster.installing import ROOT
+from cluster.processes import Processes
+
+from node.building import node_binaries
+from node.commands import missing
+from node.real_cluster import SPECS, Build, RealCluster, clear, launch
+from node.slots import claimed_by
+
+DIRECTORY = ROOT / ".fulcrum" / "real-cluster"
+IMAGES = ROOT / ".fulcrum" / "images"
+
+
+def build() -> Build:
+    """Return all binaries, built now where they are not cached."""
+    minor = chosen_minor()
+    return Build(binaries(minor), node_binaries(minor))
+
+
+def up(directory: Path = DIRECTORY) -> None:
+    """Start the cluster anew, give it the images that were built, and say how to use it.
+
+    Raises:
+        ClusterError: This machine cannot have nodes.
+    """
+    lacking = missing()
+    if lacking:
+        message = f"nodes need {', '.join(lacking)}"
+        raise ClusterError(message)
+    built = build()
+    with exclusive(directory):
+        _forget(directory)
+        directory.mkdir(parents=True)
+        started_s = time.monotonic()
+        cluster = launch(directory, built)
+        print(f"# the nodes were ready in {time.monotonic() - started_s:.1f} s")
+        for archive in sorted(IMAGES.glob("*.tar")):
+            cluster.import_image(archive)
+    print(f"export KUBECONFIG={shlex.quote(str(cluster.plane.admin_kubeconfig))}")
+    print(f"export PATH={shlex.quote(str(built.plane.kubectl.parent))}:$PATH")
+
+
+def down(directory: Path = DIRECTORY) -> None:
+    """Stop all that `up` started, also if it did not come to its end, and forget the data."""
+    with exclusive(directory):
+        _forget(directory)
+
+
+def status(directory: Path = DIRECTORY) -> bool:
+    """Print what runs; tell whether it is all that was started."""
+    processes = Processes(directory)
+    found = {name: processes.running(name) for name in processes.names()}
+    for name, process in found.items():
+        print(f"{name:<25} {f'pid {process.pid}' if process else 'not running'}")
+    return bool(found) and all(found.values())
+
+
+def import_images(archives: Sequence[str], directory: Path = DIRECTORY) -> None:
+    """Give images to all nodes of the running cluster.
+
+    Raises:
+        ClusterError: There is no cluster, or no such archive.
+    """
+    slot = claimed_by(directory)
+    if slot is None:
+        message = "start the cluster first: python -m node up"
+        raise ClusterError(message)
+    cluster = RealCluster(directory, slot, build(), SPECS)
+    for archive in archives:
+        cluster.import_image(Path(archive))
+
+
+def _forget(directory: Path) -> None:
+    clear(directory)
+    shutil.rmtree(directory, ignore_errors=True)

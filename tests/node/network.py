@@ -1,0 +1,61 @@
+"""The cables: a bridge on this machine, and a link from it into each node.
+
+Nodes reach each other over the bridge, so this machine forwards nothing; it has routes to pods and
+Services, because the API server calls webhooks and tests look at pods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from node.commands import run
+from node.slots import Place, Slot
+
+LINKS = Path("/sys/class/net")
+INSIDE = "eth0"
+
+
+def lay(slot: Slot) -> None:
+    """Make the bridge, with this machine's address."""
+    remove(slot)
+    run(["ip", "link", "add", slot.bridge, "type", "bridge"])
+    run(["ip", "address", "add", f"{slot.host}/{slot.machines.prefixlen}", "dev", slot.bridge])
+    run(["ip", "link", "set", slot.bridge, "up"])
+
+
+def connect(place: Place, first_process: int) -> None:
+    """Put the node whose first process is given on the bridge."""
+    bridge, prefix = place.slot.bridge, place.slot.machines.prefixlen
+    into = ["peer", "name", INSIDE, "netns", str(first_process)]
+    run(["ip", "link", "add", place.link, "type", "veth", *into])
+    run(["ip", "link", "set", place.link, "master", bridge, "up"])
+    inside = ["nsenter", f"--target={first_process}", "--net", "ip"]
+    run([*inside, "address", "add", f"{place.address}/{prefix}", "dev", INSIDE])
+    run([*inside, "link", "set", INSIDE, "up"])
+    run([*inside, "link", "set", "lo", "up"])
+
+
+def route(places: Sequence[Place], first_processes: Sequence[int]) -> None:
+    """Tell this machine and each node by which node the others' pods are reached."""
+    slot = places[0].slot
+    run(["ip", "route", "add", str(slot.services), "via", places[0].address])
+    for place in places:
+        run(["ip", "route", "add", str(place.pods), "via", place.address])
+    for own, first_process in zip(places, first_processes, strict=True):
+        inside = ["nsenter", f"--target={first_process}", "--net", "ip"]
+        for other in places:
+            if other != own:
+                run([*inside, "route", "add", str(other.pods), "via", other.address])
+
+
+def remove(slot: Slot) -> None:
+    """Take everything away that is there; routes go with the bridge."""
+    for link in links(slot):
+        run(["ip", "link", "delete", link])
+
+
+def links(slot: Slot) -> list[str]:
+    """Return the links of `slot` that this machine has."""
+    found = (path.name for path in LINKS.glob(f"{slot.bridge}*"))
+    return sorted(name for name in found if name.removeprefix(slot.bridge)[:1] in ("", "n"))

@@ -1,0 +1,3 @@
+module fulcrum.dev/probe
+
+go 1.26.0
