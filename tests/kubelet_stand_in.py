@@ -40,7 +40,7 @@ class Container:
 
     process: subprocess.Popen[bytes]
     last_message: Path
-    told: bool = False
+    told_s: float | None = None
 
 
 @dataclass
@@ -54,6 +54,8 @@ class KubeletStandIn:
         resources: What the node has, beside some CPU and memory.
         labels: Of the node, beside its name's.
         report: Given a pod before it starts; what it returns is the pod's status instead.
+        silent: Whether it does nothing, as a machine that was cut off.
+        linger_s: How long pods that are to go stay after their programs have ended.
     """
 
     api: ClusterApi
@@ -63,6 +65,7 @@ class KubeletStandIn:
     labels: dict[str, str] = field(default_factory=dict)
     report: Callable[[Object], Object | None] = lambda pod: None
     silent: bool = False
+    linger_s: float = 0.0
     _containers: dict[str, Container] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
     _errors: list[BaseException] = field(default_factory=list)
@@ -146,8 +149,8 @@ class KubeletStandIn:
             self._new(pod, leaving)
         elif container.process.poll() is not None:
             self._ended(pod, container, leaving)
-        elif leaving and not container.told:
-            container.told = True
+        elif leaving and container.told_s is None:
+            container.told_s = time.monotonic()
             container.process.send_signal(signal.SIGTERM)
 
     def _new(self, pod: Object, leaving: bool) -> None:
@@ -187,7 +190,7 @@ class KubeletStandIn:
             if container.last_message.exists():
                 message = container.last_message.read_text()
             self._patch(pod, _terminated(pod, code, message))
-        if leaving:
+        if leaving and time.monotonic() - (container.told_s or 0.0) >= self.linger_s:
             self._let_go(pod)
 
     def _let_go(self, pod: Object) -> None:

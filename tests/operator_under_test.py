@@ -19,8 +19,10 @@ from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
 
-from fulcrum_operator.app import Operator
+from fulcrum_operator.app import Operator, job_cluster
+from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.election import unique_identity
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.logs import configure
@@ -65,7 +67,7 @@ def main() -> None:
         partial.write_text(str(port))
         partial.rename(options.port_file)
 
-    operator = Operator(settings, engines(settings), probe, started)
+    operator = Operator(settings, engines, probe, started)
     with mock.patch.object(Fence, "check", told(Fence.check)):
         asyncio.run(operator.run(asyncio.Event()))
 
@@ -89,11 +91,16 @@ def obey(orders: Path, effect: str) -> None:
         os.kill(os.getpid(), signal.Signals[f"SIG{words[0]}"])
 
 
-def engines(settings: Settings) -> dict[str, EngineDesk]:
-    """Return the process engine with the stand-in as its pipeline, and Kubeflow where it is set."""
-    store = Store(settings.store)
+def engines(settings: Settings, store: Store, kube: Kube) -> dict[str, EngineDesk]:
+    """Return the process engine with the stand-in as its pipeline, and others that are set.
+
+    These take a store that is a directory too: their pods are none.
+    """
     engine = ProcessEngine(store, settings.process.work_root, command=STAND_IN, grace_s=1.0)
     found = {"process": EngineDesk(engine, Slots(settings.process.max_running))}
+    if settings.job.enabled:
+        jobs = JobEngine(store, settings.job, settings.pools, job_cluster(settings, kube))
+        found["job"] = EngineDesk(jobs, Slots(settings.job.max_running))
     if settings.kubeflow.url:
         from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 

@@ -143,13 +143,13 @@ class Operator:
 
     Attributes:
         settings: What was set.
-        engines: By name; default is what `default_engines` makes.
+        make_engines: Returns those that are set up, by name.
         probe: Told of every effect.
         started: Called with the port of the metrics once all is going.
     """
 
     settings: Settings
-    engines: Mapping[str, EngineDesk] | None = None
+    make_engines: Callable[[Settings, Store, Kube], Mapping[str, EngineDesk]] = default_engines
     probe: Probe = tell_nobody
     started: Callable[[int], None] = lambda port: log.info("metrics on port %d", port)
 
@@ -189,11 +189,7 @@ class _Running:
         self.store = Store(_url(settings.store))
         self.fence = Fence()
         self.fenced = kube.behind(self.fence)
-        self.engines = (
-            default_engines(settings, self.store, self.fenced)
-            if operator.engines is None
-            else operator.engines
-        )
+        self.engines = operator.make_engines(settings, self.store, self.fenced)
         identity = settings.identity or unique_identity()
         self.events = Events(self.fenced, identity, metrics.event)
         self.elector = Elector(

@@ -16,6 +16,7 @@ from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 ENGINES_WITH_NODES = ("job", "kubeflow")
 """Those that run stages on nodes of a cluster."""
 SWITCHES = {
+    "process": "process.enabled turns it on",
     "job": "job.enabled and job.image turn it on",
     "kubeflow": "kubeflow.url and kubeflow.image turn it on",
 }

@@ -38,7 +38,7 @@ def main() -> None:
             lambda key: print(time.time(), key, file=submitted),
         )
         desks = {"process": EngineDesk(engine, Slots(None))}
-        asyncio.run(Operator(settings, desks, started=started).run(asyncio.Event()))
+        asyncio.run(Operator(settings, lambda *_: desks, started=started).run(asyncio.Event()))
     (options.directory / "engine-cpu").write_text(str(engine.cpu_s))
 
 

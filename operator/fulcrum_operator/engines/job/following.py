@@ -21,6 +21,7 @@ from fulcrum_operator.engines.job.rendering import Object
 from fulcrum_operator.engines.job.states import (
     Trouble,
     course_of,
+    disrupted,
     ended_from_outside,
     exit_code_of,
     is_ready,
@@ -43,7 +44,19 @@ SILENCE_S = 30.0
 """A Job whose pod is not there after this long is held up by what only its events tell."""
 OWN_DOING = frozenset(CLASSES) - {EXIT_CODES["infrastructure"]}
 """Exit codes that a pod chose itself, whatever happened to it at the same time."""
-WAS_GOING = ("Terminating", "PodNotReady")
+
+
+@dataclass
+class _Seen:
+    """What was seen of a Job's pods while they were there, and helps where they are gone.
+
+    Attributes:
+        stuck_since_s: Since when its pod cannot start.
+        disruption: Why the cluster ended its pod.
+    """
+
+    stuck_since_s: float | None = None
+    disruption: Trouble | None = None
 
 
 @dataclass
@@ -67,7 +80,7 @@ class JobFollower:
     measure: Callable[[Plan, str], Awaitable[str]]
     now: Callable[[], datetime]
     clock: Callable[[], float]
-    _stuck_s: dict[str, float] = field(default_factory=dict)  # since when, by the Job's uid
+    _seen: dict[str, _Seen] = field(default_factory=dict)  # by the Job's uid
 
     async def status(self, jobs: Sequence[Object]) -> RunStatus:
         """Return how a run goes that has `jobs`, the oldest first."""
@@ -101,29 +114,30 @@ class JobFollower:
     def forget(self, jobs: Sequence[Object]) -> None:
         """Drop what is remembered of `jobs`."""
         for job in jobs:
-            self._stuck_s.pop(job["metadata"]["uid"], None)
+            self._seen.pop(job["metadata"]["uid"], None)
 
     # --- going
 
     async def _active(self, job: Object) -> RunStatus:
         if is_ready(job):
-            self.forget([job])
             return RunStatus("Running")
         pods = await self.cluster.pods(key_of(job), job["metadata"]["namespace"], job)
-        trouble = lost(pods, self.now(), self.settings.lost_after_s) or waiting(pods)
-        if trouble is None:
-            self.forget([job])
-            return self._quiet(job, pods)
-        if trouble.reason == "NodeLost" or self._for_good(job, trouble):
+        if (trouble := lost(pods, self.now(), self.settings.lost_after_s)) is not None:
             return await self._give_up(job, trouble)
-        state: RunState = "Running" if trouble.reason in WAS_GOING else "Pending"
-        return RunStatus(state, *_told(trouble))
+        seen = self._seen.setdefault(job["metadata"]["uid"], _Seen())
+        seen.disruption = next(filter(None, map(disrupted, pods)), seen.disruption)
+        trouble = waiting(pods)
+        if trouble is not None and self._for_good(seen, trouble):
+            return await self._give_up(job, trouble)
+        running = any((pod.get("status") or {}).get("phase") == "Running" for pod in pods)
+        state: RunState = "Running" if running else "Pending"
+        if trouble is not None:
+            return RunStatus(state, *_told(trouble))
+        return RunStatus(state) if pods else self._without_pod(job)
 
-    def _quiet(self, job: Object, pods: Sequence[Object]) -> RunStatus:
-        if any((pod.get("status") or {}).get("phase") == "Running" for pod in pods):
-            return RunStatus("Running")
+    def _without_pod(self, job: Object) -> RunStatus:
         age_s = seconds_since(job["metadata"]["creationTimestamp"], self.now())
-        if pods or age_s < SILENCE_S:
+        if age_s < SILENCE_S:
             return RunStatus("Pending")
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         message = (
@@ -132,13 +146,13 @@ class JobFollower:
         )
         return RunStatus("Pending", "NoPod", message)
 
-    def _for_good(self, job: Object, trouble: Trouble) -> bool:
-        uid = job["metadata"]["uid"]
+    def _for_good(self, seen: _Seen, trouble: Trouble) -> bool:
         if trouble.failure_class is None:
-            self._stuck_s.pop(uid, None)
+            seen.stuck_since_s = None
             return False
-        since_s = self._stuck_s.setdefault(uid, self.clock())
-        return self.clock() - since_s >= self.settings.start_limit_s
+        if seen.stuck_since_s is None:
+            seen.stuck_since_s = self.clock()
+        return self.clock() - seen.stuck_since_s >= self.settings.start_limit_s
 
     async def _give_up(self, job: Object, trouble: Trouble) -> RunStatus:
         """End what would not end by itself; why is on file before it is done."""
@@ -176,8 +190,9 @@ class JobFollower:
         code = exit_code_of(job, pods)
         if code in OWN_DOING and status.reason == "StageFailed":
             return status
-        outside = None if code in OWN_DOING else ended_from_outside(pods)
-        if outside is not None:
+        seen = self._seen.get(job["metadata"]["uid"], _Seen())
+        outside = ended_from_outside(pods) or seen.disruption
+        if outside is not None and code not in OWN_DOING:
             return RunStatus("Failed", *_told(outside), outside.failure_class)
         if status.reason == "StageFailed" or code == NO_EVIDENCE:
             return status

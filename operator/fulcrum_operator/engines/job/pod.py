@@ -23,11 +23,15 @@ from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE, LastWord
 from fulcrum_operator.engines.job.parts import part_status
 from fulcrum_operator.engines.process import LOCAL_RUNNER
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
+from fulcrum_pipelines.isolation import hide_process
 from fulcrum_pipelines.local import Part
 from fulcrum_pipelines.store import Store
 
 LAST_MESSAGE = Path("/dev/termination-log")
 STORE = "FULCRUM_STORE"
+UNTOUCHABLE = {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
+"""What holds credentials must read nothing that a model's code may have put into a former stage's
+home or working directory: modules, start-up files, settings of clouds."""
 
 
 class Stopper:
@@ -70,7 +74,12 @@ def run(
         *(*runner, "--store", store_url, "--plan", plan_digest),
         *("--work-dir", str(work_dir), "--part", part),
     ]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        env={**os.environ, **UNTOUCHABLE},
+    )
     stopper.watch(process.pid)
     _wait(process.pid)
     if stopper.told:
@@ -107,6 +116,7 @@ def main(
     parser.add_argument("--part", choices=get_args(Part), default="all")
     parser.add_argument("--work-dir", required=True, type=Path)
     options = parser.parse_args(arguments)
+    hide_process()
     if not options.store:
         parser.error(f"--store is needed, or the variable {STORE}")
     try:

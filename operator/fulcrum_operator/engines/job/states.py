@@ -21,6 +21,7 @@ from fulcrum_pipelines.local import Part
 Object = Mapping[str, Any]
 Course = Literal["Suspended", "Active", "Complete", "Failed"]
 
+DISRUPTION = "DisruptionTarget"
 DISRUPTIONS = {
     "PreemptionByScheduler": "it made room for a pod of higher priority",
     "EvictionByEvictionAPI": "it was evicted, as when a node is drained",
@@ -138,12 +139,20 @@ def ended_from_outside(pods: Iterable[Object]) -> Trouble | None:
             if state.get("reason") == "OOMKilled":
                 message = f"pod {name} was killed: it needs more memory than its pool gives"
                 return Trouble("OOMKilled", message, "infrastructure")
-        condition = _condition(status, "DisruptionTarget")
-        if condition is not None:
-            reason = condition.get("reason") or "DisruptionTarget"
-            why = DISRUPTIONS.get(reason) or condition.get("message") or reason
-            return Trouble(reason, f"pod {name} was ended: {why}", "infrastructure")
+        if (trouble := disrupted(pod)) is not None:
+            return trouble
     return None
+
+
+def disrupted(pod: Object) -> Trouble | None:
+    """Return why the cluster ends a pod, or has ended it, if it does."""
+    condition = _condition(pod.get("status") or {}, DISRUPTION)
+    if condition is None:
+        return None
+    reason = condition.get("reason") or DISRUPTION
+    why = DISRUPTIONS.get(reason) or condition.get("message") or reason
+    message = f"pod {pod['metadata']['name']} was ended: {why}"
+    return Trouble(reason, message, "infrastructure")
 
 
 def exit_code_of(job: Object, pods: Iterable[Object]) -> int | None:
@@ -170,6 +179,9 @@ def job_failure(job: Object, code: int | None) -> Trouble:
     if reason == "DeadlineExceeded":
         text = f"Job {name} ran longer than spec.activeDeadlineSeconds and was stopped"
         return Trouble(reason, text, "deadline")
+    if DISRUPTION in message:  # all that is left of it once the pod is gone
+        text = "its pod was ended by the cluster: a node drained or lost, or room made for others"
+        return Trouble(DISRUPTION, text, "infrastructure")
     if code in CLASSES:
         return Trouble("PodFailed", f"its pod ended with exit code {code}", CLASSES[code])
     if code is not None and code > 128:

@@ -5,7 +5,7 @@ Nothing but the kubelet is played: see `kubelet_stand_in`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +14,9 @@ import stand_in
 from cluster.control_plane import ControlPlane
 from cluster_api import ClusterApi
 from engine_suite import EngineSuite
-from job_engines import ConnectingEngine, settings_for
+from job_engines import IMAGE, ConnectingEngine, settings_for
 from kubelet_stand_in import KubeletStandIn
-from operators import Jobs
+from operators import START_TIMEOUT_S, Jobs, OperatorProcess, wait_until
 
 from fulcrum_operator.engines.job.cluster import JobCluster
 from fulcrum_operator.engines.job.engine import JobEngine
@@ -94,3 +94,128 @@ def engine(
 
 class TestJobEngine(EngineSuite):
     """The suite of all engines."""
+
+
+# --- whole jobs
+
+
+@pytest.fixture
+def operator(
+    new_operator: Callable[..., OperatorProcess], secured: str, kubelet: KubeletStandIn
+) -> OperatorProcess:
+    """An operator with the engine, not started; its pool `gpu` is the node."""
+    job = {"enabled": True, "image": IMAGE, "termination_grace_s": 1, "start_limit_s": 2.0}
+    pools = {"gpu": kubelet.pool(accelerator_count=1), "cpu": kubelet.pool(cpu="500m")}
+    return new_operator(job=job, pools=pools)
+
+
+def apply(jobs: Jobs, name: str, **spec: Any) -> str:
+    return jobs.apply(name, engine="job", placement={"compute": "gpu"}, **spec)
+
+
+def pods_of(api: ClusterApi, namespace: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = api("GET", f"/api/v1/namespaces/{namespace}/pods")["items"]
+    return found
+
+
+def jobs_of(api: ClusterApi, namespace: str) -> list[dict[str, Any]]:
+    path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
+    found: list[dict[str, Any]] = api("GET", path)["items"]
+    return found
+
+
+def test_job_runs_in_a_pod_on_its_pool(
+    operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "succeed")
+    status = jobs.ended("succeed")
+    assert status["phase"] == "Succeeded"
+    (job,) = jobs_of(api, jobs.namespace)
+    assert status["run"]["reference"] == f"{jobs.namespace}/{job['metadata']['name']}"
+    (owner,) = job["metadata"]["ownerReferences"]
+    assert owner["uid"] == jobs.get("succeed")["metadata"]["uid"]
+    (pod,) = pods_of(api, jobs.namespace)
+    assert pod["spec"]["nodeName"] == kubelet.name
+    assert pod["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_measuring_on_another_pool_is_a_second_job(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start()
+    jobs.apply("succeed", engine="job", placement={"compute": "gpu", "measure": "cpu"})
+    assert jobs.ended("succeed")["phase"] == "Succeeded"
+    parts = {
+        each["metadata"]["labels"]["fulcrum.dev/part"]: each
+        for each in jobs_of(api, jobs.namespace)
+    }
+    assert sorted(parts) == ["compute", "measure"]
+    ended, begun = parts["compute"]["status"], parts["measure"]["metadata"]
+    assert ended["completionTime"] <= begun["creationTimestamp"]
+    pods = {
+        each["metadata"]["labels"]["fulcrum.dev/part"]: each["spec"]
+        for each in pods_of(api, jobs.namespace)
+    }
+    limits = {part: each["containers"][0]["resources"]["limits"] for part, each in pods.items()}
+    assert "nvidia.com/gpu" in limits["compute"]
+    assert limits["measure"] == {"cpu": "500m", "memory": "1Gi"}
+
+
+@pytest.mark.parametrize("effect", ["key-written", "submitted", "id-recorded"])
+def test_operator_that_dies_makes_one_job(
+    effect: str, operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start("--kill-at", effect)
+    apply(jobs, "succeed")
+    operator.wait_for_kill()
+    operator.start()
+    assert jobs.ended("succeed")["attempt"] == 1
+    assert len(jobs_of(api, jobs.namespace)) == 1
+
+
+def test_deleted_job_takes_its_pod_along(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "hang")
+    jobs.reaches("hang", "Running")
+    wait_until(lambda: pods_of(api, jobs.namespace) != [], START_TIMEOUT_S)
+    jobs.delete("hang")
+    jobs.gone("hang")
+    assert jobs_of(api, jobs.namespace) == []
+    assert pods_of(api, jobs.namespace) == []
+
+
+def test_pod_for_which_there_is_no_room_says_so_and_starts_when_there_is(
+    operator: OperatorProcess, jobs: Jobs
+) -> None:
+    operator.start()
+    for name in ("hang.1", "hang.2"):
+        apply(jobs, name)
+        jobs.reaches(name, "Running")
+    wait_until(lambda: "evaluate" in jobs.status("hang.2").get("message", ""), START_TIMEOUT_S)
+    apply(jobs, "succeed")
+    wait_until(
+        lambda: "Insufficient nvidia.com/gpu" in jobs.status("succeed").get("message", ""),
+        START_TIMEOUT_S,
+    )
+    jobs.delete("hang.1")
+    assert jobs.ended("succeed")["phase"] == "Succeeded"
+
+
+def test_evicted_pod_costs_an_attempt_and_no_more(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
+) -> None:
+    kubelet.linger_s = 1.0
+    operator.start()
+    apply(jobs, "wait")
+    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    (pod,) = pods_of(api, jobs.namespace)
+    metadata = {"name": pod["metadata"]["name"], "namespace": jobs.namespace}
+    path = f"/api/v1/namespaces/{jobs.namespace}/pods/{metadata['name']}/eviction"
+    api("POST", path, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata})
+    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    assert "it was evicted" in retried
+    assert jobs.status("wait")["failures"] == {"infrastructure": 1}
