@@ -10,8 +10,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
+IMAGE_PACKAGES := buildah mmdebstrap skopeo
+NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane kubeflow-e2e clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -89,6 +91,23 @@ cluster-down: setup ## Stop it, and forget its data
 control-plane: setup ## Only build the control plane that tests and `make cluster` use
 	@PYTHONPATH=tests $(BIN)/python -m cluster build
 
+# IMAGE=operator builds one; TORCH= and BASE= are arguments of the Containerfiles (docs/images.md).
+images: setup ## Build the container images without a daemon, as root: .fulcrum/images/*.tar
+	@if [ "$$(id -u)" -eq 0 ] && ! dpkg --status $(IMAGE_PACKAGES) > /dev/null 2>&1; then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(IMAGE_PACKAGES); \
+	fi
+	@PYTHONPATH=tests $(BIN)/python -m images $(IMAGE)
+
+# Skips all where there can be no nodes; installs what nodes have of Debian, if it is missing.
+e2e: export OMP_NUM_THREADS = 1
+e2e: setup ## Run the tests on real nodes, which are made of this machine, as root
+	if [ "$$(id -u)" -eq 0 ] && ! dpkg --status $(NODE_PACKAGES) > /dev/null 2>&1; then \
+		apt-get update -qq; \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(NODE_PACKAGES); \
+	fi
+	$(BIN)/python -m pytest tests/e2e --timeout=1200
+
 kubeflow-e2e: export OMP_NUM_THREADS = 1
 kubeflow-e2e: setup ## Run a whole job and the engine's suite on a real Kubeflow: KFP_URL= S3= IMAGE=
 	KFP_URL="$(KFP_URL)" S3="$(S3)" IMAGE="$(IMAGE)" \
@@ -99,6 +118,7 @@ lock: setup ## Resolve constraints.txt anew
 		--no-emit-index-url --no-header --no-annotate -o constraints.txt requirements.in \
 		pipelines/pyproject.toml operator/pyproject.toml components/pyproject.toml \
 		--extra local --extra s3 --no-emit-package fulcrum-pipelines
+	$(BIN)/python images/lock.py
 
 clean: ## Remove the environment and everything that was made
 	if [ -d .fulcrum/cluster ]; then $(MAKE) cluster-down; fi
