@@ -8,10 +8,12 @@ so that their bytes are not on disk twice and are not written again by the next 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,19 +45,24 @@ def update(archive: Path, layout: Layout, name: str) -> None:
 
 def _cut(file: BinaryIO, layers: tuple[Blob, ...]) -> int:
     """Cut the archive behind the first layers that it shares with `layers`; return their number."""
-    size, end, kept = os.fstat(file.fileno()).st_size, 0, 0
-    if size:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while kept < len(layers):
-                member, layer = tar.next(), layers[kept]
-                if member is None or (member.name, member.size) != (layer.name, layer.size):
-                    break
-                if tar.offset > size:  # whoever wrote it was stopped in the middle
-                    break
-                kept, end = kept + 1, tar.offset
+    ends = list(_common(file, layers))
+    end = ends[-1] if ends else 0
     file.truncate(end)
     file.seek(end)
-    return kept
+    return len(ends)
+
+
+def _common(file: BinaryIO, layers: tuple[Blob, ...]) -> Iterator[int]:
+    """Yield where each layer ends that is the archive's next member, and there to its end."""
+    size = os.fstat(file.fileno()).st_size
+    with contextlib.suppress(tarfile.ReadError), tarfile.open(fileobj=file, mode="r:") as tar:
+        for layer in layers:
+            member = tar.next()
+            if member is None or (member.name, member.size) != (layer.name, layer.size):
+                return
+            if tar.offset > size:  # whoever wrote it was stopped in the middle
+                return
+            yield tar.offset
 
 
 def _append(file: BinaryIO, layout: Layout, layers: tuple[Blob, ...], name: str) -> None:
