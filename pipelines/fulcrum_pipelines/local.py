@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import StageName
+from fulcrum_pipelines.isolation import hide_process
 from fulcrum_pipelines.store import Store
 
 IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
@@ -105,6 +106,7 @@ def main() -> int:
     parser.add_argument("--no-cache", action="store_true")
     parser.add_argument("--part", choices=get_args(Part), default="all")
     options = parser.parse_args()
+    hide_process()
     try:
         plan = Store(options.store).plan(options.plan)
         arguments = parameters(

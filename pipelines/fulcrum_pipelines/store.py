@@ -9,8 +9,13 @@ are computed from the run's key, and every artifact is checked against its diges
     runs/<run>/state/<stage>.json    how a stage is going, or how it failed
     runs/<run>/logs/<stage>.log      what a stage printed
     runs/<run>/evidence.json         the whole
-    cache/<stage>/<digest>.json      the evidence of a stage that had the same inputs
-    checkpoints/<digest>/            where a training with these inputs can be taken up again
+    cache/<namespace>/<stage>/<digest>.json
+                                     the evidence of a stage that had the same inputs
+    checkpoints/<namespace>/<digest>/
+                                     where a training with these inputs can be taken up again
+
+The last two are a namespace's own, since whoever runs code in it could put anything there; without
+a cluster there is no such folder.
 """
 
 from __future__ import annotations
@@ -28,6 +33,7 @@ from pydantic import ValidationError
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import CorruptError, FailureClass, InfrastructureError
 from fulcrum_pipelines.evidence import Artifact, Evidence, Record, StageEvidence, StageName
+from fulcrum_pipelines.texts import Told
 
 CHUNK_BYTES = 1 << 20
 
@@ -41,11 +47,11 @@ class StageState(Record):
     state: Literal["Running", "Succeeded", "Failed"]
     started_at: str
     finished_at: str | None = None
-    message: str = ""
+    message: Told = ""
     fraction: float | None = None  # done, 0..1, where it is known
     cached: bool = False
     failure_class: FailureClass | None = None
-    last_lines: tuple[str, ...] = ()
+    last_lines: tuple[Told, ...] = ()
 
 
 class Store:
@@ -237,9 +243,11 @@ class Store:
         """Return the whole evidence of `run`, or None before it is complete."""
         return self.read_record(f"runs/{run}/evidence.json", Evidence)
 
-    def cached(self, stage: StageName, inputs_digest: str) -> StageEvidence | None:
+    def cached(
+        self, stage: StageName, inputs_digest: str, namespace: str = ""
+    ) -> StageEvidence | None:
         """Return the evidence of an earlier `stage` with the same inputs, if all of it is there."""
-        found = self.read_record(cache_path(stage, inputs_digest), StageEvidence)
+        found = self.read_record(cache_path(stage, inputs_digest, namespace), StageEvidence)
         if found is None:
             return None
         paths = [self._path(object_path(output.digest)) for output in found.outputs]
@@ -267,14 +275,18 @@ def log_path(run: str, stage: StageName) -> str:
     return f"runs/{run}/logs/{stage}.log"
 
 
-def cache_path(stage: StageName, inputs_digest: str) -> str:
+def cache_path(stage: StageName, inputs_digest: str, namespace: str = "") -> str:
     """Return where evidence of `stage` with these inputs is found again."""
-    return f"cache/{stage}/{inputs_digest.removeprefix('sha256:')}.json"
+    return f"cache/{_folder(namespace)}{stage}/{inputs_digest.removeprefix('sha256:')}.json"
 
 
-def checkpoint_path(inputs_digest: str) -> str:
+def checkpoint_path(inputs_digest: str, namespace: str = "") -> str:
     """Return where a training with these inputs keeps its newest checkpoint."""
-    return f"checkpoints/{inputs_digest.removeprefix('sha256:')}"
+    return f"checkpoints/{_folder(namespace)}{inputs_digest.removeprefix('sha256:')}"
+
+
+def _folder(namespace: str) -> str:
+    return f"{namespace}/" if namespace else ""
 
 
 def file_digest(path: Path) -> str:

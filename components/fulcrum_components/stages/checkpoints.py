@@ -18,7 +18,7 @@ class StoredCheckpoints:
 
     def __init__(self, context: StageContext) -> None:
         self._store = context.store
-        self._path = checkpoint_path(context.inputs_digest)
+        self._path = checkpoint_path(context.inputs_digest, context.plan.namespace)
         self.directory: Path = context.work_dir / "checkpoints"
 
     def fetch(self) -> None:

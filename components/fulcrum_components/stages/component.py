@@ -3,33 +3,44 @@
 The stage works in a process of its own, so that model or data code which hangs, exits, or takes all
 memory is told apart from a result: here its deadline is kept, its output is logged, and an end
 without valid evidence is a failure, whatever the exit code. This process never imports torch.
+
+It also has what that code must not have: the credentials of stores stay here, behind the broker.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
-from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psutil
 
+from fulcrum_components.stages.broker import BROKER, Broker
+from fulcrum_components.stages.output import Output
 from fulcrum_components.stages.ui import fill_artifacts
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FailureClass, FulcrumError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
+from fulcrum_pipelines.isolation import adopting_orphans, hide_process, without_secrets
 from fulcrum_pipelines.store import StageState, Store, log_path, stage_path, state_path
 
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
+FAILURE_BYTES = 1 << 16
+ROUNDS = 20
+"""How often what a worker left is looked for again, where each round finds new processes."""
 
 
 class StageFailedError(RuntimeError):
@@ -73,19 +84,22 @@ def run_stage(
     Raises:
         StageFailedError: With the class and the message of the failure, which are in the store too.
     """
+    hide_process()
     print(f"stage {stage} of {run}; {resources}", flush=True)
     store = Store(store_url)
     plan = store.plan(plan_digest)
     started_at = timestamp()
     clear_stage(store, run, stage)
-    with tempfile.TemporaryDirectory(prefix=f"fulcrum-{stage}-") as scratch:
+    with _scratch(stage) as scratch, contextlib.closing(Broker(plan, stage, store_url)) as broker:
         command = [
             *(sys.executable, "-m", "fulcrum_components.stages.worker"),
             *("--stage", stage, "--store", store_url, "--plan", plan_digest),
             *("--work-dir", scratch),
             *(() if use_cache else ("--no-cache",)),
         ]
-        exit_code, lines, timed_out = _supervise(command, _deadline_s(plan, stage), scratch)
+        exit_code, lines, timed_out = _supervise(
+            command, _deadline_s(plan, stage), scratch, broker.fd
+        )
         reported = _reported_failure(Path(scratch))
     store.write(log_path(run, stage), "\n".join(lines).encode() + b"\n")
     evidence, failure = _outcome(store, plan, stage, exit_code, timed_out, reported)
@@ -126,64 +140,85 @@ def _deadline_s(plan: Plan, stage: StageName) -> float | None:
 
 
 def _supervise(
-    command: list[str], deadline_s: float | None, scratch: str
+    command: list[str], deadline_s: float | None, scratch: str, broker_fd: int | None = None
 ) -> tuple[int, list[str], bool]:
-    """Run `command`; return its exit code, what it printed, and whether its time ran out."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        env={**os.environ, "TMPDIR": scratch, "PYTHONUNBUFFERED": "1"},
-    )
-    lines: deque[str] = deque(maxlen=100_000)
-    reader = threading.Thread(target=_copy_lines, args=(process, lines), daemon=True)
-    reader.start()
-    timed_out = False
-    try:
-        process.wait(deadline_s)
-    except subprocess.TimeoutExpired:
-        timed_out = True
-    finally:
-        kill_tree(process.pid)
-    exit_code = process.wait()
-    reader.join(timeout=5)  # it ends with the pipe, which a stray descendant may hold open
-    return exit_code, list(lines), timed_out
+    """Run `command`; return its exit code, what it printed, and whether its time ran out.
 
-
-def _copy_lines(process: subprocess.Popen[str], lines: deque[str]) -> None:
-    assert process.stdout is not None
-    with process.stdout as output:
-        for line in output:
-            lines.append(line.rstrip("\n"))
-            print(line, end="", flush=True)
-
-
-def kill_tree(pid: int) -> None:
-    """Kill the process `pid` and all that it started, if they still run."""
-    try:
-        parent = psutil.Process(pid)
-        family = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
+    Nothing that it started is left, also where that had put itself into a session of its own.
+    """
+    changes = {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"}
+    if broker_fd is not None:
+        changes[BROKER] = str(broker_fd)
+    if (
+        not Path.home().is_dir()
+    ):  # in a pod, where the supervisor has none that could be tampered with
+        changes["HOME"] = scratch
+    before = set(psutil.Process().children(recursive=True))
+    with adopting_orphans():
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=without_secrets(os.environ) | changes,
+            pass_fds=() if broker_fd is None else (broker_fd,),
+        )
+        output = Output()
+        reader = threading.Thread(target=output.copy, args=(process.stdout,), daemon=True)
+        reader.start()
+        timed_out = False
         try:
+            process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            timed_out = True
+        finally:
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family[:-1], timeout=5)
+            exit_code = process.wait()
+            kill_descendants(before)
+    reader.join(timeout=5)  # it ends with the pipe
+    return exit_code, output.lines, timed_out
+
+
+def kill_descendants(but: set[psutil.Process]) -> None:
+    """Kill all that descends from this process except for `but`, and what they start meanwhile."""
+    for _ in range(ROUNDS):
+        family = set(psutil.Process().children(recursive=True)) - but
+        if not family:
+            return
+        for process in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(family, timeout=5)
+
+
+@contextlib.contextmanager
+def _scratch(stage: StageName) -> Iterator[str]:
+    """Make a directory for one stage and remove it, as far as what is in it can be removed."""
+    path = tempfile.mkdtemp(prefix=f"fulcrum-{stage}-")
+    try:
+        yield path
+    finally:
+        try:
+            shutil.rmtree(path)
+        except (OSError, RecursionError) as error:  # folders without rights, or without end
+            print(f"{path} is left: {type(error).__name__}", flush=True)
 
 
 def _reported_failure(scratch: Path) -> Failure | None:
-    path = scratch / FAILURE_FILE
-    if not path.exists():
-        return None
+    """Return what the worker says of its failure, or None where users' code left something else."""
     try:
-        return Failure(**json.loads(path.read_text()))
-    except (ValueError, TypeError):
-        return None  # half written when the process was killed
+        # It may be a pipe that nobody writes to, or a link to what only this process may read.
+        fd = os.open(scratch / FAILURE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return None
+            found = json.loads(file.read(FAILURE_BYTES))
+        failure = Failure(found["failure_class"], str(found["message"]))
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None  # also where it was half written when the process was killed
+    return failure if failure.failure_class in get_args(FailureClass) else None
 
 
 def _outcome(
@@ -212,6 +247,9 @@ def _outcome(
         evidence = store.stage_evidence(plan.run, stage) if exit_code == 0 else None
     except FulcrumError as error:
         return None, Failure("user", f"it left evidence that cannot be read: {error}")
+    if evidence is not None and (evidence.run, evidence.stage) != (plan.run, stage):
+        message = f"it left evidence of stage {evidence.stage} of {evidence.run} as its own"
+        return None, Failure("user", message)
     if evidence is None:
         message = (
             f"its process ended with exit code {exit_code} and left no evidence; "

@@ -23,6 +23,8 @@ from typing import NoReturn, cast
 import fulcrum_components
 import fulcrum_pipelines
 from fulcrum_components.environment import describe_environment, peak_memory_bytes
+from fulcrum_components.stages.broker import BROKER
+from fulcrum_components.stages.brokered import install
 from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
 from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
 from fulcrum_pipelines.contract import STAGES, canonical_json, digest_of
@@ -47,7 +49,8 @@ def execute(
     module = cast(Stage, importlib.import_module(f"fulcrum_components.stages.{stage}"))
     inputs = context.inputs = module.inputs(context)
     inputs_digest = context.inputs_digest = _inputs_digest(stage, inputs)
-    found = store.cached(stage, inputs_digest) if use_cache else None
+    space = plan.namespace
+    found = store.cached(stage, inputs_digest, space) if use_cache else None
     if found is not None:
         changes = {
             "run": plan.run,
@@ -76,7 +79,7 @@ def execute(
             warnings=(*context.warnings, *result.warnings),
             details=result.details,
         )
-        store.write_record(cache_path(stage, inputs_digest), evidence)
+        store.write_record(cache_path(stage, inputs_digest, space), evidence)
     store.write_record(stage_path(plan.run, stage), evidence)
     if stage == STAGES[-1]:
         _write_whole(context, plan_digest)
@@ -174,6 +177,8 @@ def main() -> int:
     parser.add_argument("--work-dir", required=True, type=Path)
     parser.add_argument("--no-cache", action="store_true")
     options = parser.parse_args()
+    if BROKER in os.environ:
+        install()
     try:
         execute(
             options.stage,

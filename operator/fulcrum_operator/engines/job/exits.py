@@ -8,11 +8,13 @@ signals end with.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from fulcrum_pipelines.errors import FailureClass
+from fulcrum_pipelines.texts import told
 
 EXIT_CODES: dict[FailureClass, int] = {
     "user": 64,
@@ -25,6 +27,7 @@ EXIT_CODES: dict[FailureClass, int] = {
 CLASSES: dict[int, FailureClass] = {code: name for name, code in EXIT_CODES.items()}
 NO_EVIDENCE = 76
 """The stages ended and what they should have left is not in the store."""
+REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 MESSAGE_LIMIT = 1000
 """Characters; Kubernetes keeps 4096 bytes of a pod's last message."""
 
@@ -57,4 +60,5 @@ def last_words(text: str) -> LastWords | None:
     if not isinstance(found, Mapping) or found.get("failure_class") not in get_args(FailureClass):
         return None
     reason, message = str(found.get("reason", "")), str(found.get("message", ""))
-    return LastWords(found["failure_class"], reason, message)
+    reason = reason if REASON.fullmatch(reason) else "PodFailed"  # any code in the pod may write it
+    return LastWords(found["failure_class"], reason, told(message))

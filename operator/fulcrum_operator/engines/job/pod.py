@@ -134,4 +134,5 @@ def main(
 
 
 if __name__ == "__main__":
+    os.environ["HOME"] = UNTOUCHABLE["HOME"]
     sys.exit(main())

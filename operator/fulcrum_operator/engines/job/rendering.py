@@ -204,6 +204,9 @@ def _environment(order: Order) -> dict[str, str]:
         "FULCRUM_STORE": order.store,
         "HOME": HOME,
         "TMPDIR": SCRATCH,
+        # Modules come from the image, and not from where a model's code may write.
+        "PYTHONSAFEPATH": "1",
+        "PYTHONNOUSERSITE": "1",
         **dict.fromkeys(THREAD_VARIABLES, count),
     }
 

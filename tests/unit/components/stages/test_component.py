@@ -106,7 +106,7 @@ def test_garbage_evidence_is_the_users_failure(plan: Plan, tmp_path: Path) -> No
 
 def test_valid_evidence_is_a_result(plan: Plan, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
-    expected = make_stage("evaluate")
+    expected = make_stage("evaluate", run=plan.run)
     store.write_record(stage_path(plan.run, "evaluate"), expected)
     assert component._outcome(store, plan, "evaluate", 0, False, None) == (expected, None)
 

@@ -1,0 +1,1 @@
+"""What hostile models, data and evidence can do, tried."""
