@@ -51,7 +51,9 @@ def test_lock_has_hashes_and_no_addresses() -> None:
     assert all("==" in line and line.endswith("\\") for line in pinned)
 
 
-@pytest.mark.parametrize("script", ["docs/generate.py", "crds/generate_types.py"])
+@pytest.mark.parametrize(
+    "script", ["docs/generate.py", "crds/generate_types.py", "charts/generate.py"]
+)
 def test_generated_files_are_fresh(script: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / script), "--check"], capture_output=True, text=True, check=False

@@ -1,0 +1,6 @@
+//go:build tools
+
+// Package tools imports the command that is built, so that `go mod tidy` keeps what it needs.
+package tools
+
+import _ "helm.sh/helm/v4/cmd/helm"
