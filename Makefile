@@ -13,7 +13,7 @@ DISTRIBUTIONS := pipelines operator components
 IMAGE_PACKAGES := buildah mmdebstrap skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs verify bench perf lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts verify bench perf lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -66,7 +66,12 @@ crds: setup ## Generate the Python types and the shipped copy of the schemas
 docs: setup ## Generate the published schema of the evidence, the tables of metrics and settings
 	$(BIN)/python docs/generate.py
 
+charts: setup ## Copy schemas, roles and policies into the chart, render it for review (builds helm)
+	$(BIN)/python charts/generate.py
+	PYTHONPATH=tests $(BIN)/python -m helm
+
 verify: lint types layers crds ir docs ## Generate everything anew and fail where that changes a file
+	$(BIN)/python charts/generate.py
 	git diff --exit-code
 
 bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
