@@ -1,6 +1,11 @@
-"""The 1,797 digits of 8 x 8 pixels that scikit-learn brings along."""
+"""The 1,797 digits of 8 x 8 pixels that scikit-learn brings along.
+
+`python data.py FILE.npz` writes all of them into a file, for pods without scikit-learn.
+"""
 
 from __future__ import annotations
+
+import sys
 
 import numpy as np
 from sklearn.datasets import load_digits
@@ -14,7 +19,16 @@ def load(split: str) -> dict[str, np.ndarray]:
 
     In a seeded order, 900 are train, 200 validation and 697 test.
     """
+    return {name: values[SPLITS[split]] for name, values in load_all().items()}
+
+
+def load_all() -> dict[str, np.ndarray]:
+    """Return what `load` does, of all splits one after the other."""
     digits = load_digits()
-    chosen = np.random.default_rng(SEED).permutation(len(digits.target))[SPLITS[split]]
-    pixels = digits.data[chosen].astype(np.float32) / 16
-    return {"pixels": pixels, "y": digits.target[chosen].astype(np.int64)}
+    order = np.random.default_rng(SEED).permutation(len(digits.target))
+    pixels = digits.data[order].astype(np.float32) / 16
+    return {"pixels": pixels, "y": digits.target[order].astype(np.int64)}
+
+
+if __name__ == "__main__":
+    np.savez_compressed(sys.argv[1], **load_all())
