@@ -19,7 +19,7 @@ from fulcrum_pipelines.contract import OPTIONAL_STAGES, Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.isolation import hide_process
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.store import patient_store
 
 IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
 MEASURED: StageName = "validate"
@@ -108,7 +108,7 @@ def main() -> int:
     options = parser.parse_args()
     hide_process()
     try:
-        plan = Store(options.store).plan(options.plan)
+        plan = patient_store(options.store).plan(options.plan)
         arguments = parameters(
             plan, store=options.store, plan_digest=options.plan, use_cache=not options.no_cache
         )

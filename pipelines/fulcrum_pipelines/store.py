@@ -20,24 +20,44 @@ a cluster there is no such folder.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import fsspec
 from pydantic import ValidationError
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
-from fulcrum_pipelines.errors import CorruptError, FailureClass, InfrastructureError
+from fulcrum_pipelines.errors import (
+    CorruptError,
+    FailureClass,
+    FulcrumError,
+    InfrastructureError,
+)
 from fulcrum_pipelines.evidence import Artifact, Evidence, Record, StageEvidence, StageName
+from fulcrum_pipelines.remote import (
+    BUCKETS,
+    explain,
+    is_missing,
+    open_url,
+    patiently,
+    without_secrets,
+)
 from fulcrum_pipelines.texts import Told
 
 CHUNK_BYTES = 1 << 20
+BLOCK_BYTES = 8 << 20
+"""How much is asked for at once where an artifact is read piece by piece."""
+PATIENCE_S = 180.0
+"""How long a stage waits for a store that does not answer: a server is moved in a minute or two."""
+PATIENCE = "FULCRUM_STORE_PATIENCE_S"
 
 R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 class StageState(Record):
@@ -59,62 +79,103 @@ class Store:
 
     Args:
         url: Any fsspec URL or a local path. Credentials come from the environment.
+        patience_s: For how long a server that does not answer is asked again. By default it is
+            not: who looks again anyway, as the operator does, must not be held.
 
     Raises:
-        InfrastructureError: The URL's protocol is unknown or its fsspec plug-in is not installed.
+        InfrastructureError: The URL's protocol is unknown, its fsspec plug-in is not installed, or
+            it has no bucket, or credentials.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience_s: float = 0.0) -> None:
         self.url = url
+        self._patience_s = patience_s
         try:
-            self._fs, root = fsspec.core.url_to_fs(url)
+            self._fs, root = open_url(url)
         except (ValueError, ImportError) as error:
-            raise InfrastructureError(str(error), where=f"store {url}") from error
-        self._root = str(root).rstrip("/")
+            raise InfrastructureError(str(error), where=f"store {without_secrets(url)}") from error
+        self._root = root.rstrip("/")
         self.is_local = "file" in _protocols(self._fs)
+        self._has_folders = not BUCKETS.intersection(_protocols(self._fs))
 
     def _path(self, path: str) -> str:
         return f"{self._root}/{path}"
+
+    def _ask(self, what: str, act: Callable[[], T]) -> T:
+        """Return what `act` returns; all that it raises is explained but for a missing file.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            InfrastructureError: The store refuses, or does not answer for as long as we wait.
+        """
+
+        def once() -> T:
+            try:
+                return act()
+            except FulcrumError:
+                raise
+            except Exception as error:
+                if is_missing(error) or (self.is_local and not isinstance(error, OSError)):
+                    raise
+                if self.is_local:
+                    raise InfrastructureError(f"{what}: {error}", where=self.url) from error
+                raise explain(error, what, self.url, self._fs) from error
+
+        return patiently(once, self._patience_s)
 
     # --- bytes
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes at `path`, or None where there are none."""
         try:
-            with self._fs.open(self._path(path), "rb") as file:
-                return bytes(file.read())
+            return self._ask(
+                f"cannot read {path}", lambda: bytes(self._fs.cat_file(self._path(path)))
+            )
         except FileNotFoundError:
             return None
-        except OSError as error:
-            raise InfrastructureError(f"cannot read {path}: {error}", where=self.url) from error
 
     def write(self, path: str, data: bytes) -> None:
         """Write `data` to `path`; whoever reads it sees all of it or what was there before."""
-        target = self._path(path)
+        self._change(path, lambda target: self._write(target, data))
+
+    def _write(self, target: str, data: bytes) -> None:
+        if not self.is_local:  # object stores replace an object as a whole
+            self._fs.pipe_file(target, data)
+            return
+        partial = f"{target}.{uuid.uuid4().hex}.partial"
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+
+    def _change(self, path: str, act: Callable[[str], None]) -> None:
+        """Let `act` write the file at `path`, in a folder that is there; buckets are never made."""
+        target, what = self._path(path), f"cannot write {path}"
+
+        def with_folder() -> None:
+            if self._has_folders:
+                self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            act(target)
+
         try:
-            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            if not self.is_local:  # object stores replace an object as a whole
-                with self._fs.open(target, "wb") as file:
-                    file.write(data)
-                return
-            partial = f"{target}.{uuid.uuid4().hex}.partial"
-            with open(partial, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(partial, target)
-        except OSError as error:
-            raise InfrastructureError(f"cannot write {path}: {error}", where=self.url) from error
+            self._ask(what, with_folder)
+        except FileNotFoundError as error:  # what is copied, or a folder that was just removed
+            raise InfrastructureError(f"{what}: {error}", where=self.url) from error
 
     def delete(self, path: str) -> None:
         """Remove the file or folder `path`, if it is there."""
-        if self._fs.exists(self._path(path)):
-            self._fs.rm(self._path(path), recursive=True)
+        with contextlib.suppress(FileNotFoundError):
+            self._ask(
+                f"cannot remove {path}", lambda: self._fs.rm(self._path(path), recursive=True)
+            )
 
     def names(self, path: str) -> tuple[str, ...]:
         """Return the names of the files in the folder `path`, none where it is not there."""
         try:
-            found = self._fs.ls(self._path(path), detail=False)
+            found = self._ask(
+                f"cannot list {path}", lambda: self._fs.ls(self._path(path), detail=False)
+            )
         except FileNotFoundError:
             return ()
         return tuple(sorted(str(name).rsplit("/", 1)[-1] for name in found))
@@ -122,10 +183,11 @@ class Store:
     def download(self, path: str, target: Path) -> None:
         """Copy the file at `path` to the local file `target`."""
         target.parent.mkdir(parents=True, exist_ok=True)
+        what = f"cannot read {path}"
         try:
-            self._fs.get_file(self._path(path), str(target))
-        except OSError as error:
-            raise InfrastructureError(f"cannot read {path}: {error}", where=self.url) from error
+            self._ask(what, lambda: self._fs.get_file(self._path(path), str(target)))
+        except FileNotFoundError as error:
+            raise InfrastructureError(f"{what}: it is not there", where=self.url) from error
 
     def locate(self, path: str) -> str:
         """Return the address of `path` as a person would open it."""
@@ -134,36 +196,38 @@ class Store:
     # --- artifacts
 
     def put(self, source: Path, name: str, media_type: str) -> Artifact:
-        """Store the file `source` under its digest and return what names it."""
+        """Store the file `source` under its digest and return what names it.
+
+        Where it is there already it is read, and replaced if it was damaged.
+        """
         digest = file_digest(source)
-        if self._fs.exists(self._path(object_path(digest))) is False:
+        if not self.is_intact(digest):
             self.upload(source, object_path(digest))
         size = source.stat().st_size
         return Artifact(name=name, digest=digest, size_bytes=size, media_type=media_type)
 
     def upload(self, source: Path, path: str) -> None:
         """Copy the file `source` to `path`; whoever reads it sees all of it or none."""
-        target = self._path(path)
-        try:
-            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+
+        def copy(target: str) -> None:
             partial = f"{target}.{uuid.uuid4().hex}.partial" if self.is_local else target
             self._fs.put_file(str(source), partial)
             if self.is_local:
                 os.replace(partial, target)
-        except OSError as error:
-            raise InfrastructureError(f"cannot write {path}: {error}", where=self.url) from error
+
+        self._change(path, copy)
 
     def get(self, digest: str, target: Path) -> Path:
         """Copy the artifact `digest` to the file `target` and return it.
 
         Raises:
-            InfrastructureError: It is not there, or its content has another digest.
+            CorruptError: Its content has another digest.
+            InfrastructureError: It is not there, or the store does not answer.
         """
         self.download(object_path(digest), target)
         if (found := file_digest(target)) != digest:
             target.unlink()
-            message = f"artifact {digest} is corrupt: its content has the digest {found}"
-            raise InfrastructureError(message, where=self.url)
+            raise self._corrupt(digest, found)
         return target
 
     def verify(self, digest: str) -> int:
@@ -173,26 +237,45 @@ class Store:
             CorruptError: It is not there, or its content has another digest.
             InfrastructureError: The store does not answer, so nothing is known of it.
         """
-        path, found, size = object_path(digest), hashlib.sha256(), 0
+        path = object_path(digest)
         try:
-            with self._fs.open(self._path(path), "rb") as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    found.update(chunk)
-                    size += len(chunk)
+            found, size = self._ask(f"cannot read {path}", lambda: self._digest(path))
         except FileNotFoundError as error:
+            self.read(path)  # tells a bucket that is missing
             raise CorruptError(f"artifact {digest} is missing", where=self.locate(path)) from error
-        except OSError as error:
-            raise InfrastructureError(f"cannot read {path}: {error}", where=self.url) from error
-        if (content := f"sha256:{found.hexdigest()}") != digest:
-            message = f"artifact {digest} is corrupt: its content has the digest {content}"
-            raise CorruptError(message, where=self.locate(path))
+        if found != digest:
+            raise self._corrupt(digest, found)
         return size
+
+    def is_intact(self, digest: str) -> bool:
+        """Tell whether the artifact `digest` is there with the content that it is named by.
+
+        Raises:
+            InfrastructureError: The store does not answer, so nothing is known of it.
+        """
+        try:
+            self.verify(digest)
+        except CorruptError:
+            return False
+        return True
+
+    def _digest(self, path: str) -> tuple[str, int]:
+        found, size = hashlib.sha256(), 0
+        with self._fs.open(self._path(path), "rb", block_size=BLOCK_BYTES) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                found.update(chunk)
+                size += len(chunk)
+        return f"sha256:{found.hexdigest()}", size
+
+    def _corrupt(self, digest: str, found: str) -> CorruptError:
+        message = f"artifact {digest} is corrupt: its content has the digest {found}"
+        return CorruptError(message, where=self.locate(object_path(digest)))
 
     def put_record(self, record: Record) -> str:
         """Store `record` as an artifact and return its digest."""
         data = to_json(record)
         digest = digest_of(data)
-        if not self._fs.exists(self._path(object_path(digest))):
+        if self.read(object_path(digest)) != data:
             self.write(object_path(digest), data)
         return digest
 
@@ -246,12 +329,24 @@ class Store:
     def cached(
         self, stage: StageName, inputs_digest: str, namespace: str = ""
     ) -> StageEvidence | None:
-        """Return the evidence of an earlier `stage` with the same inputs, if all of it is there."""
+        """Return the evidence of an earlier `stage` with the same inputs, if all of it is intact.
+
+        Damaged artifacts are found here, so that another attempt makes them anew.
+        """
         found = self.read_record(cache_path(stage, inputs_digest, namespace), StageEvidence)
         if found is None:
             return None
-        paths = [self._path(object_path(output.digest)) for output in found.outputs]
-        return found if all(self._fs.exists(path) for path in paths) else None
+        return found if all(self.is_intact(output.digest) for output in found.outputs) else None
+
+
+def patience_s() -> float:
+    """Return for how long a stage asks a server that does not answer."""
+    return float(os.environ.get(PATIENCE, PATIENCE_S))
+
+
+def patient_store(url: str) -> Store:
+    """Return the store at `url` as a stage uses it, whose work would be lost with its end."""
+    return Store(url, patience_s=patience_s())
 
 
 def object_path(digest: str) -> str:

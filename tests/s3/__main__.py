@@ -1,4 +1,4 @@
-"""`python -m s3 build|up|down|status`: an S3 server for trying Fulcrum out, with a bucket `fulcrum`.
+"""`python -m s3 build|up|down|status`: an S3 server for trying Fulcrum out, with a bucket.
 
 `up` prints what a shell needs to use it: `eval "$(PYTHONPATH=tests python -m s3 up)"`. Its state is
 under `.fulcrum/s3`.

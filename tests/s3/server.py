@@ -86,6 +86,7 @@ class Server:
         if port.exists():
             self._start()
             return
+        self.directory.mkdir(parents=True, exist_ok=True)
         port.write_text(str(free_port()))
         try:
             self._start()

@@ -15,11 +15,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
-from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
+from fulcrum_pipelines.errors import FulcrumError, UserError
+from fulcrum_pipelines.remote import explain, open_url
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
 """Schemes that a URL may have."""
@@ -75,9 +74,8 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
         message = f"access to '{uri}' was denied; give credentials that may read it"
         raise UserError(message, where=where) from None
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        message = f"reading '{uri}' failed ({type(error).__name__}: {reason})"
-        raise InfrastructureError(message, where=where) from error
+        failure = explain(error, f"reading '{uri}' failed", uri)
+        raise type(failure)(failure.message, where=where) from error
 
 
 def _local(text: str, where: str) -> list[Path]:
@@ -95,7 +93,7 @@ def _local(text: str, where: str) -> list[Path]:
 
 
 def _remote(uri: str, cache_dir: Path, where: str) -> list[Path]:
-    filesystem, path = fsspec.core.url_to_fs(uri)
+    filesystem, path = open_url(uri)
     if any(character in path for character in GLOB):
         found = sorted(filesystem.glob(path))
         if not found:

@@ -21,12 +21,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO, Any
 
-import fsspec
-
 from fulcrum_components.stages.access import Access, access_of, named_urls
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import StageName
+from fulcrum_pipelines.remote import explain, open_url, patiently
+from fulcrum_pipelines.store import BLOCK_BYTES, patience_s
 
 BROKER = "FULCRUM_BROKER"
 """Names the worker's end of the sockets in its environment."""
@@ -52,7 +52,7 @@ class Broker:
     """
 
     def __init__(
-        self, plan: Plan, stage: StageName, store_url: str, open_: Opener = fsspec.core.url_to_fs
+        self, plan: Plan, stage: StageName, store_url: str, open_: Opener = open_url
     ) -> None:
         self._plan, self._stage, self._store_url, self._open = plan, stage, store_url, open_
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -95,7 +95,9 @@ class Broker:
     def _answer(self, request: bytes, fd: int | None) -> dict[str, Any]:
         try:
             fields = json.loads(request)
-            return {"value": self._perform(str(fields["do"]), str(fields["url"]), fd)}
+            operation, url = str(fields["do"]), str(fields["url"])
+            value = patiently(lambda: self._explained(operation, url, fd), patience_s())
+            return {"value": value}
         except FulcrumError as error:
             return {
                 "error": "FulcrumError",
@@ -108,6 +110,15 @@ class Broker:
             for known in (FileNotFoundError, PermissionError):
                 name = known.__name__ if isinstance(error, known) else name
             return {"error": name, "text": str(error)}
+
+    def _explained(self, operation: str, url: str, fd: int | None) -> Any:
+        """Perform a request; what went wrong on the way to a server, and no more, is explained."""
+        try:
+            return self._perform(operation, url, fd)
+        except (FulcrumError, FileNotFoundError, PermissionError, ValueError):
+            raise
+        except Exception as error:
+            raise explain(error, f"cannot {operation} '{url}'", url, self._open(url)[0]) from error
 
     def _perform(self, operation: str, url: str, fd: int | None) -> Any:
         protocol = url.partition("://")[0]
@@ -130,7 +141,10 @@ class Broker:
                     raise PermissionError(f"'{url}' is an artifact, which no stage removes")
                 return filesystem.rm(path, recursive=True)
             case "get":
-                with _regular(fd, "wb") as target, filesystem.open(path, "rb") as source:
+                with (
+                    _regular(fd, "wb") as target,
+                    filesystem.open(path, "rb", block_size=BLOCK_BYTES) as source,
+                ):
                     return shutil.copyfileobj(source, target, CHUNK_BYTES)
             case "put":
                 with _regular(fd, "rb") as source:
@@ -170,6 +184,9 @@ def _regular(fd: int | None, mode: str) -> Iterator[IO[bytes]]:
     if fd is None or not stat.S_ISREG(os.fstat(fd).st_mode):
         raise PermissionError("a regular file must come with the request")
     with os.fdopen(os.dup(fd), mode) as file:
+        file.seek(0)  # it may have been tried before
+        if "w" in mode:
+            file.truncate()
         yield file
 
 

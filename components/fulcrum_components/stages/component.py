@@ -34,7 +34,14 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FailureClass, FulcrumError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
 from fulcrum_pipelines.isolation import adopting_orphans, hide_process, without_secrets
-from fulcrum_pipelines.store import StageState, Store, log_path, stage_path, state_path
+from fulcrum_pipelines.store import (
+    StageState,
+    Store,
+    log_path,
+    patient_store,
+    stage_path,
+    state_path,
+)
 
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
@@ -86,7 +93,7 @@ def run_stage(
     """
     hide_process()
     print(f"stage {stage} of {run}; {resources}", flush=True)
-    store = Store(store_url)
+    store = patient_store(store_url)
     plan = store.plan(plan_digest)
     started_at = timestamp()
     clear_stage(store, run, stage)

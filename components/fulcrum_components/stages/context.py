@@ -31,6 +31,9 @@ SAFETENSORS = "application/vnd.safetensors"
 JSON = "application/json"
 NPZ = "application/vnd.numpy.npz"
 
+SILENCE_S = 30.0
+"""For how long no progress is told where telling it failed."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -159,7 +162,10 @@ class Stage(Protocol):
 
 
 class ProgressWriter:
-    """Passes progress on at most once a second, so that a store is not flooded."""
+    """Passes progress on at most once a second, so that a store is not flooded.
+
+    A store that fails then is no reason to lose the work, only to leave it alone for a while.
+    """
 
     def __init__(
         self, write: Callable[[str, float | None], None], *, interval_s: float = 1.0
@@ -172,4 +178,8 @@ class ProgressWriter:
         now_s = time.monotonic()
         if now_s - self._last_s >= self._interval_s:
             self._last_s = now_s
-            self._write(message, fraction)
+            try:
+                self._write(message, fraction)
+            except InfrastructureError as error:
+                print(f"progress is not told: {error}", flush=True)
+                self._last_s = time.monotonic() + SILENCE_S
