@@ -1,0 +1,1 @@
+"""Bundles of models whose code tries what it must not be able to do."""
