@@ -28,8 +28,8 @@ CLASSES: dict[int, FailureClass] = {code: name for name, code in EXIT_CODES.item
 NO_EVIDENCE = 76
 """The stages ended and what they should have left is not in the store."""
 REASON = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
-MESSAGE_LIMIT = 1000
-"""Characters; Kubernetes keeps 4096 bytes of a pod's last message."""
+MESSAGE_BYTES = 1500
+"""Kubernetes keeps 4096 bytes of a pod's last message, and quoting may double ours."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class LastWords:
 
     def as_text(self) -> str:
         """Return it as the pod's termination message."""
-        return json.dumps({**asdict(self), "message": self.message[:MESSAGE_LIMIT]})
+        message = self.message.encode()[:MESSAGE_BYTES].decode(errors="ignore")
+        return json.dumps({**asdict(self), "message": message}, ensure_ascii=False)
 
 
 def last_words(text: str) -> LastWords | None:

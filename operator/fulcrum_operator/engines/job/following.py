@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fulcrum_operator.engines.job.cluster import JobCluster, key_of
@@ -30,6 +30,7 @@ from fulcrum_operator.engines.job.states import (
     lost,
     part_in,
     queued,
+    quota_reserved,
     waiting,
     words_of,
 )
@@ -84,7 +85,10 @@ class JobFollower:
 
     async def status(self, jobs: Sequence[Object]) -> RunStatus:
         """Return how a run goes that has `jobs`, the oldest first."""
-        job = jobs[-1]
+        status = await self._status(jobs[-1])
+        return replace(status, quota_reserved=quota_reserved(jobs[-1]))
+
+    async def _status(self, job: Object) -> RunStatus:
         match course_of(job):
             case "Active":
                 return await self._active(job)

@@ -31,6 +31,7 @@ WORKLOAD_OF = "kueue.x-k8s.io/job-uid"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 """On a pod: uid of its Job."""
 
+KEY = re.compile(r"(?P<job>.+)-[0-9a-f-]{12}-(?P<attempt>[0-9]+)")
 LABEL_LIMIT = 63
 READABLE = 40
 """Characters of a job's name in the name of its Job. That is a label of pods too, so it must not be
@@ -39,9 +40,10 @@ longer than a label together with hash and part."""
 
 def job_name(key: str, part: Part) -> str:
     """Return the name of the Job that runs `part` of the run `key`, whoever computes it."""
-    readable = re.sub(r"[^a-z0-9]+", "-", key.rsplit("-", 2)[0].lower())[:READABLE].strip("-")
-    attempt = key.rpartition("-")[2][:4]
-    name = f"{readable or 'run'}-{attempt}-{_hash(key, 8)}"
+    parts = KEY.fullmatch(key)
+    job, attempt = (parts["job"], parts["attempt"]) if parts else (key, "0")
+    readable = re.sub(r"[^a-z0-9]+", "-", job.lower())[:READABLE].strip("-")
+    name = f"{readable or 'run'}-{attempt[:4]}-{_hash(key, 8)}"
     return f"{name}-measure" if part == "measure" else name
 
 

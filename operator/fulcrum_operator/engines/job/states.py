@@ -81,6 +81,12 @@ def is_ready(job: Object) -> bool:
     return bool(status.get("ready")) and not status.get("terminating")
 
 
+def quota_reserved(job: Object) -> bool | None:
+    """Return whether a Job's queue has let it start; None for a Job that is in none."""
+    queue = job["metadata"]["labels"].get(QUEUE_LABEL)
+    return None if queue is None else course_of(job) != "Suspended"
+
+
 def queued(job: Object, workload: Object | None) -> Trouble:
     """Return why a suspended Job waits."""
     queue = job["metadata"]["labels"].get(QUEUE_LABEL)
@@ -183,7 +189,8 @@ def job_failure(job: Object, code: int | None) -> Trouble:
         text = "its pod was ended by the cluster: a node drained or lost, or room made for others"
         return Trouble(DISRUPTION, text, "infrastructure")
     if code in CLASSES:
-        return Trouble("PodFailed", f"its pod ended with exit code {code}", CLASSES[code])
+        text = f"its pod ended with exit code {code}, which is that of class {CLASSES[code]}"
+        return Trouble("PodFailed", text, CLASSES[code])
     if code is not None and code > 128:
         return Trouble("Killed", f"its pod was killed by signal {code - 128}", "infrastructure")
     if code:
