@@ -165,6 +165,16 @@ def test_pod_reaches_services_and_nothing_beyond_the_machine(
     assert [line.rpartition(": ")[2] for line in said[1:]] == ["network is unreachable"] * 2
 
 
+def test_pod_resolves_services_by_their_short_and_long_names(node: RealCluster, pods: Pods) -> None:
+    names = ["kubernetes.default", "kubernetes.default.svc.cluster.local", "elsewhere.example"]
+    pods.create(Pod("caller", ["resolve", *names]))
+    pods.wait_for_phase("caller", "Succeeded")
+    said = node.logs("caller", pods.namespace).splitlines()
+    api = str(node.slot.services[1])
+    assert said[:2] == [f"{name} {api}" for name in names[:2]]
+    assert api not in said[2]
+
+
 def test_gpu_goes_to_one_pod_after_the_other(pods: Pods) -> None:
     pods.create(Pod("first", ["pause"], GPU_A.name, gpus=1, tolerations=(TOLERATION,)))
     pods.wait_for_phase("first", "Running")

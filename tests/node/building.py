@@ -1,4 +1,4 @@
-"""The binaries of a node: kubelet and kube-proxy from their module, and our probe.
+"""The binaries of nodes: kubelet and kube-proxy from their module, our cut of CoreDNS, our probe.
 
 containerd, runc and the CNI plugins are those of the distribution.
 """
@@ -19,7 +19,7 @@ NAMES = ("kubelet", "kube-proxy")
 
 
 class OwnProgram(Module):
-    """A command of ours that depends on nothing but Go."""
+    """A command whose `main.go` is ours."""
 
     @property
     def version(self) -> str:
@@ -33,13 +33,14 @@ class OwnProgram(Module):
 
     def digest(self, go: Toolchain) -> str:
         """Return what the binary depends on."""
-        digest = hashlib.sha256(".".join(map(str, go.version)).encode())
-        for path in (self.directory / "go.mod", *sorted(self.directory.glob("*.go"))):
+        digest = hashlib.sha256("\0".join([*map(str, go.version), *self.flags]).encode())
+        for path in sorted(self.directory.glob("*.*")):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:16]
 
 
 PROBE = OwnProgram(HERE / "probe", "fulcrum.dev/probe", {"probe": "."})
+DNS = OwnProgram(HERE / "coredns", "github.com/coredns/coredns", {"coredns": "."})
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class NodeBinaries:
 
     kubelet: Path
     kube_proxy: Path
+    coredns: Path
     probe: Path
 
 
@@ -64,5 +66,5 @@ def node_binaries(minor: str, say: Callable[[str], None] = say_aside) -> NodeBin
         raise ClusterError(message)
     packages = {name: f"k8s.io/kubernetes/cmd/{name}" for name in NAMES}
     built = build(Module(directory, "k8s.io/kubernetes", packages), list(NAMES), say)
-    probe = build(PROBE, ["probe"], say)["probe"]
-    return NodeBinaries(built["kubelet"], built["kube-proxy"], probe)
+    built |= build(DNS, ["coredns"], say) | build(PROBE, ["probe"], say)
+    return NodeBinaries(built["kubelet"], built["kube-proxy"], built["coredns"], built["probe"])

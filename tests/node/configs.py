@@ -11,6 +11,7 @@ from cluster.certificates import Pair
 
 from node.archives import PROBE_IMAGE
 from node.commands import CNI_PLUGINS
+from node.dns import DOMAIN
 from node.slots import PODS, Place
 
 KUBELET_PORT = 10250
@@ -99,7 +100,8 @@ def _kubelet(files: NodeFiles, place: Place, authority: Path, serving: Pair) -> 
         "failSwapOn": False,
         "oomScoreAdj": 0,  # as for containerd's restrict_oom_score_adj
         "resolvConf": str(files.resolver),
-        "clusterDomain": "cluster.local",
+        "clusterDomain": DOMAIN,
+        "clusterDNS": [place.slot.host],
         "tlsCertFile": str(serving.certificate),
         "tlsPrivateKeyFile": str(serving.key),
         "authentication": {

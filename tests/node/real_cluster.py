@@ -17,7 +17,7 @@ from cluster.kubectl import Kubectl, KubectlError
 from cluster.processes import Processes, stop_abandoned
 from cluster.programs import Reach
 
-from node import cgroups, network
+from node import cgroups, dns, network
 from node.archives import write_probe_image
 from node.building import NodeBinaries
 from node.slots import Slot, abandoned, claim, claimed_by, nodes_directory, release
@@ -51,7 +51,7 @@ class RealCluster:
             spec.name: Worker(spec, slot.place(index), self.plane, built.nodes)
             for index, spec in enumerate(specs)
         }
-        self._probe = built.nodes.probe
+        self._built = built.nodes
 
     @property
     def kubectl(self) -> Kubectl:
@@ -71,8 +71,9 @@ class RealCluster:
             *("create", "clusterrolebinding", KUBELETS_CLIENT, f"--user={KUBELETS_CLIENT}"),
             "--clusterrole=system:kubelet-api-admin",
         )
+        dns.start(self.plane, self._built.coredns, self.slot.host)
         archive = nodes_directory(self.plane.directory) / "probe.tar"
-        write_probe_image(archive, self._probe)
+        write_probe_image(archive, self._built.probe)
         for worker in workers:
             worker.configure()
             worker.start_containerd()
