@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,4 +11,5 @@ from fulcrum_operator.engines.job.pod import main
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 
 if __name__ == "__main__":
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # PYTHONSAFEPATH takes the script's away
     sys.exit(main(sys.argv[2:], STAND_IN, Path(sys.argv[1])))
