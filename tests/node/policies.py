@@ -1,18 +1,18 @@
 """Enforces NetworkPolicies on the test nodes, whose plain bridge would let everything through.
 
-Policies become one nft table in each node's network, made anew whenever policies, pods or namespaces
-have changed. As with real enforcers, what a pod sends to its own node itself is not looked at, and
-neither are answers to what was let through.
+Policies become one nft table in each node's network, made anew whenever policies, pods or
+namespaces have changed. As with real enforcers, what a pod sends to its own node itself is not
+looked at, and neither are answers to what was let through.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from node.selectors import matches
 Object = Mapping[str, Any]
 
 TABLE = "inet fulcrum-policies"
+NO_RULES = f"table {TABLE} {{}}\ndelete table {TABLE}\n"
 POLL_S = 1.0
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 ENDED = ("Succeeded", "Failed")
@@ -79,10 +80,7 @@ def ruleset(world: World) -> str:
     forward += ["ct state established,related accept"]
     forward += [f"ip {end} vmap {{ {', '.join(to)} }}" for end, to in jumps.items() if to]
     body = [_chain(name, lines) for name, lines in chains.items()] + [_chain("forward", forward)]
-    return (
-        "\n".join([f"table {TABLE} {{}}", f"delete table {TABLE}", f"table {TABLE} {{", *body, "}"])
-        + "\n"
-    )
+    return "\n".join([f"{NO_RULES}table {TABLE} {{", *body, "}", ""])
 
 
 def _chain(name: str, lines: Sequence[str]) -> str:
@@ -195,8 +193,8 @@ class Enforcer:
         self._ending.set()
         self._thread.join()
         for name in self._applied:
-            with_table = f"table {TABLE} {{}}\ndelete table {TABLE}\n"
-            apply(with_table, self._cluster.nodes[name].first_process)
+            with contextlib.suppress(ClusterError):  # with the node, its rules are gone too
+                apply(NO_RULES, self._cluster.nodes[name].first_process)
         if self._failure is not None:
             message = f"policies were not enforced to the end: {self._failure}"
             raise ClusterError(message) from self._failure
@@ -221,7 +219,7 @@ class Enforcer:
                 self._failure = error
 
 
-@contextmanager
+@contextlib.contextmanager
 def enforced(cluster: RealCluster) -> Iterator[Enforcer]:
     """Enforce NetworkPolicies in `cluster`."""
     enforcer = Enforcer(cluster)
