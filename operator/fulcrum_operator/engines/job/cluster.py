@@ -120,7 +120,9 @@ class JobCluster:
             await self.kube.delete(JOB, metadata["name"], metadata["namespace"], metadata["uid"])
 
     async def pods(self, key: str, namespace: str, job: Object | None = None) -> list[Object]:
-        """Return the pods of a run, or of one Job of it; none where they may not be seen.
+        """Return the pods of a run, or of one Job of it, the newest first.
+
+        None where they may not be seen.
 
         Raises:
             InfrastructureError: The API server does not answer, so nothing is known of them.
@@ -129,7 +131,8 @@ class JobCluster:
         if job is not None:
             selector = f"{selector},{CONTROLLER_UID}={job['metadata']['uid']}"
         with answering():
-            return await self._explaining(POD, namespace, selector) or []
+            found = await self._explaining(POD, namespace, selector) or []
+        return sorted(found, key=_made, reverse=True)
 
     async def workload(self, job: Object) -> Object | None:
         """Return what Kueue has of `job`, if it has and it may be seen."""
@@ -165,6 +168,10 @@ class JobCluster:
             log.info("runs are followed without their %s: %s", kind.plural, error)
             self._refused_s[kind, namespace] = self.clock()
             return None
+
+
+def _made(found: Object) -> str:
+    return str(found["metadata"].get("creationTimestamp"))
 
 
 def key_of(job: Object) -> str:

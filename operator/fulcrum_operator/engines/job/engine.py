@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
-from fulcrum_operator.engines.job.cluster import JobCluster, answering, key_of
-from fulcrum_operator.engines.job.following import JobFollower
-from fulcrum_operator.engines.job.naming import PLAN_ANNOTATION, job_name
+from fulcrum_operator.engines.job.cluster import JobCluster, key_of
+from fulcrum_operator.engines.job.following import JobFollower, record_of
+from fulcrum_operator.engines.job.naming import job_name
 from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
 from fulcrum_operator.engines.job.rendering import Object, Order, render
 from fulcrum_operator.kubernetes.errors import Invalid
@@ -103,7 +103,7 @@ class JobEngine:
         if not jobs or (await self._follower.status(jobs)).finished:
             return
         record = await asyncio.to_thread(self._records.read, handle.key)
-        record = record or _record(handle.key, jobs[0])
+        record = record or record_of(jobs[0])
         cancelled = record.model_copy(update={"cancelled": True})
         await asyncio.to_thread(self._records.write, cancelled)
         for job in await self._jobs(handle.key):
@@ -143,8 +143,7 @@ class JobEngine:
     async def _measure(self, plan: Plan, digest: str) -> str:
         """Create the second Job of a run and return its name."""
         placement = self._place(plan)
-        with answering():  # as far as the first Job could be made, so can this one
-            await self._create(plan, digest, "measure", placement.measure)
+        await self._create(plan, digest, "measure", placement.measure)
         return job_name(plan.run, "measure")
 
     async def _create(self, plan: Plan, digest: str, part: Part, pool: Pool) -> None:
@@ -173,12 +172,6 @@ class JobEngine:
         if jobs:
             self._namespaces[key] = jobs[0]["metadata"]["namespace"]
         return jobs
-
-
-def _record(key: str, job: Object) -> JobRecord:
-    metadata = job["metadata"]
-    digest = metadata["annotations"][PLAN_ANNOTATION]
-    return JobRecord(key=key, plan=digest, namespace=metadata["namespace"])
 
 
 def _handle(key: str, namespace: str) -> RunHandle:

@@ -24,6 +24,7 @@ from fulcrum_operator.engines.job.states import (
     disrupted,
     ended_from_outside,
     exit_code_of,
+    has_pod,
     is_ready,
     job_failure,
     left,
@@ -34,10 +35,12 @@ from fulcrum_operator.engines.job.states import (
     waiting,
     words_of,
 )
+from fulcrum_operator.kubernetes.errors import Invalid
 from fulcrum_operator.ports import RunState, RunStatus
 from fulcrum_operator.settings import Job
 from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.local import Part
 from fulcrum_pipelines.store import Store
 
@@ -124,6 +127,7 @@ class JobFollower:
 
     async def _active(self, job: Object) -> RunStatus:
         if is_ready(job):
+            self.forget([job])
             return RunStatus("Running")
         pods = await self.cluster.pods(key_of(job), job["metadata"]["namespace"], job)
         if (trouble := lost(pods, self.now(), self.settings.lost_after_s)) is not None:
@@ -141,7 +145,7 @@ class JobFollower:
 
     def _without_pod(self, job: Object) -> RunStatus:
         age_s = seconds_since(job["metadata"]["creationTimestamp"], self.now())
-        if age_s < SILENCE_S:
+        if has_pod(job) or age_s < SILENCE_S:
             return RunStatus("Pending")
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         message = (
@@ -160,34 +164,46 @@ class JobFollower:
 
     async def _give_up(self, job: Object, trouble: Trouble) -> RunStatus:
         """End what would not end by itself; why is on file before it is done."""
-        key, plan = key_of(job), job["metadata"]["annotations"][PLAN_ANNOTATION]
-        record = JobRecord(key=key, plan=plan, namespace=job["metadata"]["namespace"])
-        on_file = await asyncio.to_thread(self.records.read, key) or record
+        await self._write_given_up(job, trouble)
+        await self.cluster.delete(job)
+        self.forget([job])
+        return RunStatus("Running", "Stopping", f"is given up: {trouble.message}")
+
+    async def _write_given_up(self, job: Object, trouble: Trouble) -> GivenUp:
         given_up = GivenUp(
             reason=trouble.reason,
             message=trouble.message,
             failure_class=trouble.failure_class or "infrastructure",
         )
+        on_file = await self._on_file(job) or record_of(job)
         changed = on_file.model_copy(update={"given_up": given_up})
         await asyncio.to_thread(self.records.write, changed)
-        await self.cluster.delete(job)
-        self.forget([job])
-        return RunStatus("Running", "Stopping", f"is given up: {trouble.message}")
+        return given_up
 
     # --- ended
 
     async def _complete(self, job: Object) -> RunStatus:
-        digest, part = job["metadata"]["annotations"][PLAN_ANNOTATION], part_in(job)
-        status = await self._in_store(digest, part, cancelled=await self._cancelled(job))
+        record, part = await self._on_file(job) or record_of(job), part_in(job)
+        if part == "compute" and (record.cancelled or record.given_up is not None):
+            return await self.without_jobs(record)
+        status = await self._in_store(record.plan, part, cancelled=record.cancelled)
         if part != "compute" or status.state != "Succeeded":
             return status
+        return await self._measured_apart(job, record.plan)
+
+    async def _measured_apart(self, job: Object, digest: str) -> RunStatus:
         plan = await asyncio.to_thread(self.store.plan, digest)
-        message = f"what computes is done; Job {await self.measure(plan, digest)} measures"
+        try:
+            name = await self.measure(plan, digest)
+        except (UserError, Invalid) as error:  # the settings are others by now
+            trouble = Trouble("JobRefused", f"its second Job cannot be made: {error}", "user")
+            return (await self._write_given_up(job, trouble)).as_status()
+        message = f"what computes is done; Job {name} measures"
         return RunStatus("Pending", "Measuring", message)
 
     async def _failed(self, job: Object) -> RunStatus:
-        digest, part = job["metadata"]["annotations"][PLAN_ANNOTATION], part_in(job)
-        status = await self._in_store(digest, part, cancelled=await self._cancelled(job))
+        record = await self._on_file(job) or record_of(job)
+        status = await self._in_store(record.plan, part_in(job), cancelled=record.cancelled)
         if status.state != "Failed" or status.reason == "EvidenceUnreadable":
             return status
         pods = await self.cluster.pods(key_of(job), job["metadata"]["namespace"], job)
@@ -205,9 +221,8 @@ class JobFollower:
         failure = job_failure(job, code)
         return RunStatus("Failed", *_told(failure), failure.failure_class)
 
-    async def _cancelled(self, job: Object) -> bool:
-        record = await asyncio.to_thread(self.records.read, key_of(job))
-        return record is not None and record.cancelled
+    async def _on_file(self, job: Object) -> JobRecord | None:
+        return await asyncio.to_thread(self.records.read, key_of(job))
 
     async def _in_store(self, digest: str, part: Part, *, cancelled: bool) -> RunStatus:
         return await asyncio.to_thread(self._read_end, digest, part, cancelled)
@@ -215,6 +230,13 @@ class JobFollower:
     def _read_end(self, digest: str, part: Part, cancelled: bool) -> RunStatus:
         plan = self.store.plan(digest)
         return part_status(self.store, plan, digest, part, cancelled=cancelled)
+
+
+def record_of(job: Object) -> JobRecord:
+    """Return what is to be on file about the run of `job`, as far as the Job tells."""
+    metadata = job["metadata"]
+    digest = metadata["annotations"][PLAN_ANNOTATION]
+    return JobRecord(key=key_of(job), plan=digest, namespace=metadata["namespace"])
 
 
 def _told(trouble: Trouble) -> tuple[str, str]:

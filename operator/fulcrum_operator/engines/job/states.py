@@ -81,6 +81,12 @@ def is_ready(job: Object) -> bool:
     return bool(status.get("ready")) and not status.get("terminating")
 
 
+def has_pod(job: Object) -> bool:
+    """Whether the Job has a pod that has not ended, seen or not."""
+    status = job.get("status") or {}
+    return bool(status.get("active") or status.get("terminating"))
+
+
 def quota_reserved(job: Object) -> bool | None:
     """Return whether a Job's queue has let it start; None for a Job that is in none."""
     queue = job["metadata"]["labels"].get(QUEUE_LABEL)
