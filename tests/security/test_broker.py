@@ -23,7 +23,7 @@ from fulcrum_components.stages.access import access_of
 from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.brokered import BrokeredFileSystem, brokered
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path
 
 STORE = "bucket/fulcrum"
@@ -251,6 +251,18 @@ def test_a_fault_of_the_store_is_one_for_the_worker(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(BROKER, str(broker.fd))
         with pytest.raises(InfrastructureError, match="does not answer"):
             brokered("s3")().exists(f"{OWN}/evidence.json")
+
+
+def test_an_artifact_that_the_server_finds_damaged_is_so_for_the_worker(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def damaged(url: str) -> tuple[Any, str]:
+        raise CorruptError("is not what was written", where=url)
+
+    with closing(Broker(PLAN, "prune", f"s3://{STORE}", damaged)) as broker:
+        monkeypatch.setenv(BROKER, str(broker.fd))
+        with pytest.raises(CorruptError, match="not what was written"):
+            brokered("s3")().info(f"{STORE}/{object_path(DIGEST)}")
 
 
 def test_globs_find_what_the_manifest_names(site: Site) -> None:

@@ -100,7 +100,7 @@ class Broker:
             return {"value": value}
         except FulcrumError as error:
             return {
-                "error": "FulcrumError",
+                "error": type(error).__name__,
                 "class": error.failure_class,
                 "text": error.message,
                 "where": error.where,

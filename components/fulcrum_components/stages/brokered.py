@@ -18,13 +18,13 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from fulcrum_components.stages.broker import BROKER, PROTOCOLS
-from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 
 KNOWN: dict[str, type[OSError]] = {
     "FileNotFoundError": FileNotFoundError,
     "PermissionError": PermissionError,
 }
-CLASSES: dict[str, type[FulcrumError]] = {"user": UserError, "infrastructure": InfrastructureError}
+CORRUPT = CorruptError.__name__
 
 
 class BrokeredFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -99,8 +99,8 @@ class BrokeredFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         name, text = str(answer["error"]), str(answer["text"])
         if (kind := KNOWN.get(name)) is not None:
             raise kind(text)
-        if name == FulcrumError.__name__:
-            error = CLASSES.get(str(answer["class"]), InfrastructureError)
+        if "class" in answer:
+            error = CorruptError if name == CORRUPT else InfrastructureError
             raise error(text, where=str(answer["where"]))
         raise OSError(f"{name}: {text}")
 

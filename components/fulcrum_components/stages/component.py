@@ -202,15 +202,16 @@ def kill_descendants(but: set[psutil.Process]) -> None:
 
 @contextlib.contextmanager
 def _scratch(stage: StageName) -> Iterator[str]:
-    """Make a directory for one stage and remove it, as far as what is in it can be removed."""
+    """Make a directory for one stage, and remove it whatever users' code left in it."""
     path = tempfile.mkdtemp(prefix=f"fulcrum-{stage}-")
     try:
         yield path
     finally:
         try:
             shutil.rmtree(path)
-        except (OSError, RecursionError) as error:  # folders without rights, or without end
-            print(f"{path} is left: {type(error).__name__}", flush=True)
+        except (OSError, RecursionError):  # folders without rights, or deeper than Python calls
+            for command in (("chmod", "-R", "u+rwx"), ("rm", "-rf")):
+                subprocess.run([*command, path], stderr=subprocess.DEVNULL, check=False)
 
 
 def _reported_failure(scratch: Path) -> Failure | None:
