@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import fsspec
 
-from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 
 S3 = ("s3", "s3a")
 BUCKETS = frozenset((*S3, "gs", "gcs", "abfs", "abfss", "az"))
@@ -33,6 +33,7 @@ DENIED = frozenset(("AccessDenied", "AllAccessDisabled", "ExpiredToken", "Forbid
 NO_CREDENTIALS = frozenset(("CredentialRetrievalError", "NoCredentialsError",
                             "PartialCredentialsError"))  # fmt: skip
 UNTRUSTED = frozenset(("SSLError", "SSLCertVerificationError", "ClientConnectorCertificateError"))
+DAMAGED = frozenset(("ChecksumError", "FlexibleChecksumError"))
 BUSY = frozenset(("500", "502", "503", "504", "InternalError", "OperationAborted",
                   "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"))  # fmt: skip
 SILENT = frozenset(("ClientPayloadError", "ConnectTimeoutError", "ConnectionClosedError",
@@ -54,8 +55,8 @@ def open_url(url: str) -> tuple[Any, str]:
         ValueError: The protocol is unknown, or the URL names no bucket or has credentials in it.
         ImportError: The package for the protocol is not installed.
     """
-    protocol, _, rest = url.partition("://")
-    if protocol not in BUCKETS or not rest:
+    protocol, remote, rest = url.partition("://")
+    if protocol not in BUCKETS or not remote:
         filesystem, path = fsspec.core.url_to_fs(url)
         return filesystem, str(path)
     bucket = rest.partition("/")[0]
@@ -108,6 +109,8 @@ def explain(error: Exception, what: str, url: str, filesystem: Any = None) -> In
         )
     elif signs & DENIED:
         why = f"access was denied{server} ({reason}); give credentials with this right"
+    elif signs & DAMAGED:  # the server keeps a checksum too, and told it
+        kind, why = CorruptError, f"it is not what was written ({reason})"
     elif signs & UNTRUSTED:
         why = f"no secure connection{server} ({reason}); AWS_CA_BUNDLE names who is trusted"
     elif signs & BUSY:

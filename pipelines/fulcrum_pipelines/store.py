@@ -224,10 +224,12 @@ class Store:
             CorruptError: Its content has another digest.
             InfrastructureError: It is not there, or the store does not answer.
         """
-        self.download(object_path(digest), target)
-        if (found := file_digest(target)) != digest:
-            target.unlink()
-            raise self._corrupt(digest, found)
+        try:
+            self.download(object_path(digest), target)
+            self._compare(digest, file_digest(target))
+        except CorruptError as error:
+            target.unlink(missing_ok=True)
+            raise self._corrupt(digest, error) from error
         return target
 
     def verify(self, digest: str) -> int:
@@ -240,11 +242,12 @@ class Store:
         path = object_path(digest)
         try:
             found, size = self._ask(f"cannot read {path}", lambda: self._digest(path))
+            self._compare(digest, found)
+        except CorruptError as error:
+            raise self._corrupt(digest, error) from error
         except FileNotFoundError as error:
             self.read(path)  # tells a bucket that is missing
             raise CorruptError(f"artifact {digest} is missing", where=self.locate(path)) from error
-        if found != digest:
-            raise self._corrupt(digest, found)
         return size
 
     def is_intact(self, digest: str) -> bool:
@@ -267,8 +270,13 @@ class Store:
                 size += len(chunk)
         return f"sha256:{found.hexdigest()}", size
 
-    def _corrupt(self, digest: str, found: str) -> CorruptError:
-        message = f"artifact {digest} is corrupt: its content has the digest {found}"
+    def _compare(self, digest: str, found: str) -> None:
+        if found != digest:
+            raise CorruptError(f"its content has the digest {found}")
+
+    def _corrupt(self, digest: str, error: CorruptError) -> CorruptError:
+        """Return what is wrong with an artifact, which the server's own checksum may have told."""
+        message = f"artifact {digest} is corrupt: {error.message}"
         return CorruptError(message, where=self.locate(object_path(digest)))
 
     def put_record(self, record: Record) -> str:
