@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
-IMAGE_PACKAGES := buildah mmdebstrap skopeo
+IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
 .PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts verify bench perf lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean

@@ -23,8 +23,12 @@ PROJECTS = {
 }
 EXTRAS = {"operator": ("s3",), "components": ("s3", "local")}
 TOOLS = ("uv", "hatchling")
-WITH_CUDA = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
+WITH_CUDA = re.compile(r"torch|nvidia-.*|cuda-.*")
 """Packages that a torch without CUDA replaces."""
+
+LEFT_OUT = {"triton"}
+"""It compiles kernels for `torch.compile` with the help of a C compiler, and an image has none: it
+would be 1 GB that cannot run."""
 
 
 def entries() -> dict[str, str]:
@@ -64,7 +68,7 @@ def groups() -> Iterator[tuple[str, set[str]]]:
         cuda = {name for name in found if WITH_CUDA.fullmatch(name)}
         if cuda:
             yield "cuda", cuda
-        yield image, found - cuda
+        yield image, found - cuda - LEFT_OUT
 
 
 def main() -> int:

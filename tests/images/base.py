@@ -23,7 +23,8 @@ HOSTS_OWN = ("etc/resolv.conf", "etc/hostname")
 
 def base(buildah: Buildah) -> str:
     """Return the name of the base image, made now unless it is there."""
-    command = ["mmdebstrap", "--quiet", "--variant=essential", f"--include={','.join(PACKAGES)}"]
+    command = ["mmdebstrap", "--quiet", "--variant=essential", "--skip=output/dev"]
+    command += [f"--include={','.join(PACKAGES)}"]
     command += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in LEFT_OUT]
     command += [f'--customize-hook=rm -f "$1"/{name}' for name in HOSTS_OWN]
     digest = hashlib.sha256("\0".join([*command, SUITE]).encode()).hexdigest()[:12]

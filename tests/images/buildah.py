@@ -55,6 +55,18 @@ class Buildah:
         command = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         run([*command, source, f"oci:{layout}:image"])
 
+    def start(self, name: str) -> str:
+        """Make a container of `name`, without running anything; return its name."""
+        return run(self._command("from", "--pull-never", name)).strip()
+
+    def mount(self, container: str) -> Path:
+        """Return where the files of `container` are."""
+        return Path(run(self._command("mount", container)).strip())
+
+    def remove(self, container: str) -> None:
+        """Remove `container` and its mount."""
+        run(self._command("rm", container))
+
     @property
     def _state(self) -> str:
         return f"{self.storage}-state"

@@ -34,6 +34,11 @@ def archive_of(image: str) -> Path:
     return ARCHIVES / f"{image}.tar"
 
 
+def storage() -> Buildah:
+    """Return the storage that all checkouts of one user share."""
+    return Buildah(cache_directory().with_name("images"))
+
+
 def build(image: str) -> Path:
     """Build `image` from the tree as it is; return its archive, which is up to date.
 
@@ -43,9 +48,8 @@ def build(image: str) -> Path:
     if os.geteuid():
         message = "building images here needs root; docker or podman build them without"
         raise ImageError(message)
-    storage = cache_directory().with_name("images")
-    with exclusive(storage):
-        buildah = Buildah(storage)
+    buildah = storage()
+    with exclusive(buildah.storage):
         _build(buildah, image)
         _write(buildah, image)
     return archive_of(image)
