@@ -70,7 +70,10 @@ charts: setup ## Copy schemas, roles and policies into the chart, render it for 
 	$(BIN)/python charts/generate.py
 	PYTHONPATH=tests $(BIN)/python -m helm
 
-verify: lint types layers crds ir docs ## Generate everything anew and fail where that changes a file
+locks: setup ## Cut what each image installs out of constraints.txt
+	$(BIN)/python images/lock.py
+
+verify: lint types layers crds ir docs locks ## Generate everything anew and fail where that changes a file
 	$(BIN)/python charts/generate.py
 	git diff --exit-code
 
