@@ -13,7 +13,7 @@ DISTRIBUTIONS := pipelines operator components
 IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts verify bench perf lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts locks verify bench perf lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
