@@ -7,6 +7,7 @@ instead what a kubelet reports of nodes and images that are in trouble.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 from cluster_api import ClusterApi, RefusedError
 
 LOOK_S = 0.1
@@ -41,6 +43,15 @@ class Container:
     process: subprocess.Popen[bytes]
     last_message: Path
     told_s: float | None = None
+    reason: str = "Error"
+
+    def kill(self) -> None:
+        """End it with all that it started, as the end of a container's first process does."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self.process.pid)
+            for each in (*first.children(recursive=True), first):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
 
 
 @dataclass
@@ -93,7 +104,7 @@ class KubeletStandIn:
         self._stop.set()
         self._thread.join()
         for container in self._containers.values():
-            container.process.kill()
+            container.kill()
             container.process.wait()
         self.api("DELETE", f"/api/v1/nodes/{self.name}")
         self.api("DELETE", f"{LEASES}/{self.name}")
@@ -115,6 +126,12 @@ class KubeletStandIn:
         path = f"/api/v1/pods?fieldSelector=spec.nodeName%3D{self.name}"
         found: list[Object] = self.api("GET", path)["items"]
         return found
+
+    def kill_for_memory(self) -> None:
+        """Kill all its programs, as the kernel does where they are over their limit."""
+        for container in self._containers.values():
+            container.reason = "OOMKilled"
+            container.kill()
 
     # --- the loop
 
@@ -189,7 +206,8 @@ class KubeletStandIn:
             message = ""
             if container.last_message.exists():
                 message = container.last_message.read_text()
-            self._patch(pod, _terminated(pod, code, message))
+            reason = container.reason if code else "Completed"
+            self._patch(pod, _terminated(pod, code, reason, message))
         if leaving and time.monotonic() - (container.told_s or 0.0) >= self.linger_s:
             self._let_go(pod)
 
@@ -217,8 +235,7 @@ def _running(pod: Object) -> Object:
     return _status(pod, "Running", state, ready=True)
 
 
-def _terminated(pod: Object, code: int, message: str) -> Object:
-    reason = "Completed" if code == 0 else "Error"
+def _terminated(pod: Object, code: int, reason: str, message: str) -> Object:
     times = {"startedAt": now(), "finishedAt": now()}
     state = {"terminated": {"exitCode": code, "reason": reason, "message": message, **times}}
     return _status(pod, "Failed" if code else "Succeeded", state, ready=False)

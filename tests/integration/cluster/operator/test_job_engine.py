@@ -5,6 +5,7 @@ Nothing but the kubelet is played: see `kubelet_stand_in`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -12,7 +13,7 @@ from typing import Any, cast
 import pytest
 import stand_in
 from cluster.control_plane import ControlPlane
-from cluster_api import ClusterApi
+from cluster_api import ClusterApi, RefusedError
 from engine_suite import EngineSuite
 from job_engines import IMAGE, ConnectingEngine, settings_for
 from kubelet_stand_in import KubeletStandIn
@@ -20,6 +21,7 @@ from operators import START_TIMEOUT_S, Jobs, OperatorProcess, wait_until
 
 from fulcrum_operator.engines.job.cluster import JobCluster
 from fulcrum_operator.engines.job.engine import JobEngine
+from fulcrum_operator.engines.job.rendering import Order, render
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.kubeconfig import from_kubeconfig
 from fulcrum_operator.pools import Pool
@@ -85,8 +87,18 @@ def engine(
     control_plane: ControlPlane, store: Store, secured: str, kubelet: KubeletStandIn, plans: Any
 ) -> ConnectingEngine:
     """The engine with the rights of the operator and no more, whose pods run at once."""
+    return make_engine(control_plane, store, kubelet, (secured,))
+
+
+def make_engine(
+    control_plane: ControlPlane,
+    store: Store,
+    kubelet: KubeletStandIn,
+    namespaces: tuple[str, ...],
+    operator: str = "fulcrum-system.fulcrum-operator",
+) -> ConnectingEngine:
     token = control_plane.token_kubeconfig("fulcrum-system", "fulcrum-operator")
-    cluster = JobCluster(cast("Kube", None), "fulcrum-system.fulcrum-operator", (secured,))
+    cluster = JobCluster(cast("Kube", None), operator, namespaces)
     pools = {"default": Pool.model_validate(kubelet.pool())}
     made = JobEngine(store, settings_for(), pools, cluster)
     return ConnectingEngine(made, cluster, from_kubeconfig(token))
@@ -104,7 +116,8 @@ def operator(
     new_operator: Callable[..., OperatorProcess], secured: str, kubelet: KubeletStandIn
 ) -> OperatorProcess:
     """An operator with the engine, not started; its pool `gpu` is the node."""
-    job = {"enabled": True, "image": IMAGE, "termination_grace_s": 1, "start_limit_s": 2.0}
+    job = {"enabled": True, "image": IMAGE, "termination_grace_s": 1}
+    job |= {"start_limit_s": 2.0, "lost_after_s": 1.0}
     pools = {"gpu": kubelet.pool(accelerator_count=1), "cpu": kubelet.pool(cpu="500m")}
     return new_operator(job=job, pools=pools)
 
@@ -219,3 +232,147 @@ def test_evicted_pod_costs_an_attempt_and_no_more(
     (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
     assert "it was evicted" in retried
     assert jobs.status("wait")["failures"] == {"infrastructure": 1}
+
+
+WAITING = {
+    "image": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'},
+    "secret": {"reason": "CreateContainerConfigError", "message": 'secret "s3" not found'},
+}
+
+
+@pytest.mark.parametrize(
+    ("what", "reason", "says", "attempts"),
+    [
+        pytest.param("image", "BackoffLimitExceeded", "cannot be pulled", 2, id="image missing"),
+        pytest.param("secret", "InvalidInput", 'secret "s3" not found', 1, id="secret missing"),
+    ],
+)
+def test_pod_that_cannot_start_ends_with_its_class(
+    what: str,
+    reason: str,
+    says: str,
+    attempts: int,
+    operator: OperatorProcess,
+    jobs: Jobs,
+    kubelet: KubeletStandIn,
+) -> None:
+    kubelet.report = lambda pod: waiting(pod, WAITING[what])
+    operator.start()
+    apply(jobs, "succeed", backoffLimit=1)
+    wait_until(lambda: says in jobs.status("succeed").get("message", ""), START_TIMEOUT_S)
+    assert jobs.status("succeed")["phase"] == "Running"
+    status = jobs.ended("succeed")
+    assert (status["phase"], status["outcome"]["reason"]) == ("Failed", reason)
+    assert says in status["message"]
+    assert status["attempt"] == attempts
+
+
+def test_pod_out_of_memory_is_tried_again(
+    operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn
+) -> None:
+    operator.start()
+    apply(jobs, "wait")
+    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    kubelet.kill_for_memory()
+    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    assert "needs more memory than its pool gives" in retried
+
+
+def test_node_that_is_lost_does_not_keep_the_job(
+    operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "wait")
+    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    kubelet.silent = True
+    (pod,) = pods_of(api, jobs.namespace)
+    name = pod["metadata"]["name"]
+    api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{name}")  # as the taint manager does
+    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    assert f"its node {kubelet.name} does not answer" in retried
+    kubelet.silent = False
+    jobs.reaches("wait", "Running")
+
+
+def test_job_that_somebody_deletes_is_made_again_in_another_attempt(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "wait")
+    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    (job,) = jobs_of(api, jobs.namespace)
+    path = f"/apis/batch/v1/namespaces/{jobs.namespace}/jobs/{job['metadata']['name']}"
+    api("DELETE", f"{path}?propagationPolicy=Background")
+    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    assert "somebody deleted the Job" in retried
+
+
+def test_job_over_its_deadline_leaves_no_pod(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "hang", activeDeadlineSeconds=3)
+    status = jobs.ended("hang")
+    assert (status["phase"], status["outcome"]["reason"]) == ("Failed", "DeadlineExceeded")
+    wait_until(lambda: pods_of(api, jobs.namespace) == [], START_TIMEOUT_S)
+
+
+def test_suspended_job_has_no_pod_and_goes_on_in_another(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    jobs.patch("hang", {"suspend": True})
+    jobs.reaches("hang", "Suspended")
+    assert pods_of(api, jobs.namespace) == []
+    jobs.patch("hang", {"suspend": False})
+    jobs.reaches("hang", "Running")
+    assert jobs.status("hang")["attempt"] == 2
+
+
+def waiting(pod: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+    (spec,) = pod["spec"]["containers"]
+    container = {"name": spec["name"], "image": spec["image"], "imageID": "", "ready": False}
+    return {"containerStatuses": [{**container, "restartCount": 0, "state": {"waiting": state}}]}
+
+
+# --- between operators
+
+
+def test_operators_leave_each_others_runs_alone(
+    control_plane: ControlPlane, store: Store, secured: str, kubelet: KubeletStandIn, plans: Any
+) -> None:
+    def of(operator: str, *namespaces: str) -> ConnectingEngine:
+        return make_engine(control_plane, store, kubelet, namespaces, operator)
+
+    async def scenario() -> None:
+        plan = plans("hang")
+        handle = await of("one", secured).submit(plan.run, plan)
+        assert await of("one", secured).runs() == (handle,)
+        assert handle in await of("one").runs()
+        assert await of("one", "default").runs() == ()
+        assert await of("two", secured).runs() == ()
+        assert await of("two", secured).find(plan.run) == (handle,)
+        await of("one", secured).cancel(handle)
+
+    asyncio.run(scenario())
+
+
+def test_admission_takes_the_pod_under_the_profile_restricted(
+    api: ClusterApi, secured: str, plans: Any
+) -> None:
+    plan = plans("succeed")
+    pool = Pool(accelerator_count=1, priority_class="", cpu="500m", memory="64Mi")
+    order = Order(plan, f"sha256:{'0' * 64}", "all", pool, "s3://bucket", "fulcrum")
+    spec = render(order, settings_for(store_secret="s3", image_pull_secrets=("pull",)))
+    pod = {"apiVersion": "v1", "kind": "Pod", **spec["spec"]["template"]}
+    pod["metadata"] = {**pod["metadata"], "name": "fulcrum"}
+    path = f"/api/v1/namespaces/{secured}/pods?dryRun=All"
+    assert api("POST", path, pod)["spec"]["automountServiceAccountToken"] is False
+    pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    with pytest.raises(RefusedError, match='violates PodSecurity "restricted'):
+        api("POST", path, pod)
