@@ -45,12 +45,15 @@ class RunStatus:
         reason: Why, as one CamelCase word from the engine; empty where there is nothing to say.
         message: Why, in a sentence for the user.
         failure_class: For Failed, what decides whether another attempt may help.
+        quota_reserved: Whether a queue of the cluster has let the run start; None where it is in
+            none. While it has not, the state is Pending, and reason and message are the queue's.
     """
 
     state: RunState
     reason: str = ""
     message: str = ""
     failure_class: FailureClass | None = None
+    quota_reserved: bool | None = None
 
     @property
     def finished(self) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from fulcrum_operator.actions import Decision
-from fulcrum_operator.lifecycle import ending, judging, running, starting
+from fulcrum_operator.lifecycle import ending, judging, queueing, running, starting
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.observed import Observed
 
@@ -24,6 +24,7 @@ QUESTIONS: tuple[Question, ...] = (
     starting.suspended,
     starting.without_snapshot,
     ending.snapshot_changed,
+    queueing.queue_spoke,
     ending.over_deadline,
     starting.backing_off,
     starting.without_key,

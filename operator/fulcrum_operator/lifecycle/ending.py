@@ -20,6 +20,7 @@ from fulcrum_operator.actions import (
 from fulcrum_operator.conditions import cut
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.queueing import waits
 from fulcrum_operator.observed import Job, Observed
 from fulcrum_operator.resources.compressionjob import Outcome
 from fulcrum_operator.times import seconds_since
@@ -116,12 +117,12 @@ def snapshot_changed(seen: Observed, now: datetime, limits: Limits) -> Decision 
 
 
 def over_deadline(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
-    """Time runs from the first attempt, or from when the job was resumed."""
+    """Time runs from the first attempt, or from when the job was resumed; not in a queue."""
     job = seen.job
     limit_s, since = job.spec.active_deadline_seconds, job.status.active_since
     if limit_s is None or since is None or job.status.verdict is not None:
         return None
-    if seconds_since(since, now) < limit_s:
+    if waits(job.status) or seconds_since(since, now) < limit_s:
         return None
     if seen.run is not None and seen.run.state == "Succeeded":  # in the last moment
         return None

@@ -10,6 +10,7 @@ from fulcrum_operator.conditions import cut
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.queueing import leave_queue, mirror_queue, waits
 from fulcrum_operator.observed import Job, Observed
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources.compressionjob import StageStatus
@@ -50,6 +51,7 @@ def not_recorded(seen: Observed, now: datetime, limits: Limits) -> Decision | No
     edit.condition("Submitted", "True", "Submitted", f"engine {run.engine}, run {run.key}")
     edit.condition("Progressing", "True", "Running")
     _mirror(edit, seen)
+    mirror_queue(edit, seen.run)
     announce = Announce("Submitted", message, run.key)
     return Decision((announce, WriteStatus(edit.status, "id-recorded")))
 
@@ -72,11 +74,12 @@ def going(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
         since = None
     edit.set(run=job.status.run.model_copy(update={"silent_since": since}))
     _mirror(edit, seen)
+    phase = "Pending" if waits(job.status) else "Running"
     if since is not None:
         reason = seen.engine_error or "it does not know the run"
-        edit.say("Running", f"engine {job.spec.engine} is silent since {since}: {reason}")
+        edit.say(phase, f"engine {job.spec.engine} is silent since {since}: {reason}")
     elif run is not None and run.message:  # why it waits, for instance for a node
-        edit.say("Running", run.message)
+        edit.say(phase, run.message)
     write = (WriteStatus(edit.status, "progress"),) if edit.status != job.status else ()
     return Decision(write, after_s=limits.poll_s)
 
@@ -116,7 +119,7 @@ def try_again(seen: Observed, run: RunStatus, now: datetime, limits: Limits) -> 
     at = now + timedelta(seconds=limits.backoff_s(failures[kind]))
     text = f"attempt {job.status.attempt} failed and is tried again: {message}"
     edit.set(run=None, next_attempt_time=write_time(at), stage=None)
-    edit.say("Pending", text).condition("Submitted", "False", "Retrying", text)
+    leave_queue(edit).say("Pending", text).condition("Submitted", "False", "Retrying", text)
     edit.condition("Progressing", "True", "Retrying", text)
     warn = Announce("Retrying", text, str(job.status.attempt), warning=True)
     return Decision((warn, WriteStatus(edit.status, "retrying")))

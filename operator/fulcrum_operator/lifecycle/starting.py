@@ -21,6 +21,7 @@ from fulcrum_operator.actions import (
 )
 from fulcrum_operator.lifecycle.editing import Editor, condition_is
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.queueing import leave_queue
 from fulcrum_operator.observed import Job, Observed, Refusal, Snapshot
 from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_operator.times import read_time
@@ -70,7 +71,7 @@ def suspended(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     edit.condition("Suspended", "True", "Suspended", message)
     edit.condition("Progressing", "False", "Suspended", message)
     if not done:
-        edit.set(run=None, stage=None, next_attempt_time=None)
+        leave_queue(edit).set(run=None, stage=None, next_attempt_time=None)
     actions: tuple[Action, ...] = (RemoveFinalizer(),) if job.finalized else ()
     if edit.status != job.status:
         actions += (
