@@ -128,10 +128,11 @@ def failure_rules() -> list[Object]:
     """Return the failure policy: what came from outside, then each class of the pod's own.
 
     All of them end the Job. Which rule it was, and so the class, stays in the Job's condition after
-    the pod is gone.
+    the pod is gone. There is none for a pod that was told to stop: Kubernetes applies rules to pods
+    of a Job that was suspended too, and would end what a queue only sends back.
     """
     disrupted = [{"type": "DisruptionTarget", "status": "True"}]
-    codes = sorted({*EXIT_CODES.values(), NO_EVIDENCE})
+    codes = sorted({*EXIT_CODES.values(), NO_EVIDENCE} - {EXIT_CODES["infrastructure"]})
     return [
         {"action": "FailJob", "onPodConditions": disrupted},
         *(
