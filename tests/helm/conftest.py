@@ -1,4 +1,4 @@
-"""helm for the tests of the chart; skipped where it would first have to be built."""
+"""helm for the tests of the chart."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from helm.building import cached, helm_binary
-from helm.running import Helm
+from helm.building import helm_binary
+from helm.fixture import helm
 
-REASON = "helm is not built; FULCRUM_BUILD=1 or `make charts` builds it, in 2 to 5 minutes"
+__all__ = ["helm"]
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
@@ -17,12 +17,3 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     wanted = any("helm" in getattr(item, "fixturenames", ()) for item in session.items)
     if wanted and os.environ.get("FULCRUM_BUILD") and not session.config.option.collectonly:
         helm_binary()
-
-
-@pytest.fixture(scope="session")
-def helm(tmp_path_factory: pytest.TempPathFactory) -> Helm:
-    """Helm without a cluster: it renders and lints."""
-    binary = cached()
-    if binary is None:
-        pytest.skip(REASON)
-    return Helm(binary, tmp_path_factory.mktemp("helm"))

@@ -83,6 +83,26 @@ def test_policies_know_the_operator_by_its_name(helm: Helm) -> None:
     assert text.count(user) == source.count(OPERATOR_USER) > 0
 
 
+def test_operators_of_other_releases_may_write_status_too(helm: Helm) -> None:
+    other = "system:serviceaccount:team-b:fulcrum-operator"
+    values = {**SETS["minimal"], "admission": {"operators": [other]}}
+    (policy,) = of_kind(helm.objects(values), POLICIES[0], "fulcrum-status")
+    (rule,) = policy["spec"]["validations"]
+    assert rule["expression"] == f"request.userInfo.username in ['{OPERATOR_USER}', '{other}']"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_notes_tell_the_next_command(helm: Helm, name: str) -> None:
+    words = ("install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client")
+    notes = helm(*words, values=SETS[name]).partition("\nNOTES:\n")[2]
+    (deployment,) = of_kind(helm.objects(SETS[name]), "Deployment")
+    wait = f"kubectl rollout status deployment/{deployment['metadata']['name']}"
+    assert f"{wait} --namespace={NAMESPACE}\n" in notes
+    assert ("kubectl create secret" in notes) == bool(SETS[name]["store"].get("existingSecret"))
+    unbounded = name in ("minimal", "monitored")
+    assert ("No NetworkPolicy bounds" in notes) == unbounded
+
+
 def test_roles_of_people_are_those_of_the_repository(helm: Helm) -> None:
     roles = {each["metadata"]["name"]: each for each in of_kind(DEPLOYED, "ClusterRole")}
     del roles[OPERATOR_NAME]

@@ -158,6 +158,11 @@ REFUSED = (
         {"createNamespaces": True},
     ),
     Refused(
+        "operator that is no service account",
+        ("at '/admission/operators/0'", "'ann' does not match"),
+        {"admission": {"operators": ["ann"]}},
+    ),
+    Refused(
         "digest that is none",
         ("at '/image/digest'", "does not match"),
         {"image": {"digest": "sha256:1234"}},
