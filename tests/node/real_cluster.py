@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.building import Binaries
+from cluster.cache import exclusive
 from cluster.control_plane import ControlPlane, stop_all
 from cluster.credentials import KUBELETS_CLIENT
 from cluster.errors import ClusterError
@@ -20,7 +21,15 @@ from cluster.programs import Reach
 from node import cgroups, dns, network
 from node.archives import write_probe_image
 from node.building import NodeBinaries
-from node.slots import Slot, abandoned, claim, claimed_by, nodes_directory, release
+from node.slots import (
+    REGISTRY,
+    Slot,
+    abandoned,
+    claim,
+    claimed_by,
+    nodes_directory,
+    release,
+)
 from node.worker import KUBELET, Spec, Worker
 
 GPU = "nvidia.com/gpu"
@@ -165,6 +174,7 @@ def launch(
     that were killed is ended first.
     """
     clear_abandoned()
+    directory.mkdir(parents=True, exist_ok=True)
     slot = claim(directory.resolve(), owner)
     try:
         cluster = RealCluster(directory, slot, built, specs, owner)
@@ -188,7 +198,8 @@ def clear(directory: Path) -> None:
 
 
 def clear_abandoned() -> None:
-    """End the clusters whose owners were killed before they could."""
+    """End the clusters whose owners were killed before they could, or whose folder is gone."""
     stop_abandoned()
-    for directory in abandoned():
-        clear(directory)
+    with exclusive(REGISTRY):  # two that clear one cluster would trip over each other
+        for directory in abandoned():
+            clear(directory)

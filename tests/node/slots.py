@@ -84,6 +84,8 @@ class Slot:
 def claim(directory: Path, owner: str, registry: Path = REGISTRY) -> Slot:
     """Return the first free slot, from now on that of the cluster in `directory` of `owner`.
 
+    The folder must be there already.
+
     Raises:
         ClusterError: All are taken.
     """
@@ -107,9 +109,9 @@ def claimed_by(directory: Path, registry: Path = REGISTRY) -> Slot | None:
 
 
 def abandoned(registry: Path = REGISTRY) -> list[Path]:
-    """Return the folders of clusters whose owner was killed before it could end them."""
-    claims = [claimed for _, claimed in _claims(registry)]
-    return [Path(claimed["directory"]) for claimed in claims if has_ended(claimed["owner"])]
+    """Return the folders of clusters that nobody will end: owner or folder are gone."""
+    claims = [(Path(claimed["directory"]), claimed["owner"]) for _, claimed in _claims(registry)]
+    return [folder for folder, owner in claims if has_ended(owner) or not folder.is_dir()]
 
 
 def release(slot: Slot, registry: Path = REGISTRY) -> None:

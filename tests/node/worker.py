@@ -136,6 +136,8 @@ class Worker:
             message = f"{archive}: no such image archive"
             raise ClusterError(message)
         self.inside("ctr", NAMESPACE, "images", "import", archive.resolve())
+        # It is unpacked now; the layers as they were packed would only double what it takes.
+        self.inside("ctr", NAMESPACE, "content", "prune", "references")
 
     def images(self) -> list[str]:
         """Return the names of the images that the node has."""
