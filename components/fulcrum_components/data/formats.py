@@ -38,6 +38,7 @@ def open_table(source: DataSource, signature: Signature, *, where: str, cache_di
             raise UserError("is a file, an image folder is a directory", where=place)
         return ImageTable(folder, target=source.target, signature=signature, where=place)
     if kind == "python":
+        _check_kind(paths, where)
         if source.function is None:
             raise UserError("format python needs function", where=f"{where}.function")
         file = _single(paths, kind, where)
@@ -84,7 +85,15 @@ def _files_of(paths: Sequence[Path], kind: str, where: str) -> list[Path]:
             files.append(path)
     if not files:
         raise UserError(f"the directory holds no {listed(endings)} files", where=where)
+    _check_kind(files, where)
     return files
+
+
+def _check_kind(paths: Sequence[Path], where: str) -> None:
+    """Refuse what would be waited for or read without end."""
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"'{path.name}' is no file that can be read", where=where)
 
 
 def _npy_table(
@@ -107,6 +116,7 @@ def _npy_table(
     arrays = concatenated(parts, place)
     if source.target_uri is not None:
         answers = fetch_all(source.target_uri, cache_dir=cache_dir, where=f"{where}.targetUri")
+        _check_kind(answers, f"{where}.targetUri")
         pieces = [
             {source.target: open_npy(path, f"{where}.targetUri ({path.name})")} for path in answers
         ]

@@ -101,6 +101,8 @@ class ImageTable:
     def _decode(self, file: Path) -> Array:
         place = f"{self._where}: {file.relative_to(self._directory).as_posix()}"
         channels, height, width = self._spec.shape[1:]
+        if not file.is_file():  # nobody may ever write to a pipe
+            raise UserError("is no file that can be read", where=place)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import torch
@@ -22,10 +24,9 @@ def load_bundle(directory: Path) -> tuple[torch.nn.Module, Signature]:
         UserError: Anything in the bundle is wrong; the message names file and field or line.
     """
     directory = directory.resolve()
-    _check_links(directory)
     manifest = read_manifest(directory)
+    weights = _inside(directory, manifest.weights, "weights")  # before any of its code runs
     module = build_module(directory, manifest)
-    weights = _inside(directory, manifest.weights, "weights")
     load_weights(module, read_weights(weights), weights)
     module.eval()
     check_forward(module, manifest.signature, directory)
@@ -48,7 +49,12 @@ def build_module(directory: Path, manifest: Manifest) -> torch.nn.Module:
 
 def _inside(directory: Path, name: str, field: str) -> Path:
     """Return the path of file `name`, which must be inside the bundle."""
-    path = (directory / name).resolve()
+    try:
+        path = (directory / name).resolve()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links without end
+        message = f"{field} {name[:80]!r} cannot be a file: {error.args[-1]}"
+        raise UserError(message, where=str(directory)) from None
     if not path.is_relative_to(directory):
         message = f"{field} '{name}' leads out of the bundle; use a path relative to it"
         raise UserError(message, where=str(directory))
@@ -61,10 +67,30 @@ def _inside(directory: Path, name: str, field: str) -> Path:
     return path
 
 
-def _check_links(directory: Path) -> None:
-    """Refuse symbolic links that lead out, since their targets are no part of the digest."""
+def check_files(directory: Path) -> None:
+    """Refuse what the digest of a bundle cannot cover, before it is computed.
+
+    Raises:
+        UserError: A link leads out or to what is hidden, or something is no file and no directory.
+    """
+    directory = directory.resolve()
     for path in directory.rglob("*"):
-        if path.is_symlink() and not path.resolve().is_relative_to(directory):
-            name = path.relative_to(directory).as_posix()
-            message = f"'{name}' is a symbolic link out of the bundle; copy the file into it"
-            raise UserError(message, where=str(directory))
+        name = path.relative_to(directory).as_posix()
+        if problem := _problem(path, name, directory):
+            raise UserError(f"{name!r} {problem}", where=str(directory))
+
+
+def _problem(path: Path, name: str, directory: Path) -> str:
+    """Return what is wrong with `path`, or nothing."""
+    if not name.isprintable():  # it could be no text, or several lines of a digest
+        return "has a name with control characters or undecodable bytes; rename it"
+    mode = path.lstat().st_mode
+    if not stat.S_ISLNK(mode):
+        plain = stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+        return "" if plain else "is a pipe, a socket or a device; only files can be in a bundle"
+    target = Path(os.path.realpath(path))
+    if not target.is_relative_to(directory):
+        return "is a symbolic link out of the bundle; copy the file into it"
+    if is_hidden(target.relative_to(directory)):
+        return "is a symbolic link to a hidden file, which the bundle's digest does not cover"
+    return ""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from fulcrum_components.models.bundle import load_bundle
+from fulcrum_components.models.bundle import check_files, load_bundle
 from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
 from fulcrum_components.models.pt2 import load_pt2
 from fulcrum_components.models.signature import Signature
@@ -70,6 +70,8 @@ def load_model(
     """
     path = fetch(uri, cache_dir=cache_dir, where=f"{where}.uri")
     kind = _format_of(path, format, where)
+    if kind == "bundle":
+        check_files(path)
     found = onnx_digest(path) if kind == "onnx" else content_digest(path)
     if digest is not None and digest != found:
         message = f"the model at '{uri}' has digest {found}, expected {digest}"

@@ -19,6 +19,7 @@ from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import UserError
 
 FILE_NAME = "fulcrum.yaml"
+MOST_BYTES = 1 << 20
 ENTRY_POINT = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 
 _SHORT = reprlib.Repr()
@@ -80,6 +81,8 @@ def read_manifest(directory: Path) -> Manifest:
     if not path.is_file():
         message = f"no {FILE_NAME} in the bundle; `fulcrum init` writes one"
         raise UserError(message, where=str(directory))
+    if path.stat().st_size > MOST_BYTES:
+        raise UserError(f"is larger than {MOST_BYTES} bytes", where=str(path))
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, ValueError, RecursionError) as error:

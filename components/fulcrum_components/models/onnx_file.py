@@ -100,11 +100,16 @@ def _external_files(model: onnx.ModelProto, path: Path) -> list[str]:
 def _inside(path: Path, location: str, tensor: str) -> str:
     parts = PurePosixPath(location).parts
     folder = path.parent.resolve()
-    file = (folder / location).resolve()
+    try:
+        file = (folder / location).resolve()
+        there = file.is_file()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, links without end
+        message = f"tensor '{tensor}' refers to {location[:80]!r}, which cannot be a file"
+        raise UserError(f"{message}: {error.args[-1]}", where=str(path)) from None
     if not location or ".." in parts or not file.is_relative_to(folder):
         message = f"tensor '{tensor}' refers to '{location}', outside of the model's directory"
         raise UserError(message, where=str(path))
-    if not file.is_file():
+    if not there:
         message = f"tensor '{tensor}' is in the file '{location}', which is not beside the model"
         raise UserError(message, where=str(path))
     return location
