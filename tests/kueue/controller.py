@@ -46,7 +46,7 @@ class Kueue:
     """
 
     def __init__(self, cluster: ControlPlane, built: Built) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._built = built
         self._directory = cluster.directory / NAME
         self._certificates = self._directory / "certificates"
@@ -64,20 +64,20 @@ class Kueue:
 
     def stop(self) -> None:
         """Stop the controller; what it has admitted goes on."""
-        self._cluster.processes.stop([NAME], STOP_GRACE_S)
+        self.cluster.processes.stop([NAME], STOP_GRACE_S)
 
     def kill(self) -> None:
         """End the controller as a crash does."""
-        self._cluster.processes.stop([NAME], 0)
+        self.cluster.processes.stop([NAME], 0)
 
     def memory_mib(self) -> float:
         """Return the controller's resident memory, 0 where it does not run."""
-        process = self._cluster.processes.running(NAME)
+        process = self.cluster.processes.running(NAME)
         return process.memory_info().rss / 2**20 if process else 0.0
 
     def log_tail(self) -> str:
         """Return the last lines of the controller."""
-        return self._cluster.processes.log_tail(NAME)
+        return self.cluster.processes.log_tail(NAME)
 
     def _start(self) -> None:
         ports = Ports(free_port(), free_port())
@@ -90,7 +90,7 @@ class Kueue:
 
     def _install(self, manifests: Manifests) -> None:
         self._apply(manifests.schemas)
-        self._cluster.kubectl(
+        self.cluster.kubectl(
             *("wait", "--for=condition=Established", "--timeout=60s", "customresourcedefinitions"),
             *(each["metadata"]["name"] for each in manifests.schemas),
         )
@@ -98,21 +98,21 @@ class Kueue:
 
     def _apply(self, objects: list[Object]) -> None:
         words = ("apply", "--server-side", "--force-conflicts", "-f", "-")
-        self._cluster.kubectl(*words, stdin="\n---\n".join(map(json.dumps, objects)))
+        self.cluster.kubectl(*words, stdin="\n---\n".join(map(json.dumps, objects)))
 
     def _launch(self, settings: Object) -> None:
         self._certificates.mkdir(parents=True, exist_ok=True)
         config = self._directory / "config.yaml"
         config.write_text(yaml.safe_dump(settings))
-        kubeconfig = self._cluster.token_kubeconfig(NAMESPACE, ACCOUNT)
+        kubeconfig = self.cluster.token_kubeconfig(NAMESPACE, ACCOUNT)
         command = [str(self._built.controller), f"--config={config}", *ARGUMENTS]
         environment = {"HOME": str(self._directory), "KUBECONFIG": str(kubeconfig)}
-        self._cluster.processes.start(NAME, command, environment)
+        self.cluster.processes.start(NAME, command, environment)
 
     def _mounted(self) -> bool:
         """Put the secret's content into the folder; the certificate last, which is waited for."""
         words = ("get", "secret", SECRET, f"--namespace={NAMESPACE}", "--output=json")
-        data = json.loads(self._cluster.kubectl(*words)).get("data") or {}
+        data = json.loads(self.cluster.kubectl(*words)).get("data") or {}
         names = [name for name in ("tls.key", "tls.crt") if name in data]
         for name in names:
             write_private(self._certificates / name, base64.b64decode(data[name]))
@@ -121,7 +121,7 @@ class Kueue:
     def _guards(self) -> bool:
         try:
             words = ("create", "--dry-run=server", "-f", "-")
-            self._cluster.kubectl(*words, stdin=json.dumps(PROBE))
+            self.cluster.kubectl(*words, stdin=json.dumps(PROBE))
         except KubectlError:
             return False
         return True
@@ -129,7 +129,7 @@ class Kueue:
     def _wait(self, what: str, holds: Callable[[], bool]) -> None:
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while not holds():
-            self._cluster.processes.check(NAME)
+            self.cluster.processes.check(NAME)
             if time.monotonic() > deadline_s:
                 message = f"Kueue: waited {START_TIMEOUT_S:.0f} s for {what}:\n{self.log_tail()}"
                 raise ClusterError(message)
