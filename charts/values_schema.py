@@ -74,11 +74,12 @@ def _inlined(schema: Schema) -> Schema:
         if "$ref" in part:
             target = definitions[part["$ref"].rpartition("/")[2]]
             part = {**target, **{key: part[key] for key in part if key != "$ref"}}
-        in_properties = name == "properties"  # whose keys are names of settings
+        if name == "properties":  # whose keys are names of settings
+            return {key: resolve(value) for key, value in part.items()}
         return {
-            key: resolve(value, "" if in_properties else key)
+            key: " ".join(value.split()) if key == "description" else resolve(value, key)
             for key, value in part.items()
-            if in_properties or key not in (*_DROPPED, "$defs")
+            if key not in (*_DROPPED, "$defs")
         }
 
     resolved: Schema = resolve(schema)

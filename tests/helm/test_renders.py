@@ -12,6 +12,7 @@ import pytest
 import yaml
 from cluster.installing import ROOT
 
+from fulcrum_operator.engines.job.naming import JOB_LABEL, MANAGED_BY, MANAGER
 from fulcrum_operator.resources.names import OPERATOR_NAME, OPERATOR_USER
 from helm.renders import reviewed
 from helm.running import CHART, NAMESPACE, RELEASE, Helm, Object, of_kind, read_all
@@ -296,6 +297,15 @@ def test_pods_of_jobs_reach_dns_and_the_store_only(helm: Helm) -> None:
         blocked = {"169.254.169.254/32", *SETS["namespaces"]["networkPolicy"]["apiServer"]}
         assert set(peer["ipBlock"]["except"]) == blocked
         assert [each["port"] for each in store["ports"]] == [443, 8333]
+
+
+def test_policy_is_for_the_pods_that_the_engine_makes(helm: Helm) -> None:
+    (policy, _) = of_kind(
+        helm.objects(SETS["namespaces"]), "NetworkPolicy", f"{OPERATOR_NAME}-jobs"
+    )
+    selector = policy["spec"]["podSelector"]
+    assert selector["matchLabels"] == {MANAGED_BY: MANAGER}
+    assert selector["matchExpressions"] == [{"key": JOB_LABEL, "operator": "Exists"}]
 
 
 def test_operator_goes_only_where_it_must_once_that_is_known(helm: Helm) -> None:
