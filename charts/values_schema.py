@@ -22,7 +22,8 @@ _DROPPED = ("title", "default", "format", "writeOnly")
 def values_schema() -> Schema:
     """Return values.schema.json as data."""
     written = yaml.safe_load(SOURCE.read_text())
-    return _closed(_with_settings(written, _inlined(Settings.model_json_schema())))
+    schema: Schema = _closed(_with_settings(written, _inlined(Settings.model_json_schema())))
+    return schema
 
 
 def _with_settings(written: Any, settings: Schema) -> Any:

@@ -299,6 +299,20 @@ def test_pods_of_jobs_reach_dns_and_the_store_only(helm: Helm) -> None:
         assert [each["port"] for each in store["ports"]] == [443, 8333]
 
 
+def test_what_is_left_out_of_all_addresses_is_of_their_family(helm: Helm) -> None:
+    """The API server refuses others."""
+    policy = {
+        "apiServer": ["10.96.0.1/32", "fd00:10::1/128"],
+        "store": {"to": [{"ipBlock": {"cidr": cidr}} for cidr in ("0.0.0.0/0", "::/0")]},
+    }
+    values = {**SETS["minimal"], "namespaces": ["team-a"], "networkPolicy": policy}
+    (jobs,) = of_kind(helm.objects(values), "NetworkPolicy", f"{OPERATOR_NAME}-jobs")
+    assert [peer["ipBlock"]["except"] for peer in jobs["spec"]["egress"][1]["to"]] == [
+        ["169.254.169.254/32", "10.96.0.1/32"],
+        ["fd00:ec2::254/128", "fd00:10::1/128"],
+    ]
+
+
 def test_policy_is_for_the_pods_that_the_engine_makes(helm: Helm) -> None:
     (policy, _) = of_kind(
         helm.objects(SETS["namespaces"]), "NetworkPolicy", f"{OPERATOR_NAME}-jobs"

@@ -195,7 +195,7 @@ REFUSED = (
     ),
     Refused(
         "jobs with a way to everything",
-        ("networkPolicy.apiServer is needed with networkPolicy.store.to 0.0.0.0/0",),
+        ("networkPolicy.apiServer is needed with 0.0.0.0/0 in networkPolicy.store.to",),
         {"namespaces": ["team-a"], "networkPolicy": {"store": {"to": ANYWHERE}}},
     ),
     Refused(

@@ -49,7 +49,7 @@ FIXED = {
 """What the chart says itself."""
 NOT_FOR_PODS = {"identity", "kubeconfig", "process.work_root", "process.max_running"}
 FROM_SECRETS = {"kubeflow.token": "tokenKey", "kubeflow.cookie": "cookieKey"}
-FROM_FILES = {
+FROM_FILES: dict[str, dict[str, Any]] = {
     "kubeflow.token_path": {"serviceAccountToken": True},
     "kubeflow.ca_path": {"existingSecret": "access", "caKey": "ca.crt"},
 }

@@ -49,10 +49,14 @@ API server.
 {{- $to := list -}}
 {{- range $policy.store.to -}}
 {{- $peer := deepCopy . -}}
-{{- if and $peer.ipBlock (eq (default dict $peer.ipBlock).cidr "0.0.0.0/0") -}}
-{{- $blocked := $policy.apiServer -}}
-{{- if not $blocked }}{{ fail "networkPolicy.apiServer is needed with networkPolicy.store.to 0.0.0.0/0, so that jobs do not reach it: kubectl get endpointslices -n default kubernetes, and the address of the service" }}{{ end -}}
-{{- $_ := set $peer.ipBlock "except" (concat (default list $peer.ipBlock.except) (list "169.254.169.254/32") $blocked | uniq) -}}
+{{- $cidr := (default dict $peer.ipBlock).cidr -}}
+{{- if has $cidr (list "0.0.0.0/0" "::/0") -}}
+{{- if not $policy.apiServer }}{{ fail (printf "networkPolicy.apiServer is needed with %s in networkPolicy.store.to, so that jobs do not reach it: kubectl get service,endpointslices --namespace=default" $cidr) }}{{ end -}}
+{{- $blocked := default list $peer.ipBlock.except -}}
+{{- range prepend $policy.apiServer (ternary "fd00:ec2::254/128" "169.254.169.254/32" (eq $cidr "::/0")) -}}
+{{- if eq (contains ":" .) (eq $cidr "::/0") }}{{ $blocked = append $blocked . }}{{ end -}}
+{{- end -}}
+{{- $_ := set $peer.ipBlock "except" (uniq $blocked) -}}
 {{- end -}}
 {{- $to = append $to $peer -}}
 {{- end -}}
