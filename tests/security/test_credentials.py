@@ -6,39 +6,19 @@ In name spaces of their own, as in a pod, and without root's right to look into 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from e2e.bundles import hostile
 
 from fulcrum_pipelines.isolation import without_secrets
 from fulcrum_pipelines.store import Store, object_path
-from security.supervised import ARTIFACT, CONTENT
+from security.namespaces import AS_IN_A_POD, THE_NODES, needs_root
+from security.supervised import ARTIFACT, CONTENT, ROUNDS
 
 TESTS = Path(__file__).parents[1]
-NAME_SPACES = ("unshare", "--pid", "--fork", "--mount-proc", "--net")
-NO_RIGHTS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "of-the-store"}
-
-THE_PODS = frozenset(
-    (
-        "becoming root",
-        "a user namespace",
-        "writing modules",
-        "writing the root",
-        "secrets in files",
-        "the runtime's socket",
-    )
-)
-"""Judged on a real node: here the user is root, who owns the machine's files."""
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))),
-    reason="only root makes name spaces and drops rights, with unshare and setpriv",
-)
 
 
 def log_of(how: str, directory: Path) -> str:
@@ -50,7 +30,7 @@ def log_of(how: str, directory: Path) -> str:
     places = {"HOME": str(home), "TMPDIR": str(directory), "PYTHONPATH": str(TESTS)}
     command = [sys.executable, "-m", "security.supervised", how, str(directory)]
     done = subprocess.run(
-        [*NAME_SPACES, *NO_RIGHTS, *command],
+        [*AS_IN_A_POD, *command],
         env={**os.environ, **SECRETS, **places},
         cwd=home,
         stdout=subprocess.PIPE,
@@ -65,8 +45,8 @@ def log_of(how: str, directory: Path) -> str:
 
 @needs_root
 def test_a_models_code_gets_nowhere(tmp_path: Path) -> None:
-    got = hostile.got(log_of("protected", tmp_path))
-    assert {name: what for name, what in got.items() if name not in THE_PODS} == {}
+    got = hostile.got(log_of("protected", tmp_path), ROUNDS)
+    assert {name: what for name, what in got.items() if name not in THE_NODES} == {}
     store = tmp_path / "s3/bucket/fulcrum"
     assert (store / "runs/other-1/evidence.json").read_bytes() == b"{}"
     assert (store / object_path(ARTIFACT)).read_bytes() == CONTENT
@@ -75,7 +55,7 @@ def test_a_models_code_gets_nowhere(tmp_path: Path) -> None:
 @needs_root
 def test_the_same_code_beside_credentials_gets_them(tmp_path: Path) -> None:
     """Or the test above would say nothing."""
-    got = hostile.got(log_of("open", tmp_path))
+    got = hostile.got(log_of("open", tmp_path), ROUNDS)
     assert got.keys() >= {
         "own environment",
         "others' environments",

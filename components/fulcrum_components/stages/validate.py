@@ -34,6 +34,7 @@ from fulcrum_components.stages.context import (
     StageResult,
 )
 from fulcrum_pipelines.contract import canonical_json, digest_of
+from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LeverMetrics, Metric, StageName, ValidateDetails
 
 LEVER_METRICS = {"classification": ("accuracy", "logLoss", "mse"), "regression": ("rmse", "mse")}
@@ -66,7 +67,7 @@ def inputs(context: StageContext) -> dict[str, str]:
         f"{stage}/model.onnx": context.digest(stage, "model.onnx")
         for stage in context.plan.stages[1:-1]
     }
-    models["evaluate/baseline.onnx"] = context.digest("evaluate", BASELINE)
+    models["evaluate/baseline.onnx"] = _baseline(context)
     test = context.required_dataset("test")
     return {
         "asked": digest_of(canonical_json(asked)),
@@ -133,16 +134,39 @@ def run(context: StageContext) -> StageResult:
 
 
 def _levers(context: StageContext, test: Dataset) -> list[Lever]:
-    """Run every model on the way over the test data; the baseline's answers are there already."""
+    """Run every model on the way over the test data; the baseline's answers are there already.
+
+    Those of a channel's model are not taken from evaluate, where other code than that model's could
+    have made them worse.
+    """
     data, meaning = context.spec.data, context.signature.meaning
-    answered = load_outcomes(context.fetch("evaluate", "outcomes.npz"))
-    levers = [Lever("evaluate", context.digest("evaluate", BASELINE), answered)]
+    baseline = _baseline(context)
+    if context.spec.baseline_model is None:
+        answered = load_outcomes(context.fetch("evaluate", "outcomes.npz"))
+    else:
+        context.report("running the test data through the channel's model", 0.1)
+        path = context.fetch("evaluate", BASELINE)
+        answered = run_onnx(path, test, meaning, columns=columns_needed(data))
+    levers = [Lever("evaluate", baseline, answered)]
     for stage in context.plan.stages[1:-1]:
         context.report(f"running the test data after {stage}", 0.1)
         path = context.fetch(stage, "model.onnx")
         outcomes = run_onnx(path, test, meaning, columns=columns_needed(data))
         levers.append(Lever(stage, context.digest(stage, "model.onnx"), outcomes))
     return levers
+
+
+def _baseline(context: StageContext) -> str:
+    """Return the digest of the model that candidates are compared with.
+
+    Raises:
+        UserError: It is not what the channel held, as the plan says.
+    """
+    found, held = context.digest("evaluate", BASELINE), context.spec.baseline_model
+    if held is not None and found != held:
+        message = f"evaluate measured {found}, but the channel held {held}"
+        raise UserError(message, where="spec.baseline")
+    return found
 
 
 def _lever_metrics(levers: list[Lever], context: StageContext) -> tuple[LeverMetrics, ...]:

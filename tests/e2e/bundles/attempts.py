@@ -13,6 +13,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -46,7 +47,8 @@ def run(targets: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         targets: `store` (URL), `other_run` and `artifact` (paths in it), `api_server`, `metadata`
-            and `other_pod` (`host:port`), `modules` and `writable` (directories).
+            and `other_pod` (`host:port`, or several with commas between them), `modules` (a
+            directory) and `writable` (several with colons between them).
     """
     got = {}
     for name, attempt in attempts(targets).items():
@@ -107,10 +109,16 @@ def attempts(targets: Mapping[str, str]) -> dict[str, Attempt]:
 
 
 def connected(address: str) -> str:
-    """Connect to `host:port`."""
+    """Connect to any of several `host:port`, with commas between them."""
+    *others, address = address.split(",")
     host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=WAIT_S):
-        return f"connected to {address}"
+    try:
+        with socket.create_connection((host, int(port)), timeout=WAIT_S):
+            return f"connected to {address}"
+    except OSError:
+        if not others:
+            raise
+        return connected(",".join(others))
 
 
 # --- credentials
@@ -217,9 +225,12 @@ def new_user_namespace() -> str:
 
 
 def mounted() -> str:
+    """On a folder of its own, which harms nobody where it succeeds."""
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) != 0:
+    folder = os.fsencode(tempfile.mkdtemp())
+    if libc.mount(b"none", folder, b"tmpfs", 0, None) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    libc.umount(folder)
     return "mounted"
 
 

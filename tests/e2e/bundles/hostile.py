@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import yaml
 from e2e.bundles import attempts
-from safetensors.numpy import save_file
+from model_files import MANIFEST, write_bundle
 
-FEATURES, CLASSES = 16, 4
-MODEL = f"""
+MODEL = """
+import attempts
 import torch
 
-import attempts
+from layers import Net
 
 
 def build(**targets: str) -> torch.nn.Module:
     attempts.run(targets)
-    return torch.nn.Sequential(
-        torch.nn.Linear({FEATURES}, {2 * CLASSES}),
-        torch.nn.ReLU(),
-        torch.nn.Linear({2 * CLASSES}, {CLASSES}),
-    )
+    return Net(3)
 """
 METADATA = "169.254.169.254:80"
 
@@ -47,7 +43,7 @@ def targets(
         store: URL of the store, as in the pod's environment.
         other_run: Path in it of another run's evidence, which is there.
         artifact: Path in it of an artifact that is there.
-        api_server: `host:port` at which pods would reach the API server.
+        api_server: `host:port` at which pods would reach the API server, by commas.
         other_pod: `host:port` of a pod that listens.
         metadata: `host:port` of the cloud's metadata.
         modules: Directory that Python modules are imported from.
@@ -65,45 +61,36 @@ def targets(
     }
 
 
-def write_hostile_bundle(directory: Path, what: Mapping[str, str], seed: int = 0) -> Path:
-    """Write a bundle that works as a model, and tries `what` whenever it is built."""
-    directory.mkdir(parents=True)
-    (directory / "model.py").write_text(MODEL)
+def write_hostile_bundle(directory: Path, what: Mapping[str, str]) -> Path:
+    """Write a bundle that works as a model, and tries `what` whenever it is built.
+
+    It takes and gives what `model_files.SIGNATURE` says.
+    """
+    write_bundle(directory, model_py=MODEL)
     shutil.copyfile(attempts.__file__, directory / "attempts.py")
-    generator = np.random.default_rng(seed)
-    shapes = {
-        "0.weight": (2 * CLASSES, FEATURES),
-        "0.bias": (2 * CLASSES,),
-        "2.weight": (CLASSES, 2 * CLASSES),
-        "2.bias": (CLASSES,),
-    }
-    tensors = {name: generator.normal(size=shape).astype("f4") for name, shape in shapes.items()}
-    save_file(tensors, directory / "model.safetensors")
-    manifest = {
-        "entryPoint": "model.py:build",
-        "arguments": dict(what),
-        "weights": "model.safetensors",
-        "inputs": [{"name": "x", "shape": ["batch", FEATURES]}],
-        "outputs": [{"name": "logits", "shape": ["batch", CLASSES]}],
-        "meaning": "logits",
-    }
+    manifest = {**yaml.safe_load(MANIFEST), "arguments": dict(what)}
     (directory / "fulcrum.yaml").write_text(yaml.safe_dump(manifest))
     return directory
 
 
-def got(log: str) -> dict[str, str]:
-    """Return what the bundle got, by attempt, from the log of its pod or stage.
+def got(log: str, times: int = 1) -> dict[str, str]:
+    """Return what the bundle got, by attempt, from the log of its pod or stages.
+
+    Args:
+        log: What they printed.
+        times: How often each attempt was made at least.
 
     Raises:
-        ValueError: Not every attempt is told of, so the log says nothing.
+        ValueError: An attempt was made less often, so the log says nothing.
     """
     told = [
         json.loads(line.partition(attempts.MARK)[2])
         for line in log.splitlines()
         if attempts.MARK + "{" in line
     ]
-    names = set(attempts.attempts(dict.fromkeys(attempts.TARGETS, "")))
-    if missing := names - {one["name"] for one in told}:
-        message = f"the log tells nothing of: {', '.join(sorted(missing))}"
+    counts = Counter(one["name"] for one in told)
+    names = attempts.attempts(dict.fromkeys(attempts.TARGETS, ""))
+    if missing := [name for name in names if counts[name] < times]:
+        message = f"the log tells not {times} times of: {', '.join(sorted(missing))}"
         raise ValueError(message)
     return {one["name"]: one["got"] for one in told if one["got"]}
