@@ -129,7 +129,7 @@ class Job(Section):
     of stages stay in the store."""
     start_limit_s: Seconds = 900.0
     """A pod whose image or configuration has been wrong for this long is given up. One that waits
-    for a node or for quota is not: that may take days, and spec.activeDeadlineSeconds bounds it."""
+    for a node is not: that may take days, and spec.activeDeadlineSeconds bounds it."""
     lost_after_s: Seconds = 60.0
     """A pod that should have been gone this long ago is on a node that is lost."""
     max_running: Annotated[int, Field(ge=1)] | None = None

@@ -232,7 +232,7 @@ class CompressionJobStatus(Status):
     completion_time: str | None = None
     """When it reached its final phase."""
     active_since: str | None = None
-    """What activeDeadlineSeconds counts from, the start or the last resume."""
+    """What activeDeadlineSeconds counts from, the start or the last resume, and later by as long as the run has waited in a queue of the cluster."""
     stages: tuple[StageStatus, ...] = ()
     """Each stage of the run, in the order in which they run."""
     outcome: Outcome | None = None

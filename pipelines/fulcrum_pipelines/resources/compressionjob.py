@@ -425,7 +425,7 @@ class CompressionJobSpec(Spec):
     suspend: bool = False
     """Do not start, or stop the run and keep what its stages already made. Resuming starts the clock of activeDeadlineSeconds anew."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
-    """Time for the whole job, counted from its start or last resume; over it, the run is stopped and the job fails."""
+    """Time for the whole job, counted from its start or last resume, without what its run waits in a queue of the cluster; over it, the run is stopped and the job fails."""
     stage_deadline_seconds: StageDeadlineSeconds | None = None
     """Time for each stage; a stage over it is stopped and fails."""
     backoff_limit: Annotated[int, Field(ge=0, le=20)] = 3
