@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
+from cluster import installing
 from cluster.building import Binaries
 from cluster.control_plane import ControlPlane
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.processes import this_process
 from helm.fixture import helm
-from helm.running import CHART, NAMESPACE, RELEASE, Helm
+from helm.running import CHART, NAMESPACE, RELEASE, Helm, HelmError
 from helm.value_sets import HERE, value_sets
 from operator_site import Site, check_promoted, promoting_job
 from operators import Jobs, wait_until
@@ -136,6 +137,16 @@ def test_status_is_the_chosen_accounts_alone(plane: ControlPlane, installer: Hel
     assert f"system:serviceaccount:{NAMESPACE}:compressor" in policy
     assert may(plane.kubectl, "elsewhere", "compressor")
     assert not may(plane.kubectl, "elsewhere", OPERATOR_NAME)
+
+
+def test_what_was_applied_by_hand_can_be_taken_over(plane: ControlPlane, installer: Helm) -> None:
+    installing.install(plane)
+    words = ("install", RELEASE, str(CHART), "--namespace", NAMESPACE)
+    with pytest.raises(HelmError, match="cannot be imported into the current release"):
+        installer(*words, values=SETS["minimal"])
+    installer(*words, "--take-ownership", "--force-conflicts", values=SETS["minimal"])
+    account = "--output=jsonpath={.metadata.annotations.meta\\.helm\\.sh/release-name}"
+    assert plane.kubectl("get", "clusterrole", OPERATOR_NAME, account) == RELEASE
 
 
 def test_objects_of_users_outlive_upgrade_rollback_and_removal(
