@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from e2e.bundles import hostile
 
 from fulcrum_pipelines.isolation import without_secrets
@@ -18,6 +19,8 @@ from security.namespaces import AS_IN_A_POD, THE_NODES, needs_root
 from security.supervised import ARTIFACT, CONTENT, ROUNDS
 
 TESTS = Path(__file__).parents[1]
+pytestmark = pytest.mark.timeout(450)
+
 SECRETS = {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "of-the-store"}
 
 
@@ -36,7 +39,7 @@ def log_of(how: str, directory: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stdout

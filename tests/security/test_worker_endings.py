@@ -76,6 +76,14 @@ def test_what_a_worker_says_of_its_failure_is_read_with_care(case: Report, tmp_p
     assert (failure and failure.failure_class) == case.expected_class
 
 
+def test_a_failures_message_is_printable(tmp_path: Path) -> None:
+    reported(json.dumps({"failure_class": "user", "message": "\x1b[2J" + "x" * 20_000}))(tmp_path)
+    failure = component._reported_failure(tmp_path)
+    assert failure is not None
+    assert failure.message.startswith(r"\x1b[2Jxx")
+    assert len(failure.message) < 10_000
+
+
 def valid(plan: Plan) -> bytes:
     return make_stage("evaluate", run=plan.run).model_dump_json().encode()
 

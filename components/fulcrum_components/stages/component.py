@@ -42,6 +42,7 @@ from fulcrum_pipelines.store import (
     stage_path,
     state_path,
 )
+from fulcrum_pipelines.texts import told
 
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
@@ -223,7 +224,7 @@ def _reported_failure(scratch: Path) -> Failure | None:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return None
             found = json.loads(file.read(FAILURE_BYTES))
-        failure = Failure(found["failure_class"], str(found["message"]))
+        failure = Failure(found["failure_class"], told(str(found["message"])))
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return None  # also where it was half written when the process was killed
     return failure if failure.failure_class in get_args(FailureClass) else None
