@@ -27,7 +27,7 @@ from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.local import Part, stages_of
-from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
+from fulcrum_pipelines.store import StageState, Store, patient_store, stage_path, state_path
 
 FOREVER_S = 600
 LOOK_S = 0.05
@@ -142,7 +142,7 @@ def main() -> int:
     parser.add_argument("--no-cache", action="store_true")
     parser.add_argument("--part", choices=get_args(Part), default="all")
     options = parser.parse_args()
-    store = Store(options.store)
+    store = patient_store(options.store)
     plan = store.plan(options.plan)
     if (directory := os.environ.get("STAND_IN_DIRECTORY")) is not None:
         (Path(directory) / f"started-{plan.run}-{os.getpid()}").touch()

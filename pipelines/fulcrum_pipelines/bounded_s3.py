@@ -7,6 +7,7 @@ waited for while some are still to be sent. Loaded only where a URL is on S3.
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ PART_BYTES = 16 << 20
 PARALLEL_PARTS = 4
 """Each is in memory; s3fs itself takes ten of 50 MiB, which is a small pod's whole memory."""
 MOST_PARTS = 10_000
+
+for _name in ("aiobotocore", "botocore", "s3fs"):  # in detail they tell session tokens
+    logging.getLogger(_name).setLevel(logging.WARNING)
 
 
 class BoundedS3(S3FileSystem):  # type: ignore[misc]  # s3fs has no types

@@ -121,7 +121,10 @@ class Store:
                     raise InfrastructureError(f"{what}: {error}", where=self.url) from error
                 raise explain(error, what, self.url, self._fs) from error
 
-        return patiently(once, self._patience_s)
+        try:
+            return patiently(once, self._patience_s)
+        except CorruptError:  # or it was replaced between the server's looks at it
+            return patiently(once, self._patience_s)
 
     # --- bytes
 

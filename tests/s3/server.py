@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import signal
 import ssl
 import time
@@ -174,11 +175,10 @@ class Server:
         if self._certificate is not None:
             pair = self._certificate
             command += [f"--cert={pair.certificate}", f"--key={pair.key}"]
-        # Beside the objects and not in extended attributes, which not every file system has.
-        return [
-            *(*command, "posix", f"--sidecar={self.directory / 'attributes'}"),
-            str(self._objects),
-        ]
+        command.append("posix")
+        if not _has_attributes(self._objects):  # an object is then not replaced all at once
+            command.append(f"--sidecar={self.directory / 'attributes'}")
+        return [*command, str(self._objects)]
 
     def _answers(self) -> bool:
         context = ssl.create_default_context()
@@ -189,3 +189,12 @@ class Server:
         with contextlib.suppress(OSError), opener.open(f"{self.url}{HEALTH}", timeout=1):
             return True
         return False
+
+
+def _has_attributes(directory: Path) -> bool:
+    """Tell whether files in `directory` can have extended attributes."""
+    try:
+        os.setxattr(directory, "user.fulcrum", b"")
+    except OSError:
+        return False
+    return True

@@ -29,6 +29,7 @@ from fulcrum_operator.results import stage_states
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
+from fulcrum_pipelines.remote import UnreachableError
 from fulcrum_pipelines.store import Store
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -84,6 +85,7 @@ class Progress:
         self._store = store
         self._display = display
         self._warned: set[tuple[str, StageName]] = set()
+        self._silent = False
         self.plan: Plan | None = None
 
     def started(self, plan: Plan, joined: bool) -> None:
@@ -95,7 +97,19 @@ class Progress:
             self._display.show(plan, ())
 
     def polled(self, plan: Plan) -> None:
-        """Show the stages, and the warnings of those that ended."""
+        """Show the stages, and the warnings of those that ended.
+
+        A store that does not answer now is no reason to give the run up: its stages wait for it.
+        """
+        try:
+            self._show(plan)
+            self._silent = False
+        except UnreachableError as error:
+            if not self._silent:
+                self._display.note(f"warning: {error}; the run goes on")
+            self._silent = True
+
+    def _show(self, plan: Plan) -> None:
         states = stage_states(self._store, plan)
         for state in states:
             if state.state == "Succeeded" and (plan.run, state.stage) not in self._warned:
