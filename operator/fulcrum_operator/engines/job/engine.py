@@ -83,9 +83,10 @@ class JobEngine:
         return () if record is None else (_handle(key, record.namespace),)
 
     async def runs(self) -> tuple[RunHandle, ...]:
-        """Return all runs that this operator made and whose Jobs are there."""
+        """Return all runs that this operator made and whose Jobs are there, and forget others."""
         jobs = await self._cluster.all_jobs()
-        places = {key_of(job): job["metadata"]["namespace"] for job in jobs}
+        self._follower.keep(jobs)
+        self._namespaces = places = {key_of(job): job["metadata"]["namespace"] for job in jobs}
         return tuple(_handle(key, namespace) for key, namespace in sorted(places.items()))
 
     async def status(self, handle: RunHandle) -> RunStatus:

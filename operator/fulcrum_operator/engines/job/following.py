@@ -21,7 +21,6 @@ from fulcrum_operator.engines.job.rendering import Object
 from fulcrum_operator.engines.job.states import (
     Trouble,
     course_of,
-    disrupted,
     ended_from_outside,
     exit_code_of,
     has_pod,
@@ -32,6 +31,7 @@ from fulcrum_operator.engines.job.states import (
     part_in,
     queued,
     quota_reserved,
+    taken,
     waiting,
     words_of,
 )
@@ -123,6 +123,11 @@ class JobFollower:
         for job in jobs:
             self._seen.pop(job["metadata"]["uid"], None)
 
+    def keep(self, jobs: Sequence[Object]) -> None:
+        """Drop what is remembered of all but `jobs`."""
+        there = {job["metadata"]["uid"] for job in jobs}
+        self._seen = {uid: seen for uid, seen in self._seen.items() if uid in there}
+
     # --- going
 
     async def _active(self, job: Object) -> RunStatus:
@@ -133,7 +138,7 @@ class JobFollower:
         if (trouble := lost(pods, self.now(), self.settings.lost_after_s)) is not None:
             return await self._give_up(job, trouble)
         seen = self._seen.setdefault(job["metadata"]["uid"], _Seen())
-        seen.disruption = next(filter(None, map(disrupted, pods)), seen.disruption)
+        seen.disruption = next(filter(None, map(taken, pods)), seen.disruption)
         trouble = waiting(pods)
         if trouble is not None and self._for_good(seen, trouble):
             return await self._give_up(job, trouble)
@@ -144,7 +149,8 @@ class JobFollower:
         return RunStatus(state) if pods else self._without_pod(job)
 
     def _without_pod(self, job: Object) -> RunStatus:
-        age_s = seconds_since(job["metadata"]["creationTimestamp"], self.now())
+        since = (job.get("status") or {}).get("startTime")  # later than its creation, from a queue
+        age_s = seconds_since(since or job["metadata"]["creationTimestamp"], self.now())
         if has_pod(job) or age_s < SILENCE_S:
             return RunStatus("Pending")
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
@@ -210,15 +216,17 @@ class JobFollower:
         code = exit_code_of(job, pods)
         if code in OWN_DOING and status.reason == "StageFailed":
             return status
+        failure = job_failure(job, code)
         seen = self._seen.get(job["metadata"]["uid"], _Seen())
         outside = ended_from_outside(pods) or seen.disruption
+        if failure.failure_class == "deadline":  # for which its pods are ended too
+            outside = failure
         if outside is not None and code not in OWN_DOING:
             return RunStatus("Failed", *_told(outside), outside.failure_class)
         if status.reason == "StageFailed" or code == NO_EVIDENCE:
             return status
         if (words := words_of(pods)) is not None:
             return RunStatus("Failed", words.reason, words.message, words.failure_class)
-        failure = job_failure(job, code)
         return RunStatus("Failed", *_told(failure), failure.failure_class)
 
     async def _on_file(self, job: Object) -> JobRecord | None:

@@ -102,6 +102,10 @@ def queued(job: Object, workload: Object | None) -> Trouble:
         message = "waits until Kueue admits it, which has said nothing of it (is it installed?)"
         return Trouble("Suspended", f"queue {queue}: {message}")
     status = workload.get("status") or {}
+    evicted = _condition(status, "Evicted")
+    waits = f"waits in queue {queue}"
+    if evicted is not None:
+        waits = f"was evicted ({evicted.get('reason') or 'Evicted'}) and {waits}"
     for kind, wanted, name in (
         ("QuotaReserved", "False", "QuotaNotReserved"),
         ("Admitted", "False", "NotAdmitted"),
@@ -110,8 +114,8 @@ def queued(job: Object, workload: Object | None) -> Trouble:
         condition = _condition(status, kind, wanted)
         if condition is not None:
             why = condition.get("message") or condition.get("reason") or kind
-            return Trouble(name, f"waits in queue {queue}: {why}")
-    return Trouble("Suspended", f"waits in queue {queue}")
+            return Trouble(name, f"{waits}: {why}")
+    return Trouble("Suspended", waits)
 
 
 def waiting(pods: Iterable[Object]) -> Trouble | None:
@@ -167,6 +171,14 @@ def disrupted(pod: Object) -> Trouble | None:
     return Trouble(reason, message, "infrastructure")
 
 
+def taken(pod: Object) -> Trouble | None:
+    """Return who takes away a pod that works, if somebody does."""
+    if "deletionTimestamp" not in pod["metadata"]:
+        return disrupted(pod)
+    message = f"somebody deleted pod {pod['metadata']['name']}"
+    return disrupted(pod) or Trouble("PodDeleted", message, "infrastructure")
+
+
 def exit_code_of(job: Object, pods: Iterable[Object]) -> int | None:
     """Return what the Job's pod ended with, as the pod has it or the Job remembers it."""
     for pod in pods:
@@ -202,6 +214,9 @@ def job_failure(job: Object, code: int | None) -> Trouble:
     if code:
         text = f"its pod's program ended with exit code {code}; the image is not fit for it"
         return Trouble("PodFailed", text, "internal")
+    if reason == "BackoffLimitExceeded":
+        text = "its pod was ended, and nothing is left that tells why"
+        return Trouble("PodFailed", text, "infrastructure")
     return Trouble(reason, f"Job {name} failed: {message or reason}", "infrastructure")
 
 

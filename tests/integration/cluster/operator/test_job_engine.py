@@ -267,6 +267,20 @@ def test_pod_that_cannot_start_ends_with_its_class(
     assert status["attempt"] == attempts
 
 
+def test_pod_that_somebody_deletes_costs_an_attempt(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
+) -> None:
+    kubelet.linger_s = 1.0
+    operator.start()
+    apply(jobs, "wait")
+    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    (pod,) = pods_of(api, jobs.namespace)
+    api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}")
+    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    assert "somebody deleted pod" in retried
+
+
 def test_pod_out_of_memory_is_tried_again(
     operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn
 ) -> None:

@@ -210,6 +210,24 @@ def test_job_over_its_deadline(store: Store) -> None:
     )
 
 
+def test_deadline_goes_before_the_pod_that_is_ended_for_it(store: Store) -> None:
+    case = Case(store, "hang")
+    case.world.pod("Running", running={}, due=write_time(NOW))
+    case.status()
+    case.world.say("Failed", "DeadlineExceeded")
+    assert case.status().failure_class == "deadline"
+
+
+def test_pod_that_somebody_deletes_is_told(store: Store) -> None:
+    case = Case(store, "hang")
+    case.world.pod("Running", running={}, due=write_time(NOW))
+    case.status()
+    case.world.all_pods = []
+    case.world.say("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    status = case.status()
+    assert (status.reason, status.failure_class) == ("PodDeleted", "infrastructure")
+
+
 def test_disruption_that_was_seen_is_told_after_the_pod_is_gone(store: Store) -> None:
     case = Case(store, "hang")
     case.world.pod("Running", DISRUPTED, running={}, due=write_time(NOW))
@@ -289,6 +307,9 @@ def test_pod_on_a_lost_node_is_given_up_and_not_waited_for(store: Store) -> None
         pytest.param(5, {}, "", id="it takes a moment"),
         pytest.param(31, {}, "NoPod", id="something forbids it"),
         pytest.param(31, {"active": 1}, "", id="it may not be seen"),
+        pytest.param(
+            31, {"startTime": write_time(NOW + timedelta(seconds=20))}, "", id="was in a queue"
+        ),
     ],
 )
 def test_job_without_a_pod(store: Store, age_s: float, status: Object, reason: str) -> None:
@@ -425,6 +446,17 @@ def test_runs_are_told_once_however_many_jobs_they_have(store: Store) -> None:
     case.status()
     assert asyncio.run(case.engine.runs()) == (case.handle,)
     assert case.handle.reference.startswith("team-a/succeed-1-")
+
+
+def test_what_is_remembered_goes_with_the_jobs(store: Store) -> None:
+    case = Case(store, "hang")
+    case.world.pod("Pending", waiting={"reason": "ErrImagePull"})
+    case.status()
+    asyncio.run(case.engine.runs())
+    assert (len(case.engine._follower._seen), len(case.engine._namespaces)) == (1, 1)
+    case.world.made = []
+    assert asyncio.run(case.engine.runs()) == ()
+    assert (len(case.engine._follower._seen), len(case.engine._namespaces)) == (0, 0)
 
 
 def test_unknown_run_has_no_status(store: Store) -> None:

@@ -275,8 +275,25 @@ PENDING = "couldn't assign flavors to pod set main: insufficient unused quota fo
         pytest.param(
             "gpu",
             {"status": {"conditions": [condition("Evicted", "Preempted", "by a job of team-b")]}},
-            Trouble("Evicted", "waits in queue gpu: by a job of team-b"),
+            Trouble(
+                "Evicted", "was evicted (Preempted) and waits in queue gpu: by a job of team-b"
+            ),
             id="preempted by Kueue",
+        ),
+        pytest.param(
+            "gpu",
+            {
+                "status": {
+                    "conditions": [
+                        condition("QuotaReserved", "Pending", PENDING, "False"),
+                        condition("Evicted", "Preempted", "by a job of team-b"),
+                    ]
+                }
+            },
+            Trouble(
+                "QuotaNotReserved", f"was evicted (Preempted) and waits in queue gpu: {PENDING}"
+            ),
+            id="preempted by Kueue, and no room since",
         ),
         pytest.param(
             "gpu", {"status": {}}, Trouble("Suspended", "waits in queue gpu"), id="nothing yet"
@@ -287,6 +304,20 @@ def test_why_a_suspended_job_waits(
     queue: str, workload: dict[str, Any] | None, expected: Trouble
 ) -> None:
     assert states.queued(job(suspend=True, queue=queue), workload) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        pytest.param(job(), None, id="no queue"),
+        pytest.param(job(suspend=True), None, id="no queue, suspended by somebody"),
+        pytest.param(job(suspend=True, queue="gpu"), False, id="waits"),
+        pytest.param(job(queue="gpu"), True, id="let in"),
+        pytest.param(job(condition("Complete"), queue="gpu"), True, id="done"),
+    ],
+)
+def test_whether_a_queue_has_let_a_job_start(given: Any, expected: bool | None) -> None:
+    assert states.quota_reserved(given) is expected
 
 
 POLICY = (
@@ -324,7 +355,7 @@ DISRUPTED = "Pod team-a/p has condition DisruptionTarget matching FailJob rule a
         ),
         pytest.param(
             job(condition("Failed", "BackoffLimitExceeded", "Job has reached the limit")),
-            "BackoffLimitExceeded",
+            "PodFailed",
             "infrastructure",
             id="nothing is known",
         ),
