@@ -31,6 +31,7 @@ def operator(site: Site, api: ClusterApi) -> OperatorProcess:
         job={"enabled": True, "image": IMAGE, "termination_grace_s": 1},
         pools={
             "gpu": pool,
+            "cpu": {**pool, "accelerator_count": 0},
             "urgent": {**pool, "priority_class": "urgent"},
             "large": {**pool, "accelerator_count": 2},
         },
@@ -182,8 +183,8 @@ def test_job_that_makes_room_for_an_urgent_one_waits_again_and_goes_on(
     works(site, "wait.low")
     apply(jobs, "wait.urgent", pool="urgent")
     works(site, "wait.urgent")
-    status = waits(jobs, "wait.low", why="")
-    assert "team" in status["message"]
+    status = waits(jobs, "wait.low")
+    assert "was evicted (Preempted)" in status["message"]
     finishes(site, "wait.urgent")
     works(site, "wait.low", times=2)
     finishes(site, "wait.low", starts=2)
@@ -205,6 +206,26 @@ def test_job_that_an_administrator_evicts_waits_until_it_is_let_in_again(
     queues.set_active(workload, active=True)
     works(site, "wait", times=2)
     finishes(site, "wait", starts=2)
+
+
+def test_job_that_is_measured_elsewhere_queues_for_each_of_its_two_pools(
+    site: Site, jobs: Jobs, api: ClusterApi, queues: Queues, node: NewNode
+) -> None:
+    queues.open(node("gpu-a"))
+    apply(jobs, "wait")
+    works(site, "wait")
+    jobs.apply("succeed", engine="job", placement={"compute": "cpu", "measure": "gpu"})
+    waits(jobs, "succeed")
+    (computed,) = (
+        each
+        for each in api("GET", f"/apis/batch/v1/namespaces/{site.namespace}/jobs")["items"]
+        if each["metadata"]["labels"].get("fulcrum.dev/part") == "compute"
+    )
+    assert computed["status"]["succeeded"] == 1
+    finishes(site, "wait")
+    status = jobs.ended("succeed")
+    assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
+    assert len(queues.workloads()) == 3
 
 
 @pytest.mark.parametrize("how", ["deleted", "suspended"])
@@ -248,18 +269,13 @@ def test_what_keeps_a_job_out_for_good_is_in_its_status(
 
 
 def test_job_of_a_time_without_kueue_starts_once_it_is_back(
-    site: Site,
-    operator: OperatorProcess,
-    kueue: Kueue,
-    jobs: Jobs,
-    queues: Queues,
-    node: NewNode,
+    site: Site, kueue: Kueue, jobs: Jobs, queues: Queues, node: NewNode
 ) -> None:
     queues.open(node("gpu-a"))
     kueue.kill()
     try:
         apply(jobs, "wait")
-        wait_until(lambda: "failed calling webhook" in operator.log, START_TIMEOUT_S)
+        wait_until(lambda: "failed calling webhook" in str(jobs.events("wait")), START_TIMEOUT_S)
         assert jobs.status("wait")["phase"] == "Pending"
     finally:
         kueue.start()
