@@ -52,9 +52,11 @@ class Helm:
             raise HelmError(message)
         return done.stdout
 
-    def render(self, values: Mapping[str, Any], release: str = RELEASE) -> str:
+    def render(
+        self, values: Mapping[str, Any], release: str = RELEASE, namespace: str = NAMESPACE
+    ) -> str:
         """Return the manifests of the chart with `values`."""
-        return self("template", release, str(CHART), "--namespace", NAMESPACE, values=values)
+        return self("template", release, str(CHART), "--namespace", namespace, values=values)
 
     def objects(self, values: Mapping[str, Any], release: str = RELEASE) -> list[Object]:
         """Return the objects of the chart with `values`."""

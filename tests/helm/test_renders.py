@@ -84,6 +84,16 @@ def test_policies_know_the_operator_by_its_name(helm: Helm) -> None:
     assert text.count(user) == source.count(OPERATOR_USER) > 0
 
 
+def test_nothing_is_bound_to_the_usual_namespace(helm: Helm) -> None:
+    values = {**SETS["monitored"], "crds": {"install": False}}
+    assert NAMESPACE in helm.render(values)
+    text = helm.render(values, namespace="elsewhere")
+    assert NAMESPACE not in text
+    assert f"system:serviceaccount:elsewhere:{OPERATOR_NAME}" in text
+    config = of_kind(read_all(text), "ConfigMap")
+    assert yaml.safe_load(config[0]["data"]["settings.yaml"])["namespace"] == "elsewhere"
+
+
 def test_operators_of_other_releases_may_write_status_too(helm: Helm) -> None:
     other = "system:serviceaccount:team-b:fulcrum-operator"
     values = {**SETS["minimal"], "admission": {"operators": [other]}}
