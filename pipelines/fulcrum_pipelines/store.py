@@ -351,8 +351,17 @@ class Store:
 
 
 def patience_s() -> float:
-    """Return for how long a stage asks a server that does not answer."""
-    return float(os.environ.get(PATIENCE, PATIENCE_S))
+    """Return for how long a stage asks a server that does not answer.
+
+    Raises:
+        InfrastructureError: The variable that says so has no number.
+    """
+    given = os.environ.get(PATIENCE, "")
+    try:
+        return float(given or PATIENCE_S)
+    except ValueError as error:
+        message = f"'{given}' is no number of seconds"
+        raise InfrastructureError(message, where=PATIENCE) from error
 
 
 def patient_store(url: str) -> Store:

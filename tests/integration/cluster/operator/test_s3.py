@@ -19,6 +19,8 @@ from s3.server import Server
 from fulcrum_pipelines.bounded_s3 import BoundedS3
 from fulcrum_pipelines.store import PATIENCE, Store, object_path
 
+pytestmark = pytest.mark.timeout(600)  # the server may have to be built first
+
 WAIT_S = 90.0
 BUCKET = "fulcrum"
 
