@@ -49,6 +49,7 @@ class Container:
         """End it with all that it started, as the end of a container's first process does."""
         with contextlib.suppress(psutil.NoSuchProcess):
             first = psutil.Process(self.process.pid)
+            first.suspend()  # so that it starts nothing in between
             for each in (*first.children(recursive=True), first):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     each.kill()
