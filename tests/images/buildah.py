@@ -29,10 +29,12 @@ class Buildah:
         log: Path,
         arguments: Mapping[str, str] | None = None,
         secrets: Mapping[str, Path] | None = None,
+        target: str | None = None,
     ) -> None:
-        """Build `name`; what the steps print goes to `log`."""
+        """Build `name`, the last stage or `target`; what the steps print goes to `log`."""
         options = [f"--build-arg={key}={value}" for key, value in (arguments or {}).items()]
         options += [f"--secret=id={key},src={path}" for key, path in (secrets or {}).items()]
+        options += [f"--target={target}"] if target else []
         command = self._command("bud", "--layers", "--isolation=chroot", "--pull-never")
         command += [*options, f"--file={containerfile}", f"--tag={name}", str(context)]
         run(command, log=log)
@@ -46,11 +48,12 @@ class Buildah:
         return True
 
     def copy(self, name: str, layout: Path) -> None:
-        """Copy `name` into an OCI layout; layers that are in it stay as they are.
+        """Make `name` the one image of an OCI layout; layers that are in it stay as they are.
 
         Skopeo does that, since Buildah compresses layers on this way, which takes minutes with CUDA
         and is undone on the same machine.
         """
+        (layout / "index.json").unlink(missing_ok=True)  # would go on naming the image before
         source = f"containers-storage:[overlay@{self.storage}+{self._state}]{name}"
         command = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
         run([*command, source, f"oci:{layout}:image"])
