@@ -175,7 +175,7 @@ def taken(pod: Object) -> Trouble | None:
     """Return who takes away a pod that works, if somebody does."""
     if "deletionTimestamp" not in pod["metadata"]:
         return disrupted(pod)
-    message = f"somebody deleted pod {pod['metadata']['name']}"
+    message = f"pod {pod['metadata']['name']} was told to stop: somebody deleted it"
     return disrupted(pod) or Trouble("PodDeleted", message, "infrastructure")
 
 
@@ -215,7 +215,7 @@ def job_failure(job: Object, code: int | None) -> Trouble:
         text = f"its pod's program ended with exit code {code}; the image is not fit for it"
         return Trouble("PodFailed", text, "internal")
     if reason == "BackoffLimitExceeded":
-        text = "its pod was ended, and nothing is left that tells why"
+        text = "its pod was told to stop or taken away, and nothing is left that tells why"
         return Trouble("PodFailed", text, "infrastructure")
     return Trouble(reason, f"Job {name} failed: {message or reason}", "infrastructure")
 

@@ -278,7 +278,7 @@ def test_pod_that_somebody_deletes_costs_an_attempt(
     api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}")
     wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
     (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
-    assert "somebody deleted pod" in retried
+    assert "told to stop: somebody deleted it" in retried
 
 
 def test_pod_out_of_memory_is_tried_again(
