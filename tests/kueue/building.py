@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cluster.building import Module, build, say_aside
-from cluster.cache import cache_directory
 from cluster.errors import ClusterError
 from cluster.toolchain import go_environment, toolchain
 
@@ -40,13 +39,6 @@ def built(kubectl: Path, say: Callable[[str], None] = say_aside) -> Built:
         partial.write_text(_run([str(kubectl), "kustomize", str(_source() / CONFIG)]))
         partial.rename(manifests)
     return Built(controller, manifests)
-
-
-def cached() -> Built | None:
-    """Return Kueue if it was built already."""
-    directory = cache_directory() / MODULE.digest(toolchain(MODULE.go_version))
-    found = Built(directory / NAME, _manifests_beside(directory / NAME))
-    return found if found.controller.exists() and found.manifests.exists() else None
 
 
 def _manifests_beside(controller: Path) -> Path:

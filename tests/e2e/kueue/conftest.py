@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,18 +12,16 @@ from cluster.installing import install
 from cluster.processes import stop_abandoned, this_process
 from cluster_api import ClusterApi
 from kubelet_stand_in import KubeletStandIn
-from kueue.building import built, cached
+from kueue.building import built
 from kueue.controller import Kueue
 from operator_site import Site, open_site
 from queues import Queues
-
-REASON = "Kueue is not built; FULCRUM_BUILD=1 builds it, in 5 to 7 minutes"
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Build before the first test, since a build takes longer than a test may."""
     wanted = any("kueue" in getattr(item, "fixturenames", ()) for item in session.items)
-    if wanted and os.environ.get("FULCRUM_BUILD") and not session.config.option.collectonly:
+    if wanted and not session.config.option.collectonly:
         terminal = session.config.get_terminal_writer()
         built(binaries(chosen_minor()).kubectl, say=lambda text: terminal.line(text, flush=True))
 
@@ -32,9 +29,7 @@ def pytest_runtestloop(session: pytest.Session) -> None:
 @pytest.fixture(scope="session")
 def kueue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kueue]:
     """Kueue, running."""
-    found = cached()
-    if found is None:
-        pytest.skip(REASON)
+    found = built(binaries(chosen_minor()).kubectl)
     stop_abandoned()
     directory = tmp_path_factory.mktemp("control-plane")
     plane = ControlPlane(directory, binaries(chosen_minor()), owner=this_process())

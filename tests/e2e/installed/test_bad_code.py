@@ -1,0 +1,48 @@
+"""Code of users that does what it should not: it is told so once, and nothing is tried again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from installation import Installation
+
+JOB_S = 300.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A bundle, what becomes of a job with it, and what the user reads."""
+
+    bundle: str
+    failure_class: str
+    words: str
+    spec: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS = (
+    Row("raises", "user", "a bundle that is wrong on purpose"),
+    Row("hangs", "deadline", "evaluate", {"stageDeadlineSeconds": {"evaluate": 20}}),
+    Row("exits", "user", "evaluate"),
+)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.bundle)
+def test_bundle_that_misbehaves(fulcrum: Installation, name: str, row: Row) -> None:
+    fulcrum.apply(name, model={"uri": f"{row.bundle}/model"}, backoffLimit=3, **row.spec)
+    status = fulcrum.jobs.ended(name, JOB_S)
+    assert (status["phase"], status["attempt"]) == ("Failed", 1), status
+    assert status["failures"] == {row.failure_class: 1}
+    assert row.words in status["message"]
+    assert "verdict" not in status
+
+
+def test_bundle_that_overwrites_evidence_gets_no_verdict_from_it(
+    fulcrum: Installation, name: str
+) -> None:
+    fulcrum.apply(name, model={"uri": "forges/model"}, backoffLimit=0)
+    status = fulcrum.jobs.ended(name, JOB_S)
+    assert status["phase"] in ("Failed", "Succeeded")
+    if status["phase"] == "Failed":
+        assert "verdict" not in status
