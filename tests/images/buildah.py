@@ -30,11 +30,25 @@ class Buildah:
         arguments: Mapping[str, str] | None = None,
         secrets: Mapping[str, Path] | None = None,
         target: str | None = None,
+        ready: Mapping[str, str] | None = None,
     ) -> None:
-        """Build `name`, the last stage or `target`; what the steps print goes to `log`."""
+        """Build `name`; what the steps print goes to `log`.
+
+        Args:
+            containerfile: The definition.
+            name: What to call the image.
+            context: The folder that it copies from.
+            log: A file.
+            arguments: Values of its arguments.
+            secrets: Files by the names of its secrets.
+            target: The stage to build, by default the last.
+            ready: Images to take in place of stages, which are then not run.
+        """
         options = [f"--build-arg={key}={value}" for key, value in (arguments or {}).items()]
         options += [f"--secret=id={key},src={path}" for key, path in (secrets or {}).items()]
         options += [f"--target={target}"] if target else []
+        for stage, image in (ready or {}).items():
+            options.append(f"--build-context={stage}=container-image://{image}")
         command = self._command("bud", "--layers", "--isolation=chroot", "--pull-never")
         command += [*options, f"--file={containerfile}", f"--tag={name}", str(context)]
         run(command, log=log)

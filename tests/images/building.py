@@ -72,11 +72,17 @@ def _build(buildah: Buildah, image: str) -> None:
     if not buildah.has(libraries):
         _run(buildah, image, libraries, arguments, target="libraries")
     labels = {"VERSION": _version(), "REVISION": _revision()}
-    _run(buildah, image, name_of(image), arguments | labels | {"LIBRARIES": libraries})
+    _run(buildah, image, name_of(image), arguments | labels, ready={"libraries": libraries})
 
 
 def _run(
-    buildah: Buildah, image: str, name: str, arguments: dict[str, str], target: str | None = None
+    buildah: Buildah,
+    image: str,
+    name: str,
+    arguments: dict[str, str],
+    *,
+    target: str | None = None,
+    ready: dict[str, str] | None = None,
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         buildah.build(
@@ -87,6 +93,7 @@ def _run(
             arguments=arguments,
             secrets=host.secrets(Path(folder)),
             target=target,
+            ready=ready,
         )
 
 
