@@ -25,7 +25,7 @@ from fulcrum_operator.engines.process import LOCAL_RUNNER
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
 from fulcrum_pipelines.isolation import hide_process
 from fulcrum_pipelines.local import Part
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.store import patient_store
 
 LAST_MESSAGE = Path("/dev/termination-log")
 STORE = "FULCRUM_STORE"
@@ -68,7 +68,7 @@ def run(
     """
     stopper = Stopper()
     signal.signal(signal.SIGTERM, stopper)
-    store = Store(store_url)
+    store = patient_store(store_url)
     plan = store.plan(plan_digest)  # its digest is checked
     command = [
         *(*runner, "--store", store_url, "--plan", plan_digest),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from cluster.control_plane import ControlPlane
 from cluster.processes import this_process
@@ -82,6 +83,9 @@ def remote(
             server.start()
         made.operator.stop()
         site.close()
+        for process in psutil.process_iter(["cmdline"]):
+            if made.url in (process.info["cmdline"] or ()):
+                process.kill()
         control_plane.kubectl("delete", "namespace", site.namespace, "--wait=false")
     assert "defect" not in made.operator.log
     for path in (*tmp_path.rglob("*"), *server.file(f"s3://{BUCKET}").rglob("*")):
