@@ -24,7 +24,7 @@ LONGEST_REASON = 300
 
 SECRETS = re.compile(r"SECRET|TOKEN|PASSWORD|KEY$", re.IGNORECASE)
 USER_INFO = re.compile(r"(?<=://)[^/@\s\"']*@")
-QUERY = re.compile(r"\?[^\s\"']*")
+QUERY = re.compile(r"\?[^\s\"'=]+=[^\s\"']*")  # a lone question mark is a pattern of names
 
 NO_BUCKET = frozenset(("NoSuchBucket",))
 DENIED = frozenset(("AccessDenied", "AllAccessDisabled", "ExpiredToken", "Forbidden", "403",

@@ -18,7 +18,7 @@ from typing import Any
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import FulcrumError, UserError
-from fulcrum_pipelines.remote import explain, open_url
+from fulcrum_pipelines.remote import explain, open_url, without_secrets
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
 """Schemes that a URL may have."""
@@ -60,21 +60,22 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
         raise UserError(message, where=where)
     if scheme == "file":
         return _local(uri.removeprefix("file://"), where)
+    shown = without_secrets(uri)  # an address may be signed
     try:
         return _remote(uri, cache_dir, where)
     except FulcrumError:
         raise
     except ImportError:
         package = PACKAGES.get(scheme, scheme)
-        message = f"reading '{uri}' needs the Python package {package}, which is not installed"
+        message = f"reading '{shown}' needs the Python package {package}, which is not installed"
         raise UserError(message, where=where) from None
     except FileNotFoundError:
-        raise UserError(f"nothing is at '{uri}'", where=where) from None
+        raise UserError(f"nothing is at '{shown}'", where=where) from None
     except PermissionError:
-        message = f"access to '{uri}' was denied; give credentials that may read it"
+        message = f"access to '{shown}' was denied; give credentials that may read it"
         raise UserError(message, where=where) from None
     except Exception as error:
-        failure = explain(error, f"reading '{uri}' failed", uri)
+        failure = explain(error, f"reading '{shown}' failed", shown)
         raise type(failure)(failure.message, where=where) from error
 
 
@@ -97,7 +98,7 @@ def _remote(uri: str, cache_dir: Path, where: str) -> list[Path]:
     if any(character in path for character in GLOB):
         found = sorted(filesystem.glob(path))
         if not found:
-            raise UserError(f"no file matches '{uri}'", where=where)
+            raise UserError(f"no file matches '{without_secrets(uri)}'", where=where)
     else:
         found = [path]
     return [_copy(filesystem, item, scheme_of(uri), cache_dir) for item in found]

@@ -16,7 +16,7 @@ from model_files import SIGNATURE, examples, write_bundle
 from fulcrum_components.data import fingerprint, open_dataset
 from fulcrum_components.models.loading import load_model
 from fulcrum_components.sources.fetching import fetch, fetch_all
-from fulcrum_pipelines.errors import InfrastructureError, UserError
+from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
 
 WHERE = "spec.model.uri"
@@ -116,3 +116,10 @@ def test_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(fsspec.config.conf, "s3", options)
     with pytest.raises(InfrastructureError, match="reading 's3://bucket/x' failed"):
         fetch("s3://bucket/x", cache_dir=tmp_path, where=WHERE)
+
+
+def test_signature_of_an_address_is_not_repeated(tmp_path: Path) -> None:
+    uri = "https://127.0.0.1:9/model.onnx?X-Amz-Signature=0123456789abcdef"
+    with pytest.raises(FulcrumError, match=r"'https://127.0.0.1:9/model.onnx'") as caught:
+        fetch(uri, cache_dir=tmp_path, where=WHERE)
+    assert "0123456789abcdef" not in str(caught.value)
