@@ -48,7 +48,7 @@ class Limit:
     code_mb: float
 
 
-LIMITS = [Limit("operator", 197, 5), Limit("components", 6200, 5)]
+LIMITS = [Limit("operator", 197, 4), Limit("components", 5540, 6)]
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.image)
