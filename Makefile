@@ -109,7 +109,7 @@ images: setup ## Build the container images without a daemon, as root: .fulcrum/
 
 # Skips all where there can be no nodes; installs what nodes have of Debian, if it is missing.
 e2e: export OMP_NUM_THREADS = 1
-e2e: images ## Run the tests on real nodes, which are made of this machine, as root
+e2e: $(if $(filter 0,$(shell id -u)),images,setup) ## Run the tests on real nodes, which are made of this machine, as root
 	if [ "$$(id -u)" -eq 0 ] && ! dpkg --status $(NODE_PACKAGES) > /dev/null 2>&1; then \
 		apt-get update -qq; \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(NODE_PACKAGES); \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -145,6 +146,14 @@ def roots() -> Iterator[dict[str, Path]]:
             buildah.remove(container)
 
 
+def run_in(image: str, roots: dict[str, Path], *command: str) -> subprocess.CompletedProcess[str]:
+    """Run `command` in `image`, or skip where it cannot be mounted."""
+    configuration = contents(image).configuration
+    if image not in roots:
+        pytest.skip(f"{name_of(image)} is not in the builder's storage: `make images`")
+    return running.run(roots[image], configuration, command)
+
+
 @dataclass(frozen=True)
 class Command:
     """A command in an image, and a word of what it must print."""
@@ -174,17 +183,13 @@ COMMANDS = [
 
 @pytest.mark.parametrize("case", COMMANDS, ids=lambda case: case.name)
 def test_runs_where_only_tmp_can_be_written(case: Command, roots: dict[str, Path]) -> None:
-    found = contents(case.image)
-    if case.image not in roots:
-        pytest.skip(f"{name_of(case.image)} is not in the builder's storage: `make images`")
-    done = running.run(roots[case.image], found.configuration, case.command)
+    done = run_in(case.image, roots, *case.command)
     assert done.returncode == 0, done.stderr
     assert case.prints in done.stdout
 
 
 def test_root_cannot_be_written(roots: dict[str, Path]) -> None:
     """Shown, so that the tests above are known to test something."""
-    found = contents("operator")
-    done = running.run(roots["operator"], found.configuration, ("touch", "/opt/fulcrum/x"))
+    done = run_in("operator", roots, "touch", "/opt/fulcrum/x")
     assert done.returncode
     assert "Read-only file system" in done.stderr
