@@ -220,18 +220,18 @@ def test_pod_for_which_there_is_no_room_says_so_and_starts_when_there_is(
 def test_evicted_pod_costs_an_attempt_and_no_more(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
 ) -> None:
-    kubelet.linger_s = 1.0
+    kubelet.linger_s = START_TIMEOUT_S  # the operator sees the pod after its end
     operator.start()
-    apply(jobs, "wait")
-    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
     (pod,) = pods_of(api, jobs.namespace)
     metadata = {"name": pod["metadata"]["name"], "namespace": jobs.namespace}
     path = f"/api/v1/namespaces/{jobs.namespace}/pods/{metadata['name']}/eviction"
     api("POST", path, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata})
-    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
     assert "it was evicted" in retried
-    assert jobs.status("wait")["failures"] == {"infrastructure": 1}
+    assert jobs.status("hang")["failures"] == {"infrastructure": 1}
 
 
 WAITING = {
@@ -270,26 +270,26 @@ def test_pod_that_cannot_start_ends_with_its_class(
 def test_pod_that_somebody_deletes_costs_an_attempt(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
 ) -> None:
-    kubelet.linger_s = 1.0
+    kubelet.linger_s = START_TIMEOUT_S  # the operator sees the pod after its end
     operator.start()
-    apply(jobs, "wait")
-    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
     (pod,) = pods_of(api, jobs.namespace)
     api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}")
-    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
-    assert "told to stop: somebody deleted it" in retried
+    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
+    assert "told to stop" in retried
 
 
 def test_pod_out_of_memory_is_tried_again(
     operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn
 ) -> None:
     operator.start()
-    apply(jobs, "wait")
-    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
     kubelet.kill_for_memory()
-    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
     assert "needs more memory than its pool gives" in retried
 
 
@@ -297,30 +297,30 @@ def test_node_that_is_lost_does_not_keep_the_job(
     operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn, api: ClusterApi
 ) -> None:
     operator.start()
-    apply(jobs, "wait")
-    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
     kubelet.silent = True
     (pod,) = pods_of(api, jobs.namespace)
     name = pod["metadata"]["name"]
     api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{name}")  # as the taint manager does
-    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
     assert f"its node {kubelet.name} does not answer" in retried
     kubelet.silent = False
-    jobs.reaches("wait", "Running")
+    jobs.reaches("hang", "Running")
 
 
 def test_job_that_somebody_deletes_is_made_again_in_another_attempt(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
     operator.start()
-    apply(jobs, "wait")
-    wait_until(lambda: "evaluate" in jobs.status("wait").get("message", ""), START_TIMEOUT_S)
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
     (job,) = jobs_of(api, jobs.namespace)
     path = f"/apis/batch/v1/namespaces/{jobs.namespace}/jobs/{job['metadata']['name']}"
     api("DELETE", f"{path}?propagationPolicy=Background")
-    wait_until(lambda: jobs.status("wait")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("wait") if reason == "Retrying")
+    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
     assert "somebody deleted the Job" in retried
 
 
