@@ -71,8 +71,7 @@ def test_store_away_for_a_minute(fulcrum: Installation, name: str) -> None:
 def test_damaged_model_is_never_promoted(fulcrum: Installation, name: str) -> None:
     fulcrum.jobs.create("ModelChannel", name, {"description": "production"})
     fulcrum.apply(name, promotion={"channel": name, "mode": "Manual"})
-    wait_until(lambda: "candidate" in fulcrum.jobs.status(name), JOB_S)
-    status = fulcrum.jobs.ended(name, JOB_S)
+    status = fulcrum.jobs.reaches(name, "AwaitingApproval", timeout_s=JOB_S)
     path = fulcrum.store.file(status["candidate"]["uri"])
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
@@ -84,7 +83,7 @@ def test_damaged_model_is_never_promoted(fulcrum: Installation, name: str) -> No
         60,
         lambda: str(fulcrum.jobs.status(name, "ModelPromotion")),
     )
-    assert "digest" in fulcrum.jobs.status(name, "ModelPromotion")["message"]
+    assert "is corrupt" in fulcrum.jobs.status(name, "ModelPromotion")["message"]
     assert "current" not in fulcrum.jobs.status(name, "ModelChannel")
 
 
