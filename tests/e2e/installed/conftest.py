@@ -10,9 +10,18 @@ from cluster.processes import this_process
 from helm.building import helm_binary
 from installation import BUCKET, Installation
 from installation_sources import put_sources
+from node.commands import missing
 from node.real_cluster import RealCluster
 from s3.building import server_binary
 from s3.server import Server
+
+
+def pytest_runtestloop(session: pytest.Session) -> None:
+    """Build before the first test, since a build takes longer than a test may."""
+    wanted = any("fulcrum" in getattr(item, "fixturenames", ()) for item in session.items)
+    if wanted and not missing() and not session.config.option.collectonly:
+        helm_binary()
+        server_binary()
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ ROWS = (
     Row("raises", "user", "a bundle that is wrong on purpose"),
     Row("hangs", "deadline", "evaluate", {"stageDeadlineSeconds": {"evaluate": 20}}),
     Row("exits", "user", "evaluate"),
+    Row("forges", "user", "evidence that cannot be read"),
 )
 
 
@@ -36,13 +37,3 @@ def test_bundle_that_misbehaves(fulcrum: Installation, name: str, row: Row) -> N
     assert status["failures"] == {row.failure_class: 1}
     assert row.words in status["message"]
     assert "verdict" not in status
-
-
-def test_bundle_that_overwrites_evidence_gets_no_verdict_from_it(
-    fulcrum: Installation, name: str
-) -> None:
-    fulcrum.apply(name, model={"uri": "forges/model"}, backoffLimit=0)
-    status = fulcrum.jobs.ended(name, JOB_S)
-    assert status["phase"] in ("Failed", "Succeeded")
-    if status["phase"] == "Failed":
-        assert "verdict" not in status
