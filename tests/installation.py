@@ -144,9 +144,8 @@ class Installation:
         return self.jobs.status(job)
 
     def metrics(self) -> str:
-        """Return what the leading operator tells Prometheus."""
-        texts = [self._metrics_of(pod) for pod in self._operator_pods()]
-        return next(text for text in texts if "fulcrum_leader 1" in text or len(texts) == 1)
+        """Return what the operators, leading or not, tell Prometheus."""
+        return "".join(self._metrics_of(pod) for pod in self._operator_pods())
 
     def objects(self, prefix: str) -> list[str]:
         """Return the keys in the bucket under `prefix`."""

@@ -11,7 +11,8 @@ def test_uninstalled_release_keeps_jobs_and_channels(fulcrum: Installation, name
     fulcrum.jobs.ended(name, 300.0)
     fulcrum.run(f"helm uninstall fulcrum --namespace={SYSTEM} --wait")
     kubectl = fulcrum.cluster.kubectl
-    assert kubectl("get", "deployments,pods", f"-n={SYSTEM}", "--output=name") == ""
+    kubectl("wait", "--for=delete", "pods", "--all", f"-n={SYSTEM}", "--timeout=60s")
+    assert kubectl("get", "deployments", f"-n={SYSTEM}", "--output=name") == ""
     assert fulcrum.jobs.status(name)["phase"] == "Succeeded"
     assert "clusterrole.rbac.authorization.k8s.io/fulcrum" not in kubectl(
         "get", "clusterroles", "--output=name"
