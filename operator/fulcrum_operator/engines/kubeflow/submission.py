@@ -6,17 +6,14 @@ whether it was we who stopped it. Both must survive a crash, so both are written
 
 from __future__ import annotations
 
-from fulcrum_pipelines.errors import CorruptError, InfrastructureError
-from fulcrum_pipelines.evidence import Record
+from fulcrum_operator.engines.filing import RunFiles, RunRecord
 from fulcrum_pipelines.store import Store
 
 
-class Submission(Record):
+class Submission(RunRecord):
     """One run under one key.
 
     Attributes:
-        key: The write-ahead key.
-        plan: Digest of the plan.
         namespace: The profile in which the run is; empty in a single-user installation.
         posted_at: When the server was asked for it; None while that has not happened, or was
             clearly refused.
@@ -26,8 +23,6 @@ class Submission(Record):
         refused: Why the server would not have it, if it said so.
     """
 
-    key: str
-    plan: str
     namespace: str = ""
     posted_at: str | None = None
     confirmed: bool = False
@@ -36,32 +31,8 @@ class Submission(Record):
     refused: str = ""
 
 
-class Submissions:
+class Submissions(RunFiles[Submission]):
     """The files of all runs."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def read(self, key: str) -> Submission | None:
-        """Return what is on file under `key`.
-
-        Raises:
-            InfrastructureError: It cannot be read, so nothing is known.
-        """
-        try:
-            return self._store.read_record(_path(key), Submission)
-        except CorruptError as error:
-            message = f"cannot be read: {error}; remove it once no run {key} is left in Kubeflow"
-            raise InfrastructureError(message, where=self._store.locate(_path(key))) from error
-
-    def write(self, submission: Submission) -> None:
-        """Put `submission` on file."""
-        self._store.write_record(_path(submission.key), submission)
-
-    def remove(self, key: str) -> None:
-        """Forget what is on file under `key`."""
-        self._store.delete(_path(key))
-
-
-def _path(key: str) -> str:
-    return f"runs/{key}/kubeflow.json"
+        super().__init__(store, Submission, "kubeflow.json", "no run {key} is left in Kubeflow")
