@@ -25,7 +25,6 @@ from s3.server import Server
 
 TEAM = "team-a"
 BUCKET = "models"
-SOURCES = f"s3://{BUCKET}/sources"
 STORE = "fulcrum"
 POD_LIMITS = {"cpu": "1", "memory": "2Gi"}
 """A pod's, where the README has those of a real accelerator's node."""

@@ -221,16 +221,12 @@ def test_evicted_pod_costs_an_attempt_and_no_more(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
 ) -> None:
     kubelet.linger_s = START_TIMEOUT_S  # the operator sees the pod after its end
-    operator.start()
-    apply(jobs, "hang")
-    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    start_hanging(operator, jobs)
     (pod,) = pods_of(api, jobs.namespace)
     metadata = {"name": pod["metadata"]["name"], "namespace": jobs.namespace}
     path = f"/api/v1/namespaces/{jobs.namespace}/pods/{metadata['name']}/eviction"
     api("POST", path, {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata})
-    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
-    assert "it was evicted" in retried
+    assert "it was evicted" in why_retried(jobs)
     assert jobs.status("hang")["failures"] == {"infrastructure": 1}
 
 
@@ -267,45 +263,47 @@ def test_pod_that_cannot_start_ends_with_its_class(
     assert status["attempt"] == attempts
 
 
+def start_hanging(operator: OperatorProcess, jobs: Jobs) -> None:
+    """Let a job `hang` get into its first stage."""
+    operator.start()
+    apply(jobs, "hang")
+    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+
+
+def why_retried(jobs: Jobs) -> str:
+    """Wait until the job `hang` has a second attempt, and return what became of the first."""
+    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
+    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
+    return retried
+
+
 def test_pod_that_somebody_deletes_costs_an_attempt(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
 ) -> None:
     kubelet.linger_s = START_TIMEOUT_S  # the operator sees the pod after its end
-    operator.start()
-    apply(jobs, "hang")
-    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    start_hanging(operator, jobs)
     (pod,) = pods_of(api, jobs.namespace)
     api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}")
-    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
-    assert "told to stop" in retried
+    assert "told to stop" in why_retried(jobs)
 
 
 def test_pod_out_of_memory_is_tried_again(
     operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn
 ) -> None:
-    operator.start()
-    apply(jobs, "hang")
-    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    start_hanging(operator, jobs)
     kubelet.kill_for_memory()
-    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
-    assert "needs more memory than its pool gives" in retried
+    assert "needs more memory than its pool gives" in why_retried(jobs)
 
 
 def test_node_that_is_lost_does_not_keep_the_job(
     operator: OperatorProcess, jobs: Jobs, kubelet: KubeletStandIn, api: ClusterApi
 ) -> None:
-    operator.start()
-    apply(jobs, "hang")
-    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    start_hanging(operator, jobs)
     kubelet.silent = True
     (pod,) = pods_of(api, jobs.namespace)
     name = pod["metadata"]["name"]
     api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{name}")  # as the taint manager does
-    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
-    assert f"its node {kubelet.name} does not answer" in retried
+    assert f"its node {kubelet.name} does not answer" in why_retried(jobs)
     kubelet.silent = False
     jobs.reaches("hang", "Running")
 
@@ -313,15 +311,11 @@ def test_node_that_is_lost_does_not_keep_the_job(
 def test_job_that_somebody_deletes_is_made_again_in_another_attempt(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
-    operator.start()
-    apply(jobs, "hang")
-    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    start_hanging(operator, jobs)
     (job,) = jobs_of(api, jobs.namespace)
     path = f"/apis/batch/v1/namespaces/{jobs.namespace}/jobs/{job['metadata']['name']}"
     api("DELETE", f"{path}?propagationPolicy=Background")
-    wait_until(lambda: jobs.status("hang")["attempt"] == 2, START_TIMEOUT_S)
-    (retried,) = (message for reason, message in jobs.events("hang") if reason == "Retrying")
-    assert "somebody deleted the Job" in retried
+    assert "somebody deleted the Job" in why_retried(jobs)
 
 
 def test_job_over_its_deadline_leaves_no_pod(
@@ -337,9 +331,7 @@ def test_job_over_its_deadline_leaves_no_pod(
 def test_suspended_job_has_no_pod_and_goes_on_in_another(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
-    operator.start()
-    apply(jobs, "hang")
-    wait_until(lambda: "evaluate" in jobs.status("hang").get("message", ""), START_TIMEOUT_S)
+    start_hanging(operator, jobs)
     jobs.patch("hang", {"suspend": True})
     jobs.reaches("hang", "Suspended")
     assert pods_of(api, jobs.namespace) == []
