@@ -18,9 +18,6 @@ from pathlib import Path
 import fulcrum_pipelines
 from fulcrum_operator.dispatching import Dispatcher, Item
 from fulcrum_operator.effects import Probe, tell_nobody
-from fulcrum_operator.engines.job.cluster import JobCluster
-from fulcrum_operator.engines.job.engine import JobEngine
-from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.execute import Executor
 from fulcrum_operator.following import follow
 from fulcrum_operator.handlers import make_registry, make_settings
@@ -49,9 +46,9 @@ from fulcrum_operator.resolving import Templates
 from fulcrum_operator.resources.names import COMPRESSION_JOB, GROUP, MODEL_CHANNEL, MODEL_PROMOTION
 from fulcrum_operator.restoring import Restorer
 from fulcrum_operator.settings import Settings
-from fulcrum_operator.slots import Slots
 from fulcrum_operator.sweeping import Sweeper
 from fulcrum_operator.times import read_time, seconds_since
+from fulcrum_operator.wiring import default_engines
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 from fulcrum_pipelines.store import Store
 
@@ -61,66 +58,6 @@ GRACE_S = 10.0
 """For reconciles that are going when the operator is asked to stop."""
 
 log = logging.getLogger(__name__)
-
-
-def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, EngineDesk]:
-    """Return the engines that are set up.
-
-    Args:
-        settings: Of the operator.
-        store: Where plans and results are.
-        kube: Behind the leader's fence.
-
-    Raises:
-        UserError: What is set up cannot work.
-    """
-    engines: dict[str, EngineDesk] = {}
-    if settings.process.enabled:
-        process = ProcessEngine(store, settings.process.work_root)
-        engines["process"] = EngineDesk(process, Slots(settings.process.max_running))
-    if settings.job.enabled:
-        engines["job"] = _job(settings, store, kube)
-    if settings.kubeflow.url:
-        engines["kubeflow"] = _kubeflow(settings, store, kube)
-    if not engines:
-        message = "no engine is set up: process.enabled, job.enabled or kubeflow.url"
-        raise UserError(message, where="settings")
-    return engines
-
-
-def _job(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
-    if store.is_local:
-        message = "store: engine job needs a URL that pods reach, such as s3://bucket/path"
-        raise UserError(message, where="settings")
-    engine = JobEngine(store, settings.job, settings.pools, job_cluster(settings, kube))
-    return EngineDesk(engine, Slots(settings.job.max_running))
-
-
-def job_cluster(settings: Settings, kube: Kube) -> JobCluster:
-    """Return the view of the cluster's Jobs that is this operator's own."""
-    operator = f"{settings.namespace}.{settings.election.lease_name}"
-    return JobCluster(kube, operator, settings.namespaces)
-
-
-def _kubeflow(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
-    """Its client is loaded here, where it is wanted: others go without its megabytes."""
-    from fulcrum_operator.engines.kubeflow.cluster import ClusterView
-    from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-
-    if store.is_local:
-        message = "store: engine kubeflow needs a URL that pods reach, such as s3://bucket/path"
-        raise UserError(message, where="settings")
-    if settings.kubeflow.in_job_namespace and not settings.namespaces:
-        message = "namespaces: kubeflow.in_job_namespace needs the list of all profiles"
-        raise UserError(message, where="settings")
-    engine = KubeflowEngine(
-        store,
-        settings.kubeflow,
-        settings.pools,
-        cluster=ClusterView(kube),
-        namespaces=settings.namespaces,
-    )
-    return EngineDesk(engine, Slots(settings.kubeflow.max_running))
 
 
 def limits_from(settings: Settings) -> Limits:

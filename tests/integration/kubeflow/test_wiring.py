@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fulcrum_operator.app import default_engines
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.observing import EngineDesk
 from fulcrum_operator.settings import Settings
+from fulcrum_operator.wiring import default_engines
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
 

@@ -9,7 +9,6 @@ import pytest
 from job_world import SPEC
 from pydantic import ValidationError
 
-from fulcrum_operator.app import default_engines
 from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
@@ -17,6 +16,7 @@ from fulcrum_operator.observing import EngineDesk
 from fulcrum_operator.placement import Site, unplaceable
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.settings import Job, Settings
+from fulcrum_operator.wiring import default_engines
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
 
