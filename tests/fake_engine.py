@@ -61,6 +61,9 @@ class FakeEngine:
             self._running.remove(handle.key)
             self.cancelled.append(handle.key)
 
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """Do nothing: its runs have none."""
+
     async def forget(self, handle: RunHandle) -> None:
         """Free its key."""
         if handle.key in self._running:

@@ -61,6 +61,11 @@ class ConnectingEngine:
         async with self._connected():
             await self.engine.cancel(handle)
 
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """As of the port."""
+        async with self._connected():
+            await self.engine.set_deadline(handle, seconds)
+
     async def forget(self, handle: RunHandle) -> None:
         """As of the port."""
         async with self._connected():

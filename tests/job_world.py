@@ -7,7 +7,7 @@ go on from what stands written. Everything about the real API server is tested a
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from fulcrum_operator.actions import (
     CreateSnapshot,
     DeleteJob,
     RemoveFinalizer,
+    SetDeadline,
     Submit,
     WriteStatus,
 )
@@ -136,6 +137,7 @@ class World:
     announced: list[str] = field(default_factory=list)
     written: list[dict[str, Any]] = field(default_factory=list)
     engine_error: str = ""
+    submit_error: str = ""
     slot: bool = True
 
     @property
@@ -165,6 +167,7 @@ class World:
             channel=ChannelSeen("") if self.channel else None,
             slot=self.slot,
             engine_error=self.engine_error,
+            submit_error=self.submit_error,
         )
 
     def _assessment(self, key: str) -> Assessment | NoAssessment | None:
@@ -240,8 +243,12 @@ class World:
                     content = action.spec.model_dump(mode="json", by_alias=True)
                     digest = digest_of(canonical_json(content))
                     self.snapshot = Snapshot(action.spec, digest, action.sources)
-            case Submit() | Cancel() if version != self.body["metadata"]["resourceVersion"]:
+            case Submit() | Cancel() | SetDeadline() if (
+                version != self.body["metadata"]["resourceVersion"]
+            ):
                 raise StaleError
+            case Submit() if self.submit_error:
+                raise StaleError  # any error ends it here
             case Submit():
                 if action.plan.run not in self.runs:  # engines start one run a key
                     self.submitted.append(action.plan.run)
@@ -250,6 +257,9 @@ class World:
                 self.cancelled.append(action.handle.key)
                 if not self.runs[action.handle.key].finished:
                     self.runs[action.handle.key] = RunStatus("Cancelled", "Cancelled", "it was")
+            case SetDeadline():
+                key = action.handle.key
+                self.runs[key] = replace(self.runs[key], deadline_s=action.seconds)
             case CreatePromotion():
                 if action.name not in self.promotions:
                     self.asked.append(action.name)

@@ -67,6 +67,14 @@ class Cancel:
 
 
 @dataclass(frozen=True)
+class SetDeadline:
+    """Let the engine end a run by itself after another time, or no longer where it is None."""
+
+    handle: RunHandle
+    seconds: int | None
+
+
+@dataclass(frozen=True)
 class CreatePromotion:
     """Ask for the channel to be moved; the same job always asks under the same name."""
 
@@ -103,6 +111,7 @@ Action = (
     | CreateSnapshot
     | Submit
     | Cancel
+    | SetDeadline
     | CreatePromotion
     | DeleteJob
     | Announce

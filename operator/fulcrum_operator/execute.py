@@ -21,6 +21,7 @@ from fulcrum_operator.actions import (
     CreateSnapshot,
     DeleteJob,
     RemoveFinalizer,
+    SetDeadline,
     Submit,
     WriteStatus,
 )
@@ -40,6 +41,7 @@ from fulcrum_operator.resources.names import (
     SNAPSHOT_KEY,
 )
 from fulcrum_pipelines.contract import canonical_json
+from fulcrum_pipelines.errors import FulcrumError
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Executor:
         Raises:
             Conflict: Somebody wrote the job since.
             ApiError: The API server refuses or does not answer.
-            InfrastructureError: The engine does not answer.
+            FulcrumError: The engine does not answer, or does not take the run.
         """
         for action in actions:
             body = await self._perform(job, body, action)
@@ -95,12 +97,15 @@ class Executor:
                 await self._create_snapshot(job, action)
             case Submit():
                 self._still_holds(body)
-                desk = self.observer.engines[job.spec.engine]
-                await desk.engine.submit(action.plan.run, action.plan)
-                self.probe("submitted")
+                await self._submit(job, action)
             case Cancel():
                 self._still_holds(body)
                 await self._cancel(job, action)
+            case SetDeadline():
+                self._still_holds(body)
+                desk = self.observer.engines[job.spec.engine]
+                await desk.engine.set_deadline(action.handle, action.seconds)
+                self.probe("deadline-set")
             case CreatePromotion():
                 await self._create_promotion(job, action)
             case DeleteJob():
@@ -188,6 +193,15 @@ class Executor:
         except AlreadyExists:  # made before a crash: that one counts, whatever templates say now
             await self.observer.snapshot(job)
         self.probe("snapshot-made")
+
+    async def _submit(self, job: Job, action: Submit) -> None:
+        desk = self.observer.engines[job.spec.engine]
+        try:
+            await desk.engine.submit(action.plan.run, action.plan)
+        except FulcrumError as error:
+            self.observer.not_submitted(job, str(error))
+            raise
+        self.probe("submitted")
 
     async def _cancel(self, job: Job, action: Cancel) -> None:
         run = job.status.run

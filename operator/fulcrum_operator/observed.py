@@ -169,6 +169,7 @@ class Observed:
         channel: The channel that it promotes to, or None where there is none of that name.
         slot: Whether the engine has room for it.
         engine_error: Why the engine did not answer, if it did not.
+        submit_error: Why the last submission of the run failed, if it did.
     """
 
     job: Job
@@ -183,6 +184,7 @@ class Observed:
     channel: ChannelSeen | None = None
     slot: bool = True
     engine_error: str = ""
+    submit_error: str = ""
 
     @property
     def going(self) -> bool:

@@ -72,6 +72,7 @@ class Observer:
     source_root: str
     site: Site = HERE
     _snapshots: dict[str, Snapshot] = field(default_factory=dict)  # of unfinished jobs, by uid
+    _submit_errors: dict[str, str] = field(default_factory=dict)  # likewise
 
     async def observe(self, job: Job) -> Observed:
         """Return what is to be known of `job` now.
@@ -105,7 +106,10 @@ class Observer:
             run = await desk.engine.status(runs[0]) if runs else None
         except InfrastructureError as error:
             return replace(seen, engine_error=str(error))
-        return replace(seen, runs=runs, run=run)
+        if runs:
+            self._submit_errors.pop(seen.job.uid, None)
+        submit_error = self._submit_errors.get(seen.job.uid, "")
+        return replace(seen, runs=runs, run=run, submit_error=submit_error)
 
     async def _before_verdict(self, seen: Observed) -> Observed:
         job, status = seen.job, seen.job.status
@@ -207,9 +211,14 @@ class Observer:
         self._snapshots[job.uid] = snapshot
         return snapshot
 
+    def not_submitted(self, job: Job, why: str) -> None:
+        """Keep why the submission of a run failed until there is one."""
+        self._submit_errors[job.uid] = why
+
     def forget(self, uid: str) -> None:
         """Drop what is kept of a job that has ended."""
         self._snapshots.pop(uid, None)
+        self._submit_errors.pop(uid, None)
 
 
 def _promotion_seen(body: Mapping[str, Any]) -> PromotionSeen:

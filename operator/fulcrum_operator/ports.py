@@ -47,6 +47,8 @@ class RunStatus:
         failure_class: For Failed, what decides whether another attempt may help.
         quota_reserved: Whether a queue of the cluster has let the run start; None where it is in
             none. While it has not, the state is Pending, and reason and message are the queue's.
+        deadline_s: After how many seconds the engine ends the run by itself, for the time that the
+            operator is away; None where it does not.
     """
 
     state: RunState
@@ -54,6 +56,7 @@ class RunStatus:
     message: str = ""
     failure_class: FailureClass | None = None
     quota_reserved: bool | None = None
+    deadline_s: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -87,6 +90,9 @@ class Engine(Protocol):
 
     async def cancel(self, handle: RunHandle) -> None:
         """Stop the run and all that it started; nothing happens to one that has finished."""
+
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """Change `RunStatus.deadline_s` of a run that has one; None takes it away."""
 
     async def forget(self, handle: RunHandle) -> None:
         """Drop what the engine keeps of a finished run, so that its key is free; twice is fine.

@@ -110,6 +110,9 @@ class ProcessEngine:
         """Stop all processes of the run."""
         await asyncio.to_thread(self._cancel, handle)
 
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """Do nothing: processes have none, the operator keeps the time."""
+
     async def forget(self, handle: RunHandle) -> None:
         """Remove the run's file and log."""
         await asyncio.to_thread(self._forget, handle)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from fulcrum_operator.actions import Announce, Cancel, Decision, WriteStatus
+from fulcrum_operator.actions import Announce, Cancel, Decision, SetDeadline, WriteStatus
 from fulcrum_operator.conditions import cut
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
@@ -81,7 +81,15 @@ def going(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     elif run is not None and run.message:  # why it waits, for instance for a node
         edit.say(phase, run.message)
     write = (WriteStatus(edit.status, "progress"),) if edit.status != job.status else ()
-    return Decision(write, after_s=limits.poll_s)
+    return Decision((*write, *_changed_deadline(seen)), after_s=limits.poll_s)
+
+
+def _changed_deadline(seen: Observed) -> tuple[SetDeadline, ...]:
+    """Keep an engine that watches the time too from ending by what was set before an edit."""
+    wanted = seen.job.spec.active_deadline_seconds
+    if seen.run is None or seen.run.deadline_s in (None, wanted):
+        return ()
+    return (SetDeadline(seen.runs[0], wanted),)
 
 
 def failed(seen: Observed, now: datetime, limits: Limits) -> Decision | None:

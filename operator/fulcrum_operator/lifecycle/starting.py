@@ -161,7 +161,18 @@ def not_submitted(seen: Observed, now: datetime, limits: Limits) -> Decision | N
     if not job.finalized:
         return Decision((AddFinalizer(),))
     # Its first progress is written together with the engine's name of it: one write less a job.
-    return Decision((Submit(plan),), after_s=limits.poll_s)
+    return Decision((*_refused_before(seen, now), Submit(plan)), after_s=limits.poll_s)
+
+
+def _refused_before(seen: Observed, now: datetime) -> tuple[WriteStatus, ...]:
+    """A quota or a policy may keep a run from being made, for as long as nobody changes it."""
+    if not seen.submit_error:
+        return ()
+    job = seen.job
+    message = f"attempt {job.status.attempt} cannot be submitted yet: {seen.submit_error}"
+    edit = Editor(job, now).say("Pending", message)
+    status = edit.condition("Submitted", "False", "SubmissionFailed", message).status
+    return (WriteStatus(status, "not-submitted"),) if status != job.status else ()
 
 
 def _unreachable(seen: Observed, now: datetime, limits: Limits) -> Decision:

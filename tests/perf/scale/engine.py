@@ -80,6 +80,9 @@ class InstantEngine:
         if (run := self._runs.get(handle.key)) is not None:
             self._runs[handle.key] = _Run(run.plan, 0.0)
 
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """Do nothing: its runs have none."""
+
     async def forget(self, handle: RunHandle) -> None:
         """Free its key."""
         if (await self.status(handle)).state == "Running":

@@ -113,6 +113,13 @@ class JobCluster:
                 where = f"{metadata['namespace']}/{metadata['name']}"
                 raise InfrastructureError(message, where=where) from error
 
+    async def set_deadline(self, job: Object, seconds: int | None) -> None:
+        """Let Kubernetes end `job` after so many seconds, or never."""
+        metadata = job["metadata"]
+        patch = {"metadata": {"uid": metadata["uid"]}, "spec": {"activeDeadlineSeconds": seconds}}
+        with answering(), contextlib.suppress(NotFound):
+            await self.kube.patch(JOB, metadata["name"], metadata["namespace"], patch)
+
     async def delete(self, job: Object) -> None:
         """Delete `job` and, in the background, its pods."""
         metadata = job["metadata"]

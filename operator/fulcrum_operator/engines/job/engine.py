@@ -110,6 +110,11 @@ class JobEngine:
         for job in await self._jobs(handle.key):
             await self._cluster.delete(job)
 
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """Change the deadline of the Job that is going."""
+        if jobs := await self._jobs(handle.key):
+            await self._cluster.set_deadline(jobs[-1], seconds)
+
     async def forget(self, handle: RunHandle) -> None:
         """Delete what is left of the run's Jobs, and what is on file about it."""
         status = await self.status(handle)

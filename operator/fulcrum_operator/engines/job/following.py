@@ -88,8 +88,10 @@ class JobFollower:
 
     async def status(self, jobs: Sequence[Object]) -> RunStatus:
         """Return how a run goes that has `jobs`, the oldest first."""
-        status = await self._status(jobs[-1])
-        return replace(status, quota_reserved=quota_reserved(jobs[-1]))
+        job = jobs[-1]
+        status = await self._status(job)
+        deadline_s = job["spec"].get("activeDeadlineSeconds")
+        return replace(status, quota_reserved=quota_reserved(job), deadline_s=deadline_s)
 
     async def _status(self, job: Object) -> RunStatus:
         match course_of(job):

@@ -156,6 +156,9 @@ class KubeflowEngine:
             else:
                 await self._client.delete_run(run.run_id)
 
+    async def set_deadline(self, handle: RunHandle, seconds: int | None) -> None:
+        """Do nothing: runs have none, the operator keeps the time."""
+
     async def forget(self, handle: RunHandle) -> None:
         """Delete the run in Kubeflow and what is on file about it."""
         status = await self.status(handle)

@@ -328,6 +328,46 @@ def test_job_over_its_deadline_leaves_no_pod(
     wait_until(lambda: pods_of(api, jobs.namespace) == [], START_TIMEOUT_S)
 
 
+def test_edited_deadline_reaches_the_job_that_is_going(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    operator.start()
+    apply(jobs, "hang", activeDeadlineSeconds=600)
+    jobs.reaches("hang", "Running")
+
+    def limit() -> int | None:
+        (job,) = jobs_of(api, jobs.namespace)
+        found: int | None = job["spec"].get("activeDeadlineSeconds")
+        return found
+
+    assert limit() == 600
+    for seconds in (1200, 300, None):
+        jobs.patch("hang", {"activeDeadlineSeconds": seconds})
+        wait_until(lambda: limit() == seconds, START_TIMEOUT_S)  # noqa: B023 -- called at once
+    assert jobs.status("hang")["attempt"] == 1
+
+
+def test_quota_that_forbids_the_job_is_told_and_waited_for(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    quotas = f"/api/v1/namespaces/{jobs.namespace}/resourcequotas"
+    spec = {"hard": {"count/jobs.batch": "0"}}
+    api("POST", quotas, {"metadata": {"name": "none"}, "spec": spec})
+    operator.start()
+    apply(jobs, "succeed")
+
+    def message() -> str:
+        return str(jobs.status("succeed").get("message"))
+
+    wait_until(lambda: "exceeded quota: none" in message(), START_TIMEOUT_S, message)
+    (submitted,) = (c for c in jobs.status("succeed")["conditions"] if c["type"] == "Submitted")
+    assert (submitted["status"], submitted["reason"]) == ("False", "SubmissionFailed")
+    assert "exceeded quota" in submitted["message"]
+    api("DELETE", f"{quotas}/none")
+    status = jobs.ended("succeed")
+    assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
+
+
 def test_suspended_job_has_no_pod_and_goes_on_in_another(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:

@@ -193,6 +193,36 @@ def test_deleted_job_does_not_wait_for_a_dead_engine_for_ever() -> None:
     assert world.announced[-1] == "OrphanedRun"
 
 
+def test_submission_that_is_refused_says_so_until_it_is_taken() -> None:
+    world = World(job_body())
+    world.submit_error = "exceeded quota: jobs"
+    for _ in range(6):
+        world.step()
+    assert "exceeded quota: jobs" in world.status["message"]
+    assert conditions(world)["Submitted"][:2] == ("False", "SubmissionFailed")
+    written = len(world.written)
+    world.step()
+    assert len(world.written) == written
+    world.submit_error = ""
+    world.settle()
+    assert (world.status["phase"], world.status["attempt"]) == ("Succeeded", 1)
+    assert conditions(world)["Submitted"][0] == "True"
+
+
+def test_deadline_that_is_edited_reaches_the_engine_that_keeps_it_too() -> None:
+    run = RunStatus("Running", deadline_s=600)
+    world = World(job_body(activeDeadlineSeconds=600), outcomes=(run,))
+    for _ in range(5):
+        world.step()
+    key = world.status["run"]["key"]
+    world.runs[key] = run
+    for seconds in (1200, 300, None):
+        world.change(activeDeadlineSeconds=seconds)
+        for _ in range(2):
+            world.step()
+        assert world.runs[key].deadline_s == seconds
+
+
 def test_lost_run_is_tried_again_after_silence_only() -> None:
     world = World(job_body(), outcomes=(RunStatus("Running"),))
     for _ in range(5):
