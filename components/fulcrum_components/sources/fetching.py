@@ -95,7 +95,7 @@ def _local(text: str, where: str) -> list[Path]:
 
 def _remote(uri: str, cache_dir: Path, where: str) -> list[Path]:
     filesystem, path = open_url(uri)
-    if any(character in path for character in GLOB):
+    if any(character in _without_query(path, scheme_of(uri)) for character in GLOB):
         found = sorted(filesystem.glob(path))
         if not found:
             raise UserError(f"no file matches '{without_secrets(uri)}'", where=where)
@@ -108,7 +108,7 @@ def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
     """Return a local copy of the remote `path`, from the cache where it is unchanged."""
     cache_dir.mkdir(parents=True, exist_ok=True)
     note = cache_dir / "urls" / _key(filesystem, path, scheme)
-    name = path.rstrip("/").rpartition("/")[2] or "data"
+    name = _without_query(path, scheme).rstrip("/").rpartition("/")[2] or "data"
     # servers of https tell no change reliably, so those files are read every time
     if scheme != "https" and note.is_file():
         known = cache_dir / note.read_text("utf-8")
@@ -116,7 +116,10 @@ def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
             return known
     with tempfile.TemporaryDirectory(dir=cache_dir) as temporary:
         copy = Path(temporary) / name
-        filesystem.get(path, str(copy), recursive=filesystem.isdir(path))
+        if filesystem.isdir(path):
+            filesystem.get(path, str(copy), recursive=True)
+        else:  # the former would take special characters of its name for a pattern
+            filesystem.get_file(path, str(copy))
         if not copy.exists():
             raise FileNotFoundError(path)
         digest = content_digest(copy).removeprefix("sha256:")
@@ -127,6 +130,14 @@ def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
     note.parent.mkdir(exist_ok=True)
     note.write_text(os.path.relpath(target, cache_dir), "utf-8")
     return target
+
+
+def _without_query(path: str, scheme: str) -> str:
+    """Return `path` up to the `?` that begins a query, which may be a signature, in web addresses.
+
+    Elsewhere a `?` stands for one character of a name.
+    """
+    return path.partition("?")[0] if scheme == "https" else path
 
 
 def _key(filesystem: Any, path: str, scheme: str) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
+from cluster.certificates import SERVER, Authority
 from fsspec.implementations.memory import MemoryFileSystem
 from model_files import SIGNATURE, examples, write_bundle
 
@@ -69,6 +73,13 @@ def test_remote_glob_in_order(memory: MemoryFileSystem, tmp_path: Path) -> None:
         fetch_all("memory://g/*.npz", cache_dir=tmp_path, where=WHERE)
 
 
+def test_names_that_a_glob_found_are_no_globs(memory: MemoryFileSystem, tmp_path: Path) -> None:
+    for name in ("part [1].csv", "part 1.csv"):
+        memory.pipe(f"/g/{name}", name.encode())
+    paths = fetch_all("memory://g/*.csv", cache_dir=tmp_path, where=WHERE)
+    assert [path.read_text() for path in paths] == ["part 1.csv", "part [1].csv"]
+
+
 def test_remote_bundle_has_the_digest_of_the_local_one(
     memory: MemoryFileSystem, tmp_path: Path
 ) -> None:
@@ -123,3 +134,40 @@ def test_signature_of_an_address_is_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(FulcrumError, match=r"'https://127.0.0.1:9/model.onnx'") as caught:
         fetch(uri, cache_dir=tmp_path, where=WHERE)
     assert "0123456789abcdef" not in str(caught.value)
+
+
+@pytest.fixture
+def web(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Address of a web server whose files are there for those who sign, and which lists nothing."""
+
+    class Files(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            signed = self.path == "/models/a.csv?signature=a*b"
+            body = b"x,y\n" if signed else b"no"
+            self.send_response(200 if signed else 403)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    authority = Authority(tmp_path, "web")
+    pair = authority.issue("localhost", "localhost", usages=(SERVER,))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Files)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    trusting = ssl.create_default_context(cafile=str(authority.pair.certificate))
+    monkeypatch.setitem(fsspec.config.conf, "https", {"ssl": trusting})
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"https://localhost:{server.server_port}/models"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_signed_address_is_no_glob_and_its_file_keeps_its_name(web: str, tmp_path: Path) -> None:
+    found = fetch(f"{web}/a.csv?signature=a*b", cache_dir=tmp_path / "cache", where=WHERE)
+    assert (found.name, found.read_bytes()) == ("a.csv", b"x,y\n")
