@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
 from fulcrum_operator.engines.job.cluster import JobCluster, key_of
-from fulcrum_operator.engines.job.following import JobFollower, record_of
+from fulcrum_operator.engines.job.following import JobFollower
 from fulcrum_operator.engines.job.naming import job_name
 from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
 from fulcrum_operator.engines.job.rendering import Object, Order, render
@@ -103,8 +103,7 @@ class JobEngine:
         jobs = await self._jobs(handle.key)
         if not jobs or (await self._follower.status(jobs)).finished:
             return
-        record = await asyncio.to_thread(self._records.read, handle.key)
-        record = record or record_of(jobs[0])
+        record = await self._follower.on_file(jobs[0])
         cancelled = record.model_copy(update={"cancelled": True})
         await asyncio.to_thread(self._records.write, cancelled)
         for job in await self._jobs(handle.key):

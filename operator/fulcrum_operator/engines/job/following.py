@@ -120,6 +120,11 @@ class JobFollower:
         message = "somebody deleted the Job before it had a result"
         return RunStatus("Failed", "JobDeleted", message, "infrastructure")
 
+    async def on_file(self, job: Object) -> JobRecord:
+        """Return what is on file about the run of `job`, or as much of it as the Job tells."""
+        found = await asyncio.to_thread(self.records.read, key_of(job))
+        return found or _record_of(job)
+
     def forget(self, jobs: Sequence[Object]) -> None:
         """Drop what is remembered of `jobs`."""
         for job in jobs:
@@ -183,7 +188,7 @@ class JobFollower:
             message=trouble.message,
             failure_class=trouble.failure_class or "infrastructure",
         )
-        on_file = await self._on_file(job) or record_of(job)
+        on_file = await self.on_file(job)
         changed = on_file.model_copy(update={"given_up": given_up})
         await asyncio.to_thread(self.records.write, changed)
         return given_up
@@ -191,7 +196,7 @@ class JobFollower:
     # --- ended
 
     async def _complete(self, job: Object) -> RunStatus:
-        record, part = await self._on_file(job) or record_of(job), part_in(job)
+        record, part = await self.on_file(job), part_in(job)
         if part == "compute" and (record.cancelled or record.given_up is not None):
             return await self.without_jobs(record)
         status = await self._in_store(record.plan, part, cancelled=record.cancelled)
@@ -210,7 +215,7 @@ class JobFollower:
         return RunStatus("Pending", "Measuring", message)
 
     async def _failed(self, job: Object) -> RunStatus:
-        record = await self._on_file(job) or record_of(job)
+        record = await self.on_file(job)
         status = await self._in_store(record.plan, part_in(job), cancelled=record.cancelled)
         if status.state != "Failed" or status.reason == "EvidenceUnreadable":
             return status
@@ -231,9 +236,6 @@ class JobFollower:
             return RunStatus("Failed", words.reason, words.message, words.failure_class)
         return RunStatus("Failed", *_told(failure), failure.failure_class)
 
-    async def _on_file(self, job: Object) -> JobRecord | None:
-        return await asyncio.to_thread(self.records.read, key_of(job))
-
     async def _in_store(self, digest: str, part: Part, *, cancelled: bool) -> RunStatus:
         return await asyncio.to_thread(self._read_end, digest, part, cancelled)
 
@@ -242,8 +244,7 @@ class JobFollower:
         return part_status(self.store, plan, digest, part, cancelled=cancelled)
 
 
-def record_of(job: Object) -> JobRecord:
-    """Return what is to be on file about the run of `job`, as far as the Job tells."""
+def _record_of(job: Object) -> JobRecord:
     metadata = job["metadata"]
     digest = metadata["annotations"][PLAN_ANNOTATION]
     return JobRecord(key=key_of(job), plan=digest, namespace=metadata["namespace"])
