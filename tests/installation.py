@@ -142,9 +142,25 @@ class Installation:
         wait_until(told, timeout_s, lambda: json.dumps(self.jobs.status(job), indent=1))
         return self.jobs.status(job)
 
+    def holder(self) -> str:
+        """Return who holds the Lease of the operators, or nothing."""
+        words = ("get", "lease", f"-n={SYSTEM}", "--output=json")
+        (lease,) = json.loads(self.cluster.kubectl(*words))["items"]
+        return str(lease["spec"].get("holderIdentity") or "")
+
+    def leader(self) -> str:
+        """Return the name of the operator's pod that leads."""
+        return self.holder().rpartition("_")[0]
+
     def metrics(self) -> str:
-        """Return what the operators, leading or not, tell Prometheus."""
-        return "".join(self._metrics_of(pod) for pod in self._operator_pods())
+        """Return what the leading operator tells Prometheus."""
+        fetch = (
+            "import urllib.request as r;"
+            "print(r.urlopen('http://127.0.0.1:8080/metrics').read().decode())"
+        )
+        return self.cluster.kubectl(
+            "exec", self.leader(), f"-n={SYSTEM}", "--", "python", "-c", fetch
+        )
 
     def objects(self, prefix: str) -> list[str]:
         """Return the keys in the bucket under `prefix`."""
@@ -161,17 +177,6 @@ class Installation:
             time.sleep(max(0.0, until_s - time.monotonic()))
         finally:
             self.store.start()
-
-    def _operator_pods(self) -> list[str]:
-        words = ("get", "pods", f"-n={SYSTEM}", "--output=jsonpath={.items[*].metadata.name}")
-        return self.cluster.kubectl(*words).split()
-
-    def _metrics_of(self, pod: str) -> str:
-        fetch = (
-            "import urllib.request as r;"
-            "print(r.urlopen('http://127.0.0.1:8080/metrics').read().decode())"
-        )
-        return self.cluster.kubectl("exec", pod, f"-n={SYSTEM}", "--", "python", "-c", fetch)
 
     def _addresses(self) -> dict[str, str]:
         owner = self.store.accounts.owner

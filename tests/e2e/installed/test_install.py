@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
@@ -56,8 +55,9 @@ def check_traces(fulcrum: Installation, job: str, status: dict[str, Any]) -> Non
     assert {"Submitted", "Evaluated", "Succeeded"} <= set(fulcrum.jobs.reasons(job))
     (pod,) = fulcrum.pods(job)
     assert "validate" in fulcrum.cluster.logs(pod["metadata"]["name"], TEAM)
-    outcome = re.compile(r'fulcrum_job_outcomes_total\{.*phase="Succeeded".*\} [1-9]')
-    wait_until(lambda: outcome.search(fulcrum.metrics()) is not None, 30, fulcrum.metrics)
+    metrics = fulcrum.metrics()
+    assert "\nfulcrum_leader 1.0\n" in metrics
+    assert re.search(r'fulcrum_job_outcomes_total\{.*phase="Succeeded".*\} [1-9]', metrics), metrics
 
 
 def test_upgrade_and_rollback_leave_a_running_job_alone(fulcrum: Installation, name: str) -> None:
@@ -75,16 +75,9 @@ def test_upgrade_and_rollback_leave_a_running_job_alone(fulcrum: Installation, n
 
 
 def test_standby_takes_over(fulcrum: Installation, name: str) -> None:
-    words = ("get", "lease", f"-n={SYSTEM}", "--output=json")
-
-    def leader() -> str:
-        (lease,) = json.loads(fulcrum.cluster.kubectl(*words))["items"]
-        return str(lease["spec"].get("holderIdentity") or "")
-
-    before = leader()
-    pods = fulcrum.cluster.kubectl("get", "pods", f"-n={SYSTEM}", "--output=name").split()
-    (pod,) = [each for each in pods if before.startswith(each.removeprefix("pod/"))]
-    fulcrum.cluster.kubectl("delete", pod, f"-n={SYSTEM}", "--grace-period=0", "--force")
-    wait_until(lambda: leader() not in ("", before), 60)
+    before = fulcrum.holder()
+    words = ("delete", "pod", fulcrum.leader(), f"-n={SYSTEM}", "--grace-period=0", "--force")
+    fulcrum.cluster.kubectl(*words)
+    wait_until(lambda: fulcrum.holder() not in ("", before), 60)
     fulcrum.apply(name)
     assert fulcrum.jobs.ended(name, JOB_S)["phase"] == "Succeeded"
