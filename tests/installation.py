@@ -26,6 +26,8 @@ from s3.server import Server
 TEAM = "team-a"
 BUCKET = "models"
 STORE = "fulcrum"
+FIRST_JOB = "digits"
+JOB_S = 300.0
 POD_LIMITS = {"cpu": "1", "memory": "2Gi"}
 """A pod's, where the README has those of a real accelerator's node."""
 SHIM = """\
@@ -82,11 +84,15 @@ class Installation:
         return values
 
     def install(self) -> None:
-        """Run the commands of the README's section, up to its first job."""
+        """Run the commands of the README's section, up to the end of its first job.
+
+        Until then that job has the only accelerator.
+        """
         (self.directory / "values.yaml").write_text(yaml.safe_dump(self.values()))
         before, _, first_job = readme_commands().partition("\n---\n")
         self.run(before)
         self.run(first_job.replace(" --watch", ""))
+        self.jobs.ended(FIRST_JOB, JOB_S)
 
     def run(self, commands: str) -> str:
         """Run `commands` as a reader of the README would; return what they printed."""

@@ -6,9 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from installation import Installation
-
-JOB_S = 300.0
+from installation import JOB_S, Installation
 
 
 @dataclass(frozen=True)

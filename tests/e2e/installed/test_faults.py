@@ -6,11 +6,10 @@ import time
 from typing import Any
 
 import pytest
-from installation import BUCKET, STORE, TEAM, Installation
+from installation import BUCKET, JOB_S, STORE, TEAM, Installation
 from node.real_cluster import GPU_A
 from operators import wait_until
 
-JOB_S = 300.0
 KUBELET_AWAY_S = 120.0
 STORE_AWAY_S = 60.0
 

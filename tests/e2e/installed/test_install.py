@@ -6,18 +6,16 @@ import re
 from typing import Any
 
 from helm.running import NAMESPACE as SYSTEM
-from installation import BUCKET, STORE, TEAM, Installation
+from installation import BUCKET, FIRST_JOB, JOB_S, STORE, TEAM, Installation
 from node.real_cluster import GPU, GPU_A
 from operators import wait_until
 
-JOB_S = 300.0
-
 
 def test_readmes_first_job_runs_where_it_was_asked_to(fulcrum: Installation) -> None:
-    status = fulcrum.jobs.ended("digits", JOB_S)
+    status = fulcrum.jobs.ended(FIRST_JOB, JOB_S)
     assert (status["phase"], status["attempt"]) == ("Succeeded", 1), status
     assert {each["state"] for each in status["stages"]} == {"Succeeded"}
-    (pod,) = fulcrum.pods("digits")
+    (pod,) = fulcrum.pods(FIRST_JOB)
     spec: dict[str, Any] = pod["spec"]
     (container,) = spec["containers"]
     assert spec["nodeName"] == GPU_A.name
