@@ -21,7 +21,9 @@ from cluster.errors import ClusterError
 from cluster.toolchain import Toolchain, go_environment, toolchain
 
 HERE = Path(__file__).parent
-KUBERNETES = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
+NODE = ("kubelet", "kube-proxy")
+"""Not in the modules of all versions."""
 VERSION_VARIABLES = (
     "k8s.io/component-base/version.gitVersion",
     "k8s.io/client-go/pkg/version.gitVersion",
@@ -98,12 +100,13 @@ def chosen_minor(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def modules(minor: str) -> tuple[Module, Module]:
-    """Return the modules of etcd and of Kubernetes `minor`."""
+    """Return the modules of etcd and of Kubernetes `minor`, with the commands that each has."""
     etcd = "go.etcd.io/etcd/server/v3"
-    kubernetes = {name: f"k8s.io/kubernetes/cmd/{name}" for name in KUBERNETES}
+    directory = HERE / "kubernetes" / minor
+    commands = re.findall(r'"(k8s\.io/kubernetes/cmd/(.+))"', (directory / "tools.go").read_text())
     return (
         Module(HERE / "etcd", etcd, {"etcd": etcd}),
-        Module(HERE / "kubernetes" / minor, "k8s.io/kubernetes", kubernetes),
+        Module(directory, "k8s.io/kubernetes", {name: package for package, name in commands}),
     )
 
 
@@ -119,7 +122,8 @@ def binaries(minor: str, say: Callable[[str], None] = say_aside) -> Binaries:
     """
     paths = _ready_made(minor)
     for module in modules(minor):
-        missing = [name for name in module.packages if name not in paths]
+        wanted = [name for name in module.packages if name not in NODE]
+        missing = [name for name in wanted if name not in paths]
         paths |= build(module, missing, say) if missing else {}
     return Binaries(
         etcd=paths["etcd"],
@@ -169,7 +173,7 @@ def _ready_made(minor: str) -> dict[str, Path]:
     if not folder:
         return {}
     found = {
-        name: Path(folder, name) for name in ("etcd", *KUBERNETES) if Path(folder, name).exists()
+        name: Path(folder, name) for name in ("etcd", *CONTROL_PLANE) if Path(folder, name).exists()
     }
     for name in set(found) & {"kube-apiserver", "kube-controller-manager", "kube-scheduler"}:
         _check_version(found[name], minor)

@@ -1,4 +1,4 @@
-"""The binaries of nodes: kubelet and kube-proxy from their module, our cut of CoreDNS, our probe.
+"""The binaries of nodes: kubelet and kube-proxy, our cut of CoreDNS, our probe.
 
 containerd, runc and the CNI plugins are those of the distribution.
 """
@@ -10,12 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.building import Module, build, say_aside
+from cluster.building import NODE, Module, build, minors, modules, say_aside
 from cluster.errors import ClusterError
 from cluster.toolchain import Toolchain
 
 HERE = Path(__file__).parent
-NAMES = ("kubelet", "kube-proxy")
 
 
 class OwnProgram(Module):
@@ -59,12 +58,15 @@ def node_binaries(minor: str, say: Callable[[str], None] = say_aside) -> NodeBin
     Raises:
         ClusterError: They cannot be built, or that version has no nodes here.
     """
-    directory = HERE / "kubernetes" / minor
-    if not directory.is_dir():
-        known = ", ".join(sorted(path.name for path in directory.parent.iterdir()))
+    _, kubernetes = modules(minor)
+    if not _has_nodes(kubernetes):
+        known = ", ".join(each for each in minors() if _has_nodes(modules(each)[1]))
         message = f"K8S={minor}: nodes are there for {known} only"
         raise ClusterError(message)
-    packages = {name: f"k8s.io/kubernetes/cmd/{name}" for name in NAMES}
-    built = build(Module(directory, "k8s.io/kubernetes", packages), list(NAMES), say)
+    built = build(kubernetes, list(NODE), say)
     built |= build(DNS, ["coredns"], say) | build(PROBE, ["probe"], say)
     return NodeBinaries(built["kubelet"], built["kube-proxy"], built["coredns"], built["probe"])
+
+
+def _has_nodes(kubernetes: Module) -> bool:
+    return all(name in kubernetes.packages for name in NODE)

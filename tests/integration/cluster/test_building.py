@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,9 @@ from cluster import building, toolchain
 from cluster.building import Binaries, binaries, chosen_minor, minors, modules
 from cluster.cache import cache_directory
 from cluster.errors import ClusterError
+from helm import building as helm
+from node.building import DNS, node_binaries
+from s3 import building as s3
 
 TESTS = Path(__file__).resolve().parents[2]
 BUILD = "from cluster.building import binaries; binaries('1.37')"
@@ -134,6 +138,25 @@ def test_ready_binaries_are_used(
     taken = binaries("1.37")
     assert (taken.etcd.parent, taken.apiserver.parent) == (assets, assets)
     assert built_times(calls) == 3, "what the folder lacks"
+
+
+def test_modules_agree_so_that_what_they_share_is_compiled_once() -> None:
+    """Compiling what differs by a patch anew took most of the time of helm and of CoreDNS."""
+    newest = modules(minors()[-1])
+    versions: dict[str, set[str]] = {}
+    for built in (*newest, DNS, helm.module(), s3.MODULE):
+        text = (built.directory / "go.mod").read_text()
+        replaced = dict(re.findall(r"^\t(\S+) => \S+ (v\S+)$", text, re.MULTILINE))
+        for name, version in re.findall(r"^\t(\S+) (v\S+)", text, re.MULTILINE):
+            versions.setdefault(name, set()).add(replaced.get(name, version))
+    assert {name: found for name, found in versions.items() if len(found) > 1} == {}
+    assert len(versions) > 100
+
+
+def test_version_without_nodes_names_those_that_have_them(calls: Path) -> None:
+    assert node_binaries("1.37").kubelet.read_text() == "whole\n"
+    with pytest.raises(ClusterError, match=r"K8S=1\.36: nodes are there for 1\.37 only"):
+        node_binaries("1.36")
 
 
 def test_digest_depends_on_flags_compiler_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
