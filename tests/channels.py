@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from builders import make_digest
+from builders.plans import make_digest
 from stored_runs import GATES, Outcome, make_run_evidence
 
 from fulcrum_operator.gates import decide as decide_gates

@@ -6,17 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from builders import (
-    make_comparison,
-    make_delta,
-    make_digest,
-    make_evidence,
-    make_interval,
-    make_latency,
-    make_metric,
-    make_stage,
-    make_validate,
-)
+from builders.details import make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison, make_delta, make_interval, make_latency, make_metric
+from builders.plans import make_digest
 
 from fulcrum_pipelines.evidence import Evidence, Overlap, RatioInterval, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from builders import make_evidence, make_plan
+from builders.evidence import make_evidence
+from builders.plans import make_plan
 
 from fulcrum_operator.actions import (
     Action,

@@ -19,7 +19,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 import yaml
-from builders import make_evidence, make_latency, make_spec
+from builders.evidence import make_evidence
+from builders.figures import make_latency
+from builders.plans import make_spec
 
 from fulcrum_operator.gates import Verdict, decide
 from fulcrum_operator.health import Check, HealthServer, Probe

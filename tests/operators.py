@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from builders import make_spec
+from builders.plans import make_spec
 from cluster.kubectl import Kubectl
 from cluster_api import ClusterApi, RefusedError
 

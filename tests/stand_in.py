@@ -14,14 +14,10 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from builders import (
-    make_comparison,
-    make_evaluate,
-    make_evidence,
-    make_plan,
-    make_stage,
-    make_validate,
-)
+from builders.details import make_evaluate, make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison
+from builders.plans import make_plan
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FailureClass

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from builders import make_comparison, make_digest, make_evidence, make_stage, make_validate
+from builders.details import make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison
+from builders.plans import make_digest
 
 from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import make_spec
+from builders.plans import make_spec
 from model_files import examples, write_bundle
 
 from fulcrum_operator.engines.job.exits import EXIT_CODES

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import (
-    make_comparison,
-    make_confusion,
-    make_delta,
-    make_evidence,
-    make_latency,
-    make_prune,
-    make_stage,
-    make_validate,
-)
+from builders.details import make_prune, make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison, make_confusion, make_delta, make_latency
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 

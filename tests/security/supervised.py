@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from builders import make_plan
+from builders.plans import make_plan
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 

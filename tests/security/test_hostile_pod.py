@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import make_spec
+from builders.plans import make_spec
 from e2e.bundles import hostile
 from model_files import examples
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from builders import make_plan, make_stage
+from builders.evidence import make_stage
+from builders.plans import make_plan
 
 from fulcrum_components.stages import component
 from fulcrum_components.stages.component import FAILURE_FILE

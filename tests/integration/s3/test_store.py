@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from builders import make_stage
+from builders.evidence import make_stage
 from s3.accounts import Keys
 from s3.server import Server
 

@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builders import make_comparison, make_evidence, make_stage, make_validate
+from builders.details import make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison
 
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
 from fulcrum_pipelines.contract import Plan, digest_of, to_json

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from builders import make_digest
+from builders.plans import make_digest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stored_runs import (

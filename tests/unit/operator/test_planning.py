@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builders import make_spec
+from builders.plans import make_spec
 
 from fulcrum_operator.planning import make_plan, missing_files, resolve
 

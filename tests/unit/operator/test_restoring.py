@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import make_evidence
+from builders.evidence import make_evidence
 from job_world import job_body, make_verdict
 from prometheus_client import generate_latest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import make_plan
+from builders.plans import make_plan
 
 from fulcrum_operator.results import ended_status
 from fulcrum_pipelines.errors import InfrastructureError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from builders import make_plan
+from builders.plans import make_plan
 
 from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
 

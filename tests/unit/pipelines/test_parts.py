@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import yaml
-from builders import make_plan
+from builders.plans import make_plan
 
 from fulcrum_pipelines.local import IR_PATH, Part, part_of, stages_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import make_stage
+from builders.evidence import make_stage
 
 from fulcrum_pipelines.contract import digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from api_stand_in import refusal
-from builders import make_digest
+from builders.plans import make_digest
 from channels import World, make_channel, make_promotion, make_rollback
 from typer.testing import CliRunner
 

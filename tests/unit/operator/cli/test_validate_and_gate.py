@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from builders import make_comparison, make_evidence
+from builders.evidence import make_evidence
+from builders.figures import make_comparison
 from gate_situations import GOOD_DETAILS, with_details
 from typer.testing import CliRunner, Result
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from builders import make_comparison, make_delta, make_interval, make_latency, make_validate
+from builders.details import make_validate
+from builders.figures import make_comparison, make_delta, make_interval, make_latency
 from gate_situations import (
     GOOD,
     GOOD_DETAILS,

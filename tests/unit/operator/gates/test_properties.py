@@ -6,7 +6,9 @@ import math
 import random
 from typing import Any
 
-from builders import make_comparison, make_delta, make_evidence, make_validate
+from builders.details import make_validate
+from builders.evidence import make_evidence
+from builders.figures import make_comparison, make_delta
 from gate_situations import GOOD, accuracy_gate, by_class, make_gate, with_details
 from hypothesis import given, settings
 from hypothesis import strategies as st

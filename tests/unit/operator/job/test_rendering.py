@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from builders import make_plan
+from builders.plans import make_plan
 
 from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE
 from fulcrum_operator.engines.job.rendering import THREAD_VARIABLES, Order, render, threads

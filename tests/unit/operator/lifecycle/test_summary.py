@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from builders import make_comparison, make_evidence, make_latency, make_validate
+from builders.details import make_validate
+from builders.evidence import make_evidence
+from builders.figures import make_comparison, make_latency
 from job_world import make_verdict
 
 from fulcrum_operator.gates.verdict import GateResult, Verdict

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 
 import pytest
-from builders import make_digest
+from builders.plans import make_digest
 from channels import (
     NOW,
     World,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from builders import make_digest
+from builders.plans import make_digest
 from channels import NOW, World, make_assessment, make_channel, make_promotion, make_rollback
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from builders import make_digest, make_spec
+from builders.plans import make_digest, make_spec
 from channels import RUN, make_promotion, make_rollback
 
 from fulcrum_operator.observed import Refusal, read_job

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from builders import make_evidence, make_stage
+from builders.evidence import make_evidence, make_stage
 from typer.testing import CliRunner
 
 from fulcrum_operator.cli.main import app

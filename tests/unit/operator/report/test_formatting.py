@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from builders import make_comparison, make_delta, make_interval
+from builders.figures import make_comparison, make_delta, make_interval
 from hypothesis import given
 from hypothesis import strategies as st
 

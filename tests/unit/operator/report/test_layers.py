@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from builders import make_evidence, make_prune, make_quantize, make_stage
+from builders.details import make_prune, make_quantize
+from builders.evidence import make_evidence, make_stage
 
 from fulcrum_operator.report import render
 from fulcrum_operator.report.blocks import Facts, Table

@@ -6,19 +6,9 @@ import re
 from typing import Any
 
 import pytest
-from builders import (
-    make_comparison,
-    make_confusion,
-    make_delta,
-    make_evidence,
-    make_finetune,
-    make_latency,
-    make_metric,
-    make_prune,
-    make_quantize,
-    make_stage,
-    make_validate,
-)
+from builders.details import make_finetune, make_prune, make_quantize, make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison, make_confusion, make_delta, make_latency, make_metric
 
 from fulcrum_operator.gates import Verdict, decide
 from fulcrum_operator.report import render

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from builders import make_comparison, make_evidence, make_latency, make_stage, make_validate
+from builders.details import make_validate
+from builders.evidence import make_evidence, make_stage
+from builders.figures import make_comparison, make_latency
 from rich.console import Console
 
 from fulcrum_operator.gates import decide

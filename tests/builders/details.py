@@ -1,33 +1,27 @@
-"""Realistic values for tests, so that a test names only what it is about.
-
-`make_evidence()` is one whole job that goes well: a residual CNN on MNIST, channels pruned by half,
-fine-tuned, int8. Every builder takes changes of its result's own fields by keyword and checks the
-outcome, so that a test cannot build what a stage could not record. Nothing here is random.
-"""
+"""What each stage records of a job that goes well."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
-from statistics import NormalDist
+from collections.abc import Sequence
 from typing import Any
 
-from fulcrum_pipelines.contract import Plan, ResolvedSpec
+from builders.figures import (
+    TEST_EXAMPLES,
+    make_comparison,
+    make_confusion,
+    make_delta,
+    make_interval,
+    make_latency,
+    make_metric,
+)
+from builders.plans import make_digest
 from fulcrum_pipelines.evidence import (
-    Artifact,
     Comparison,
-    ConfusionMatrix,
-    Counts,
-    Environment,
     Epoch,
     EqualizedPair,
     EvaluateDetails,
-    Evidence,
     FinetuneDetails,
-    Interval,
-    LatencyComparison,
-    LatencyDistribution,
     LayerBits,
     LayerSparsity,
     LeverMetrics,
@@ -38,230 +32,9 @@ from fulcrum_pipelines.evidence import (
     RatioInterval,
     Sensitivity,
     SizeComparison,
-    StageEvidence,
-    StageName,
     UnquantizedNode,
     ValidateDetails,
 )
-from fulcrum_pipelines.statistics import (
-    mcnemar_p,
-    p_worse_than_margin,
-    paired_difference_interval,
-    wilson_interval,
-)
-
-RUN = "mnist-resnet-3f9c2a71b0de-1"
-TEST_EXAMPLES = 1500
-ALL_STAGES: tuple[StageName, ...] = ("evaluate", "prune", "finetune", "quantize", "validate")
-SHARES = ("accuracy", "top5", "macroF1", "ece", "auc")
-LOWER_IS_BETTER = ("logLoss", "mse", "ece", "rmse", "mae")
-
-
-def make_spec(**changes: Any) -> ResolvedSpec:
-    """Return a small valid specification; `changes` replace its top-level fields."""
-    fields: dict[str, Any] = {
-        "model": {"uri": "file:///models/mnist"},
-        "data": {
-            "task": "classification",
-            **{
-                name: {"uri": f"file:///data/{name}.npz"}
-                for name in ("train", "validation", "test")
-            },
-        },
-        "recipe": {"quantize": {}},
-        "gates": [
-            {"name": "accuracy", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.01}
-        ],
-    }
-    return ResolvedSpec.model_validate(fields | changes)
-
-
-def make_plan(**changes: Any) -> Plan:
-    """Return a plan of `make_spec(**changes)`."""
-    return Plan(
-        name="mnist-resnet",
-        uid=hashlib.sha256(b"job").hexdigest(),
-        spec=make_spec(**changes),
-        fulcrum_version="0.1.0",
-    )
-
-
-def make_digest(name: str) -> str:
-    """Return a well-formed digest that differs for each `name`."""
-    return f"sha256:{hashlib.sha256(name.encode()).hexdigest()}"
-
-
-def make_environment(**changes: Any) -> Environment:
-    """Return a laptop-like environment."""
-    fields: dict[str, Any] = {
-        "cpu_model": "AMD EPYC 7B13",
-        "cpu_flags": ("avx2", "fma", "f16c"),
-        "logical_cpus": 2,
-        "os": "Linux 6.1 x86_64",
-        "python": "3.11.7",
-        "libraries": {
-            "numpy": "2.4.1",
-            "onnx": "1.23.2",
-            "onnxruntime": "1.32.0",
-            "torch": "2.15.0",
-        },
-    }
-    return Environment(**fields | changes)
-
-
-def make_interval(low: float, high: float, level: float = 0.95, method: str = "test") -> Interval:
-    """Return an interval with the given ends."""
-    return Interval(level=level, low=low, high=high, method=method)
-
-
-def make_metric(
-    name: str = "accuracy",
-    value: float | None = 0.978,
-    *,
-    half_width: float | None = 0.0075,
-    **changes: Any,
-) -> Metric:
-    """Return one figure; its interval is `value` +- `half_width`, none where that is None."""
-    fields: dict[str, Any] = {
-        "name": name,
-        "value": value,
-        "direction": "lower" if name in LOWER_IS_BETTER else "higher",
-        "n": TEST_EXAMPLES,
-    }
-    if value is not None and half_width is not None:
-        low, high = value - half_width, value + half_width
-        if name in SHARES:
-            low, high = max(low, 0.0), min(high, 1.0)
-        fields["interval"] = make_interval(low, high, method="percentile bootstrap")
-    return Metric(**fields | changes)
-
-
-def make_comparison(
-    metric: str = "accuracy",
-    *,
-    n: int = TEST_EXAMPLES,
-    right: int | None = None,
-    broken: int = 12,
-    fixed: int = 11,
-    margin: float | None = 0.01,
-    level: float = 0.95,
-    **changes: Any,
-) -> Comparison:
-    """Return a paired comparison made from counts, every statistic of it consistent.
-
-    Args:
-        metric: Name of the metric.
-        n: Pairs.
-        right: Of those, how many the baseline answers right; 97.8 % by default.
-        broken: Right by the baseline alone.
-        fixed: Right by the candidate alone.
-        margin: Margin of a gate, or None where no gate asked.
-        level: Confidence of the interval.
-        changes: Fields to set instead.
-    """
-    right = round(0.978 * n) if right is None else right
-    counts = Counts(
-        both_right=right - broken,
-        only_baseline_right=broken,
-        only_candidate_right=fixed,
-        both_wrong=n - right - fixed,
-    )
-    churned = broken + fixed + 2
-    fields: dict[str, Any] = {
-        "metric": metric,
-        "direction": "higher",
-        "n": n,
-        "baseline": right / n,
-        "candidate": (right - broken + fixed) / n,
-        "delta": (fixed - broken) / n,
-        "interval": paired_difference_interval(counts, level),
-        "margin": margin,
-        "p_inferior": None if margin is None else p_worse_than_margin(counts, margin),
-        "counts": counts,
-        "mcnemar_p": mcnemar_p(counts),
-        "churn": churned / n,
-        "churn_interval": wilson_interval(min(churned, n), n, level),
-    }
-    return Comparison(**fields | changes)
-
-
-def make_delta(
-    metric: str, baseline: float, candidate: float, half_width: float, **changes: Any
-) -> Comparison:
-    """Return a comparison of a metric that is not counted but averaged, e.g. logLoss."""
-    delta = candidate - baseline
-    fields: dict[str, Any] = {
-        "metric": metric,
-        "direction": "lower" if metric in LOWER_IS_BETTER else "higher",
-        "n": TEST_EXAMPLES,
-        "baseline": baseline,
-        "candidate": candidate,
-        "delta": delta,
-        "interval": make_interval(
-            delta - half_width, delta + half_width, method="percentile bootstrap"
-        ),
-    }
-    return Comparison(**fields | changes)
-
-
-def make_distribution(
-    median_ms: float, *, n: int = 400, spread: float = 0.03
-) -> LatencyDistribution:
-    """Return latencies that are log-normal round `median_ms`, with a slow tail as machines have."""
-    quantiles = tuple(
-        median_ms
-        * math.exp(spread * _normal_score(percent / 100))
-        * (1 + 0.4 * max(0.0, (percent - 96) / 4) ** 2)
-        for percent in range(101)
-    )
-    return LatencyDistribution(
-        n=n,
-        median_ms=quantiles[50],
-        mean_ms=sum(quantiles) / len(quantiles),
-        percentiles_ms={"p95": quantiles[95]},
-        histogram_ms=quantiles,
-    )
-
-
-def make_latency(
-    batch: int = 1, *, baseline_ms: float = 1.72, speedup: float = 6.4, **changes: Any
-) -> LatencyComparison:
-    """Return a reliable timing in which the candidate is `speedup` times as fast."""
-    fields: dict[str, Any] = {
-        "batch": batch,
-        "threads": 1,
-        "pairs": 400,
-        "sessions": 5,
-        "warmup": 20,
-        "optimization_level": "all",
-        "baseline": make_distribution(baseline_ms),
-        "candidate": make_distribution(baseline_ms / speedup, spread=0.045),
-        "speedup": RatioInterval(
-            ratio=speedup,
-            interval=make_interval(0.975 * speedup, 1.028 * speedup, method="paired bootstrap"),
-        ),
-        "aa": RatioInterval(
-            ratio=1.002, interval=make_interval(0.994, 1.011, method="paired bootstrap")
-        ),
-        "reliable": True,
-    }
-    return LatencyComparison(**fields | changes)
-
-
-def make_confusion(
-    wrong: Iterable[tuple[int, int, int]] = (), *, classes: int = 10, per_class: int = 150
-) -> ConfusionMatrix:
-    """Return a matrix that is right everywhere but for `wrong`: (right class, answer, times)."""
-    counts = [
-        [per_class if row == column else 0 for column in range(classes)] for row in range(classes)
-    ]
-    for row, column, times in wrong:
-        counts[row][row] -= times
-        counts[row][column] += times
-    return ConfusionMatrix(
-        labels=tuple(str(index) for index in range(classes)),
-        counts=tuple(tuple(row) for row in counts),
-    )
 
 
 def make_validate(**changes: Any) -> ValidateDetails:
@@ -542,71 +315,6 @@ def make_evaluate(**changes: Any) -> EvaluateDetails:
     return EvaluateDetails(**fields | changes)
 
 
-_DETAILS = {
-    "evaluate": make_evaluate,
-    "prune": make_prune,
-    "finetune": make_finetune,
-    "quantize": make_quantize,
-    "validate": make_validate,
-}
-_SECONDS = {"evaluate": 3.8, "prune": 6.1, "finetune": 48.2, "quantize": 14.9, "validate": 21.4}
-
-
-def make_stage(stage: StageName = "validate", **changes: Any) -> StageEvidence:
-    """Return the record of one stage, with the details of a job that goes well."""
-    fields: dict[str, Any] = {
-        "stage": stage,
-        "run": RUN,
-        "fulcrum_version": "0.1.0",
-        "plan": make_digest("plan"),
-        "inputs_digest": make_digest(f"{stage} inputs"),
-        "started_at": "2026-11-24T09:30:00Z",
-        "finished_at": "2026-11-24T09:31:00Z",
-        "seconds": _SECONDS[stage],
-        "peak_memory_bytes": 640_000_000,
-        "inputs": {
-            "model": make_digest(f"model before {stage}"),
-            **(
-                {"data.test": make_digest("test data")} if stage in ("evaluate", "validate") else {}
-            ),
-        },
-        "outputs": (
-            Artifact(
-                name=f"{stage}.onnx", digest=make_digest(f"{stage} model"), size_bytes=120_148
-            ),
-        ),
-        "environment": make_environment(),
-    }
-    if "details" not in changes:
-        fields["details"] = _DETAILS[stage]()
-    return StageEvidence(**fields | changes)
-
-
-def make_evidence(
-    *,
-    stages: Sequence[StageName] = ALL_STAGES,
-    validate: ValidateDetails | None = None,
-    **changes: Any,
-) -> Evidence:
-    """Return the evidence of a whole job.
-
-    Args:
-        stages: The stages that ran.
-        validate: What validate measured, where a test is about that.
-        changes: Fields of `Evidence` to set instead; `stages` are names here, so that records come
-            as `records=(make_stage(...), ...)`.
-    """
-    records = changes.pop("records", None)
-    if records is None:
-        records = tuple(
-            make_stage(name, details=validate)
-            if name == "validate" and validate is not None
-            else make_stage(name)
-            for name in stages
-        )
-    return Evidence(**{"run": RUN, "plan": make_digest("plan"), "stages": records} | changes)
-
-
 _NAMES = ("accuracy", "top5", "macroF1", "logLoss", "mse", "ece", "auc")
 _HALF_WIDTHS = (0.0075, 0.0012, 0.0076, 0.0211, 0.0009, 0.0047, 0.0003)
 
@@ -638,8 +346,3 @@ def _lever(
         against_baseline=against(baseline),
         against_previous=against(previous),
     )
-
-
-def _normal_score(share: float) -> float:
-    """Return the standard normal quantile, cut at +-2.6."""
-    return NormalDist().inv_cdf(min(max(share, 0.005), 0.995))
