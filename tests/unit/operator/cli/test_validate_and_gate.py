@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from builders.evidence import make_evidence
 from builders.figures import make_comparison
-from gate_situations import GOOD_DETAILS, with_details
+from gate_subjects import GOOD_DETAILS, with_details
 from typer.testing import CliRunner, Result
 
 from fulcrum_operator.cli.main import app

@@ -8,14 +8,8 @@ import sys
 import pytest
 from builders.details import make_validate
 from builders.figures import make_comparison, make_delta, make_interval, make_latency
-from gate_situations import (
-    GOOD,
-    GOOD_DETAILS,
-    accuracy_gate,
-    by_class,
-    make_gate,
-    with_details,
-)
+from gate_situations import accuracy_gate
+from gate_subjects import GOOD, GOOD_DETAILS, by_class, make_gate, with_details
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 

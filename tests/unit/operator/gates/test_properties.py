@@ -9,7 +9,8 @@ from typing import Any
 from builders.details import make_validate
 from builders.evidence import make_evidence
 from builders.figures import make_comparison, make_delta
-from gate_situations import GOOD, accuracy_gate, by_class, make_gate, with_details
+from gate_situations import accuracy_gate
+from gate_subjects import GOOD, by_class, make_gate, with_details
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

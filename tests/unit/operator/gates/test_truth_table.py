@@ -6,7 +6,8 @@ import itertools
 from pathlib import Path
 
 import pytest
-from gate_situations import KIND_SITUATIONS, RUN_SITUATIONS, SUBJECTS, WRONG, run_with
+from gate_situations import KIND_SITUATIONS, RUN_SITUATIONS, WRONG, run_with
+from gate_subjects import SUBJECTS
 
 from fulcrum_operator.gates import decide
 
