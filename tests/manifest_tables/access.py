@@ -211,7 +211,7 @@ GRANTS = (
     Grant("operator", "get watch update", "jobs", False, group="batch"),
     Grant("operator", "list", "workloads", True, group="kueue.x-k8s.io"),
     Grant("operator", "create update patch delete", "workloads", False, group="kueue.x-k8s.io"),
-    Grant("operator", "create", "events", True, group=""),
+    Grant("operator", "create list", "events", True, group=""),
     Grant("operator", "create", "serviceaccounts/token", False, group=""),
     Grant("operator", "create", "rolebindings", False, group="rbac.authorization.k8s.io"),
     Grant(

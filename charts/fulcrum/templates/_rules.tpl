@@ -1,7 +1,7 @@
 {{/*
 The operator's rules in files/rbac.yaml, as far as they are about resources in namespaces
-("namespaced") or about all others ("cluster"), without those of an engine that is off; called with
-[root, scope].
+("namespaced") or about all others ("cluster"), without those of an engine that is off, which are
+known by their first resource; called with [root, scope].
 */}}
 {{- define "fulcrum.rules" -}}
 {{- $cluster := list "namespaces" "customresourcedefinitions" "clustercompressionrecipes" "clustergatepolicies" -}}
@@ -12,7 +12,7 @@ The operator's rules in files/rbac.yaml, as far as they are about resources in n
 {{- range $rule := $object.rules -}}
 {{- $resources := list -}}
 {{- range $rule.resources -}}
-{{- if and (not (has . $unused)) (eq (has . $cluster) (eq (index $ 1) "cluster")) }}{{ $resources = append $resources . }}{{ end -}}
+{{- if and (not (has (first $rule.resources) $unused)) (eq (has . $cluster) (eq (index $ 1) "cluster")) }}{{ $resources = append $resources . }}{{ end -}}
 {{- end -}}
 {{- with $resources }}
 - {{ merge (dict "resources" .) $rule | toYaml | nindent 2 | trim }}

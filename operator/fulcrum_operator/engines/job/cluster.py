@@ -1,7 +1,7 @@
-"""A run's Jobs in the cluster, and what its pods and Kueue say of it.
+"""A run's Jobs in the cluster, and what its pods, Events and Kueue say of it.
 
-Jobs must be seen; without an answer nothing is known. Pods and Kueue's Workloads explain, and a run
-goes on without them where they may not be looked at.
+Jobs must be seen; without an answer nothing is known. Pods, Events and Kueue's Workloads explain,
+and a run goes on without them where they may not be looked at.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fulcrum_operator.engines.job.naming import (
     KEY_LABEL,
     MANAGED_BY,
     MANAGER,
+    NO_POD,
     OPERATOR_LABEL,
     POD,
     WORKLOAD_OF,
@@ -36,7 +37,7 @@ from fulcrum_operator.kubernetes.errors import (
     Invalid,
     NotFound,
 )
-from fulcrum_operator.resources.names import Kind
+from fulcrum_operator.resources.names import EVENT, Kind
 from fulcrum_pipelines.errors import InfrastructureError
 
 FORBIDDEN_S = 300.0
@@ -152,6 +153,15 @@ class JobCluster:
                 return found[0] if found else None
         return None
 
+    async def why_no_pod(self, job: Object) -> str:
+        """Return what the API server said when the newest pod of `job` was refused, if it was."""
+        metadata = job["metadata"]
+        selector = f"involvedObject.uid={metadata['uid']},reason={NO_POD}"
+        with answering():
+            found = await self._explaining(EVENT, metadata["namespace"], fields=selector)
+        newest = max(found or (), key=lambda event: str(event.get("lastTimestamp")), default={})
+        return str(newest.get("message", ""))
+
     @property
     def _places(self) -> tuple[str, ...]:
         return self.namespaces or ("",)
@@ -165,12 +175,17 @@ class JobCluster:
                 if key_of(job)
             ]
 
-    async def _explaining(self, kind: Kind, namespace: str, selector: str) -> list[Object] | None:
+    async def _explaining(
+        self, kind: Kind, namespace: str, labels: str = "", *, fields: str = ""
+    ) -> list[Object] | None:
         refused_s = self._refused_s.get((kind, namespace))
         if refused_s is not None and self.clock() - refused_s < FORBIDDEN_S:
             return None
         try:
-            return [each async for each in self.kube.list(kind, namespace, selector)]
+            return [
+                each
+                async for each in self.kube.list(kind, namespace, labels, field_selector=fields)
+            ]
         except (Forbidden, NotFound) as error:
             log.info("runs are followed without their %s: %s", kind.plural, error)
             self._refused_s[kind, namespace] = self.clock()

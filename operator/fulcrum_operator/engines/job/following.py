@@ -44,8 +44,8 @@ from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.local import Part
 from fulcrum_pipelines.store import Store
 
-SILENCE_S = 30.0
-"""A Job whose pod is not there after this long is held up by what only its events tell."""
+SILENCE_S = 10.0
+"""A Job whose pod is not there after this long is held up by what only its Events tell."""
 OWN_DOING = frozenset(CLASSES) - {EXIT_CODES["infrastructure"]}
 """Exit codes that a pod chose itself, whatever happened to it at the same time."""
 
@@ -153,19 +153,19 @@ class JobFollower:
         state: RunState = "Running" if running else "Pending"
         if trouble is not None:
             return RunStatus(state, *_told(trouble))
-        return RunStatus(state) if pods else self._without_pod(job)
+        return RunStatus(state) if pods else await self._without_pod(job)
 
-    def _without_pod(self, job: Object) -> RunStatus:
+    async def _without_pod(self, job: Object) -> RunStatus:
         since = (job.get("status") or {}).get("startTime")  # later than its creation, from a queue
         age_s = seconds_since(since or job["metadata"]["creationTimestamp"], self.now())
         if has_pod(job) or age_s < SILENCE_S:
             return RunStatus("Pending")
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
-        message = (
-            f"Job {name} has no pod: a quota, Pod Security or a missing service account may forbid "
-            f"it; kubectl -n {namespace} describe job {name} tells"
+        why = await self.cluster.why_no_pod(job) or (
+            "a quota, Pod Security or a missing service account may forbid it; "
+            f"kubectl -n {namespace} describe job {name} tells"
         )
-        return RunStatus("Pending", "NoPod", message)
+        return RunStatus("Pending", "NoPod", f"Job {name} has no pod: {why}")
 
     def _for_good(self, seen: _Seen, trouble: Trouble) -> bool:
         if trouble.failure_class is None:

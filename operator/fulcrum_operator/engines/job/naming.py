@@ -30,6 +30,8 @@ QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 WORKLOAD_OF = "kueue.x-k8s.io/job-uid"
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 """On a pod: uid of its Job."""
+NO_POD = "FailedCreate"
+"""Reason of the Events about a Job whose pod the API server refuses."""
 
 KEY = re.compile(r"(?P<job>.+)-[0-9a-f-]{12}-(?P<attempt>[0-9]+)")
 LABEL_LIMIT = 63

@@ -347,12 +347,41 @@ def test_edited_deadline_reaches_the_job_that_is_going(
     assert jobs.status("hang")["attempt"] == 1
 
 
+def test_quota_that_forbids_the_pod_is_told_and_waited_for(
+    operator: OperatorProcess, jobs: Jobs, api: ClusterApi
+) -> None:
+    forbid(api, jobs.namespace, "requests.nvidia.com/gpu")
+    operator.start()
+    apply(jobs, "succeed")
+
+    def message() -> str:
+        return str(jobs.status("succeed").get("message"))
+
+    wait_until(lambda: "has no pod" in message(), START_TIMEOUT_S, message)
+    assert "exceeded quota: none" in message()
+    api("DELETE", f"{quotas_of(jobs.namespace)}/none")
+    status = jobs.ended("succeed", 2 * START_TIMEOUT_S)  # Kubernetes tries again, later each time
+    assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
+
+
+def quotas_of(namespace: str) -> str:
+    return f"/api/v1/namespaces/{namespace}/resourcequotas"
+
+
+def forbid(api: ClusterApi, namespace: str, what: str) -> None:
+    """Let there be a quota `none` that allows none of `what`, and wait until it counts."""
+    spec = {"hard": {what: "0"}}
+    api("POST", quotas_of(namespace), {"metadata": {"name": "none"}, "spec": spec})
+    wait_until(
+        lambda: "hard" in api("GET", f"{quotas_of(namespace)}/none").get("status", {}),
+        START_TIMEOUT_S,
+    )
+
+
 def test_quota_that_forbids_the_job_is_told_and_waited_for(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
-    quotas = f"/api/v1/namespaces/{jobs.namespace}/resourcequotas"
-    spec = {"hard": {"count/jobs.batch": "0"}}
-    api("POST", quotas, {"metadata": {"name": "none"}, "spec": spec})
+    forbid(api, jobs.namespace, "count/jobs.batch")
     operator.start()
     apply(jobs, "succeed")
 
@@ -363,7 +392,7 @@ def test_quota_that_forbids_the_job_is_told_and_waited_for(
     (submitted,) = (c for c in jobs.status("succeed")["conditions"] if c["type"] == "Submitted")
     assert (submitted["status"], submitted["reason"]) == ("False", "SubmissionFailed")
     assert "exceeded quota" in submitted["message"]
-    api("DELETE", f"{quotas}/none")
+    api("DELETE", f"{quotas_of(jobs.namespace)}/none")
     status = jobs.ended("succeed")
     assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
 

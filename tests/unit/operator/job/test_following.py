@@ -41,6 +41,7 @@ class World:
     workloads: list[Object] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     refusal: Exception | None = None
+    pod_refusal: str = ""
     now: datetime = NOW
 
     async def jobs(self, key: str, namespace: str | None) -> list[Object]:
@@ -62,6 +63,9 @@ class World:
 
     async def pods(self, key: str, namespace: str, job: Object | None = None) -> list[Object]:
         return self.all_pods
+
+    async def why_no_pod(self, job: Object) -> str:
+        return self.pod_refusal
 
     async def workload(self, job: Object) -> Object | None:
         return next(iter(self.workloads), None)
@@ -305,10 +309,10 @@ def test_pod_on_a_lost_node_is_given_up_and_not_waited_for(store: Store) -> None
     ("age_s", "status", "reason"),
     [
         pytest.param(5, {}, "", id="it takes a moment"),
-        pytest.param(31, {}, "NoPod", id="something forbids it"),
-        pytest.param(31, {"active": 1}, "", id="it may not be seen"),
+        pytest.param(11, {}, "NoPod", id="something forbids it"),
+        pytest.param(11, {"active": 1}, "", id="it may not be seen"),
         pytest.param(
-            31, {"startTime": write_time(NOW + timedelta(seconds=20))}, "", id="was in a queue"
+            11, {"startTime": write_time(NOW + timedelta(seconds=5))}, "", id="was in a queue"
         ),
     ],
 )
@@ -317,6 +321,14 @@ def test_job_without_a_pod(store: Store, age_s: float, status: Object, reason: s
     case.world.made[-1]["status"] = status
     case.pass_s(age_s)
     assert (case.status().state, case.status().reason) == ("Pending", reason)
+
+
+@pytest.mark.parametrize("why", ["exceeded quota: gpus", ""])
+def test_job_without_a_pod_says_why_as_far_as_it_may_be_seen(store: Store, why: str) -> None:
+    case = Case(store, "hang")
+    case.world.pod_refusal = why
+    case.pass_s(11)
+    assert (why or "kubectl -n team-a describe job") in case.status().message
 
 
 @pytest.mark.parametrize(
