@@ -27,7 +27,7 @@ from fulcrum_operator.actions import (
 )
 from fulcrum_operator.effects import Probe, merge_patch, tell_nobody
 from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound
+from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound, NotLeader
 from fulcrum_operator.kubernetes.events import Events, Happening
 from fulcrum_operator.objects import Body, Key, Objects, key_of, version_of
 from fulcrum_operator.observed import Job
@@ -199,7 +199,8 @@ class Executor:
         try:
             await desk.engine.submit(action.plan.run, action.plan)
         except FulcrumError as error:
-            self.observer.not_submitted(job, str(error))
+            if not isinstance(error, NotLeader):
+                self.observer.not_submitted(job, str(error))
             raise
         self.probe("submitted")
 

@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from api_stand_in import Answer, refusal, serve
+from builders.plans import make_plan
 from job_world import job_body
 
-from fulcrum_operator.actions import Action, CreatePromotion, RemoveFinalizer
+from fulcrum_operator.actions import Action, CreatePromotion, RemoveFinalizer, Submit
 from fulcrum_operator.execute import Executor
 from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.kubernetes.errors import Conflict
+from fulcrum_operator.kubernetes.errors import Conflict, NotLeader
 from fulcrum_operator.kubernetes.events import Events
 from fulcrum_operator.objects import Key, Objects
-from fulcrum_operator.observed import read_job
-from fulcrum_operator.observing import Observer
+from fulcrum_operator.observed import Observed, read_job
+from fulcrum_operator.observing import EngineDesk, Observer
+from fulcrum_operator.ports import Engine, RunHandle
 from fulcrum_operator.resolving import Templates
 from fulcrum_operator.resources.names import COMPRESSION_JOB, MODEL_CHANNEL, MODEL_PROMOTION
+from fulcrum_operator.slots import Slots
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store
 
 KEY = ("team", "mnist")
+PLAN = make_plan()
 PROMOTION = {
     "metadata": {"name": "mnist-0a1b2c3d", "namespace": "team", "resourceVersion": "7"},
     "spec": {},
@@ -118,3 +124,49 @@ def test_promotion_that_was_asked_for_has_its_turn(
     key = ("team", "mnist-0a1b2c3d")
     assert bench.woken == [(MODEL_PROMOTION.plural, key)]
     assert bench.observer.promotions.get(key) == PROMOTION
+
+
+class Refusing:
+    """An engine that takes no run, for one reason after the other."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    async def find(self, key: str) -> tuple[RunHandle, ...]:
+        return ()
+
+    async def submit(self, key: str, plan: Plan) -> RunHandle:
+        raise self.errors.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (InfrastructureError("exceeded quota"), "exceeded quota"),
+        (NotLeader("this process does not hold the lease"), ""),
+    ],
+    ids=["refused", "another leads"],
+)
+def test_refused_submission_is_kept_for_the_jobs_status(
+    store: Store, error: Exception, told: str
+) -> None:
+    """But for a process that may not act, which knows nothing of the run."""
+    run = {
+        "key": PLAN.run,
+        "plan": PLAN.run,
+        "engine": "process",
+        "startTime": "2026-11-25T09:00:00Z",
+    }
+    body = job_body({"attempt": 1, "run": run})
+
+    async def work() -> Observed:
+        async with serve(refusal(404, "NotFound", "no snapshot")) as (_, kube):
+            bench = Bench(kube, store)
+            desk = EngineDesk(cast("Engine", Refusing(error)), Slots(1))
+            bench.observer.engines = {"process": desk}
+            bench.jobs.learn(body)
+            with pytest.raises(type(error)):
+                await bench.executor.perform(read_job(body), body, (Submit(PLAN),))
+            return await bench.observer.observe(read_job(body))
+
+    assert asyncio.run(work()).submit_error == told
