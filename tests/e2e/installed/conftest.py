@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from cluster.processes import this_process
@@ -14,6 +15,21 @@ from node.commands import missing
 from node.real_cluster import RealCluster
 from s3.building import server_binary
 from s3.server import Server
+
+FIRST, LAST = "test_install", "test_removal"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Look at what was installed before nodes are drained, and remove it after all else."""
+    here = Path(__file__).parent
+    places = [number for number, item in enumerate(items) if item.path.parent == here]
+    own = sorted((items[number] for number in places), key=_turn)
+    for number, item in zip(places, own, strict=True):
+        items[number] = item
+
+
+def _turn(item: pytest.Item) -> int:
+    return (item.path.stem == LAST) - (item.path.stem == FIRST)
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:
