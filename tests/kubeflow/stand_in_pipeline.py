@@ -1,7 +1,7 @@
 """The stand-in as a Kubeflow pipeline, for a real server: one pod that does what `stand_in` does.
 
 It takes the parameters of the pipeline that is shipped, so the engine cannot tell the two apart.
-The components' image has all that it needs but for two modules of the tests, which travel along.
+The components' image has all that it needs but for some modules of the tests, which travel along.
 """
 # No `from __future__ import annotations` here: kfp reads the annotations of components.
 
@@ -11,12 +11,11 @@ import warnings
 import zipfile
 from pathlib import Path
 
-import builders
-import stand_in
 from kfp import compiler, dsl
 
 from fulcrum_pipelines.definition import place
 
+TESTS = Path(__file__).parents[1]
 BOOT = """
 import base64, io, sys, tempfile, time, zipfile
 folder = tempfile.mkdtemp()
@@ -37,10 +36,9 @@ def modules() -> str:
     """Return the modules that travel along, as a zip in base64."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for module in (builders, stand_in):
-            assert module.__file__ is not None
-            path = Path(module.__file__)
-            archive.writestr(zipfile.ZipInfo(path.name), path.read_text())
+        for path in (*sorted(TESTS.glob("builders/*.py")), TESTS / "stand_in.py"):
+            name = str(path.relative_to(TESTS))
+            archive.writestr(zipfile.ZipInfo(name), path.read_text())
     return base64.b64encode(buffer.getvalue()).decode()
 
 
