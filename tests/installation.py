@@ -28,6 +28,8 @@ BUCKET = "models"
 STORE = "fulcrum"
 FIRST_JOB = "digits"
 JOB_S = 300.0
+SAY_S = 120.0
+"""Until the cluster has said why something waits, and the operator has heard it."""
 POD_LIMITS = {"cpu": "1", "memory": "2Gi"}
 """A pod's, where the README has those of a real accelerator's node."""
 SHIM = """\
@@ -139,15 +141,6 @@ class Installation:
         wait_until(working, timeout_s, lambda: json.dumps(self.jobs.status(job), indent=1))
         return str(self.pods(job)[-1]["metadata"]["name"])
 
-    def says(self, job: str, words: str, timeout_s: float = 120.0) -> dict[str, Any]:
-        """Wait until a job's message or a condition's has `words`; return its status."""
-
-        def told() -> bool:
-            return bool(re.search(words, _messages(self.jobs.status(job))))
-
-        wait_until(told, timeout_s, lambda: json.dumps(self.jobs.status(job), indent=1))
-        return self.jobs.status(job)
-
     def holder(self) -> str:
         """Return who holds the Lease of the operators, or nothing."""
         words = ("get", "lease", f"-n={SYSTEM}", "--output=json")
@@ -252,8 +245,3 @@ def _further_pools(usual: Mapping[str, Any]) -> dict[str, Any]:
         "no-image": {**no_gpu, "image": "localhost/fulcrum-components:missing"},
         "no-gpu": no_gpu,
     }
-
-
-def _messages(status: Mapping[str, Any]) -> str:
-    conditions = status.get("conditions") or ()
-    return "\n".join([status.get("message", ""), *(each.get("message", "") for each in conditions)])

@@ -245,6 +245,17 @@ class Jobs:
         wait_until(arrived, timeout_s, lambda: json.dumps(self.status(name), indent=1))
         return self.status(name)
 
+    def says(self, name: str, words: str, timeout_s: float = END_TIMEOUT_S) -> dict[str, Any]:
+        """Wait until a job's message or a condition's has `words`, and return its status."""
+
+        def told() -> bool:
+            status = self.status(name)
+            parts = (status, *(status.get("conditions") or ()))
+            return any(words in part.get("message", "") for part in parts)
+
+        wait_until(told, timeout_s, lambda: json.dumps(self.status(name), indent=1))
+        return self.status(name)
+
     def events(self, name: str, kind: str = "CompressionJob") -> list[tuple[str, str]]:
         """Return reason and message of the Events about an object, the oldest first."""
         items = [e for e in self.items("Event") if e["involvedObject"]["name"] == name]

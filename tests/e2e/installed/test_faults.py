@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import pytest
-from installation import BUCKET, JOB_S, STORE, TEAM, Installation
+from installation import BUCKET, JOB_S, SAY_S, STORE, TEAM, Installation
 from node.real_cluster import GPU_A
 from operators import wait_until
 
@@ -39,7 +39,7 @@ def test_node_drained_in_a_stage(fulcrum: Installation, name: str) -> None:
     fulcrum.pod_works(name)
     try:
         fulcrum.cluster.drain(GPU_A.name)
-        fulcrum.says(name, "unschedulable")
+        fulcrum.jobs.says(name, "unschedulable", SAY_S)
     finally:
         fulcrum.cluster.kubectl("uncordon", GPU_A.name)
     check_second_attempt(fulcrum, name, "drained")
@@ -119,7 +119,7 @@ def test_missing_secret(fulcrum: Installation, name: str) -> None:
     kubectl("delete", "secret", "fulcrum-store", here)
     try:
         fulcrum.apply(name)
-        fulcrum.says(name, 'secret "fulcrum-store" not found')
+        fulcrum.jobs.says(name, 'secret "fulcrum-store" not found', SAY_S)
     finally:
         kubectl("create", "-f", "-", here, stdin=kept)
     status = fulcrum.jobs.ended(name, JOB_S)  # it was there in time

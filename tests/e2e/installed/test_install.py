@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from helm.running import NAMESPACE as SYSTEM
-from installation import BUCKET, FIRST_JOB, JOB_S, STORE, TEAM, Installation
+from installation import BUCKET, FIRST_JOB, JOB_S, SAY_S, STORE, TEAM, Installation
 from node.real_cluster import GPU, GPU_A
 from operators import wait_until
 
@@ -33,7 +33,7 @@ def test_job_for_a_full_pool_waits_with_its_reason_and_then_runs(
     channel = f"{name}-channel"
     fulcrum.jobs.create("ModelChannel", channel, {"description": "production"})
     second = fulcrum.apply(f"{name}-2", promotion={"channel": channel, "mode": "Automatic"})
-    status = fulcrum.says(second, f"Insufficient {GPU}")
+    status = fulcrum.jobs.says(second, f"Insufficient {GPU}", SAY_S)
     assert status["attempt"] == 1
     assert status["phase"] in ("Pending", "Running")
     assert fulcrum.jobs.ended(first, JOB_S)["phase"] == "Succeeded"

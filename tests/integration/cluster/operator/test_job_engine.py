@@ -353,12 +353,8 @@ def test_quota_that_forbids_the_pod_is_told_and_waited_for(
     forbid(api, jobs.namespace, "requests.nvidia.com/gpu")
     operator.start()
     apply(jobs, "succeed")
-
-    def message() -> str:
-        return str(jobs.status("succeed").get("message"))
-
-    wait_until(lambda: "has no pod" in message(), START_TIMEOUT_S, message)
-    assert "exceeded quota: none" in message()
+    status = jobs.says("succeed", "has no pod", START_TIMEOUT_S)
+    assert "exceeded quota: none" in status["message"]
     api("DELETE", f"{quotas_of(jobs.namespace)}/none")
     status = jobs.ended("succeed", 2 * START_TIMEOUT_S)  # Kubernetes tries again, later each time
     assert (status["phase"], status["attempt"]) == ("Succeeded", 1)
@@ -384,12 +380,9 @@ def test_quota_that_forbids_the_job_is_told_and_waited_for(
     forbid(api, jobs.namespace, "count/jobs.batch")
     operator.start()
     apply(jobs, "succeed")
-
-    def message() -> str:
-        return str(jobs.status("succeed").get("message"))
-
-    wait_until(lambda: "exceeded quota: none" in message(), START_TIMEOUT_S, message)
-    (submitted,) = (c for c in jobs.status("succeed")["conditions"] if c["type"] == "Submitted")
+    status = jobs.says("succeed", "exceeded quota: none", START_TIMEOUT_S)
+    assert "exceeded quota: none" in status["message"]
+    (submitted,) = (each for each in status["conditions"] if each["type"] == "Submitted")
     assert (submitted["status"], submitted["reason"]) == ("False", "SubmissionFailed")
     assert "exceeded quota" in submitted["message"]
     api("DELETE", f"{quotas_of(jobs.namespace)}/none")
