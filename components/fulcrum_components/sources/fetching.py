@@ -95,19 +95,21 @@ def _local(text: str, where: str) -> list[Path]:
 
 def _remote(uri: str, cache_dir: Path, where: str) -> list[Path]:
     filesystem, path = open_url(uri)
-    if any(character in _without_query(path, scheme_of(uri)) for character in GLOB):
+    scheme = scheme_of(uri)
+    if any(character in _without_query(path, scheme) for character in GLOB):
         found = sorted(filesystem.glob(path))
         if not found:
             raise UserError(f"no file matches '{without_secrets(uri)}'", where=where)
     else:
         found = [path]
-    return [_copy(filesystem, item, scheme_of(uri), cache_dir) for item in found]
+    return [_copy(filesystem, item, scheme, cache_dir) for item in found]
 
 
 def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
     """Return a local copy of the remote `path`, from the cache where it is unchanged."""
     cache_dir.mkdir(parents=True, exist_ok=True)
-    note = cache_dir / "urls" / _key(filesystem, path, scheme)
+    is_folder = filesystem.isdir(path)
+    note = cache_dir / "urls" / _key(filesystem, path, scheme, is_folder)
     name = _without_query(path, scheme).rstrip("/").rpartition("/")[2] or "data"
     # servers of https tell no change reliably, so those files are read every time
     if scheme != "https" and note.is_file():
@@ -116,7 +118,7 @@ def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
             return known
     with tempfile.TemporaryDirectory(dir=cache_dir) as temporary:
         copy = Path(temporary) / name
-        if filesystem.isdir(path):
+        if is_folder:
             filesystem.get(path, str(copy), recursive=True)
         else:  # the former would take special characters of its name for a pattern
             filesystem.get_file(path, str(copy))
@@ -140,9 +142,9 @@ def _without_query(path: str, scheme: str) -> str:
     return path.partition("?")[0] if scheme == "https" else path
 
 
-def _key(filesystem: Any, path: str, scheme: str) -> str:
+def _key(filesystem: Any, path: str, scheme: str, is_folder: bool) -> str:
     """Return a name for this version of the remote file or directory."""
-    if filesystem.isdir(path):
+    if is_folder:
         files = filesystem.find(path, detail=True)
         version = repr([(name, files[name].get("size"), _version(files[name])) for name in files])
         if not files:
