@@ -38,10 +38,14 @@ def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, E
     return engines
 
 
-def _job(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
+def _must_be_reached(store: Store, engine: str) -> None:
     if store.is_local:
-        message = "store: engine job needs a URL that pods reach, such as s3://bucket/path"
+        message = f"store: engine {engine} needs a URL that pods reach, such as s3://bucket/path"
         raise UserError(message, where="settings")
+
+
+def _job(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
+    _must_be_reached(store, "job")
     engine = JobEngine(store, settings.job, settings.pools, job_cluster(settings, kube))
     return EngineDesk(engine, Slots(settings.job.max_running))
 
@@ -57,9 +61,7 @@ def _kubeflow(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
     from fulcrum_operator.engines.kubeflow.cluster import ClusterView
     from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 
-    if store.is_local:
-        message = "store: engine kubeflow needs a URL that pods reach, such as s3://bucket/path"
-        raise UserError(message, where="settings")
+    _must_be_reached(store, "kubeflow")
     if settings.kubeflow.in_job_namespace and not settings.namespaces:
         message = "namespaces: kubeflow.in_job_namespace needs the list of all profiles"
         raise UserError(message, where="settings")
