@@ -11,8 +11,10 @@ known by their first resource; called with [root, scope].
 {{- if and (eq $object.kind "ClusterRole") (eq $object.metadata.name "fulcrum-operator") -}}
 {{- range $rule := $object.rules -}}
 {{- $resources := list -}}
+{{- if not (has (first $rule.resources) $unused) -}}
 {{- range $rule.resources -}}
-{{- if and (not (has (first $rule.resources) $unused)) (eq (has . $cluster) (eq (index $ 1) "cluster")) }}{{ $resources = append $resources . }}{{ end -}}
+{{- if eq (has . $cluster) (eq (index $ 1) "cluster") }}{{ $resources = append $resources . }}{{ end -}}
+{{- end -}}
 {{- end -}}
 {{- with $resources }}
 - {{ merge (dict "resources" .) $rule | toYaml | nindent 2 | trim }}
