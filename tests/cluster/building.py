@@ -122,8 +122,7 @@ def binaries(minor: str, say: Callable[[str], None] = say_aside) -> Binaries:
     """
     paths = _ready_made(minor)
     for module in modules(minor):
-        wanted = [name for name in module.packages if name not in NODE]
-        missing = [name for name in wanted if name not in paths]
+        missing = [name for name in module.packages if name not in (*NODE, *paths)]
         paths |= build(module, missing, say) if missing else {}
     return Binaries(
         etcd=paths["etcd"],
