@@ -9,6 +9,7 @@ ACCEPTED = (
     Row("the good one"),
     Row("name of 52 characters", {"metadata.name": "x" * 52}),
     Row("finetune with train", {"spec.recipe.finetune.epochs": 1}),
+    Row("a stage may do nothing", {"spec.recipe.allowNoop": True}),
     Row("taylor with train", {"spec.recipe.prune.structured.importance": "taylor"}),
     Row(
         "static with calibration only",

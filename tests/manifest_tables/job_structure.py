@@ -109,6 +109,12 @@ STRUCTURE_REFUSED = (
         "spec.recipe.prune.structured.sparsity",
         hints=("must be a number, not '50%'",),
     ),
+    Row(
+        "allowNoop as text",
+        {"spec.recipe.allowNoop": "yes"},
+        "spec.recipe.allowNoop",
+        hints=("true or false",),
+    ),
     Row("seed below 0", {"spec.seed": -1}, "spec.seed", hints=("at least 0",)),
     Row("seed too large", {"spec.seed": 2**32}, "spec.seed", hints=("4294967295",)),
     Row(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
-from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.errors import InfrastructureError, QualityError
 from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
 from fulcrum_pipelines.resources.compressionjob import DataSource
 from fulcrum_pipelines.store import Store
@@ -75,6 +75,20 @@ class StageContext:
         """The stage that ran before this one."""
         stages = self.plan.stages
         return stages[stages.index(self.stage) - 1]
+
+    def did_nothing(self, message: str) -> None:
+        """Refuse that this stage changed nothing, or warn of it where the recipe allows it.
+
+        Args:
+            message: What was to change and why it did not.
+
+        Raises:
+            QualityError: The recipe does not say `allowNoop`.
+        """
+        if not self.spec.recipe.allow_noop:
+            advice = "; change what is asked, or set recipe.allowNoop: true to go on all the same"
+            raise QualityError(message + advice, where=f"spec.recipe.{self.stage}")
+        self.warnings.append(message)
 
     def evidence(self, stage: StageName) -> StageEvidence:
         """Return what an earlier `stage` of this run recorded.

@@ -272,6 +272,8 @@ class Quantize(Spec):
 class Recipe(Spec):
     """The stages, which always run in this order. Each is optional, but there is at least one."""
 
+    allow_noop: bool = False
+    """Let prune, finetune and quantize succeed although they changed nothing. Without it, such a stage is an error."""
     retrain: Retrain | None = None
     """Train the model anew on fresh data before compressing it. Not supported yet by this version."""
     prune: Prune | None = None
