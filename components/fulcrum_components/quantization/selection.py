@@ -4,30 +4,23 @@ No rule tells beforehand which scheme is fast: S8S8 is as fast as U8S8 on a plai
 than fp32 on a residual net, dynamic wins on LSTMs and loses on convolutions, and on a small model
 every scheme loses. So each is timed against fp32 on this machine, and fp32 stays where none wins.
 
-The way to calibrate is searched too, but only where minimum and maximum cost quality: they are
-right for most models, and each other way costs a pass over the data and one more candidate.
+Which candidates there are, is in `candidates`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from fulcrum_components.graph import GraphIndex
-from fulcrum_components.quantization.building import AT_RUN_TIME, Builder, Built, Candidate
-from fulcrum_components.quantization.calibration import Method
-from fulcrum_components.quantization.sensitivity import by_sensitivity
+from fulcrum_components.quantization.building import Builder, Built, Candidate
+from fulcrum_components.quantization.candidates import explore
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import QuantizationCandidate, RatioInterval
 
-SEARCH_ABOVE = 0.5
-"""Share of `maxDrop` that min-max may lose before other calibrations are tried: with less than half
-used up there is room for what the test data add, so the ordinary case pays for nothing."""
 MIN_SHARE = 0.01  # less than this in integers cannot be what makes a model faster
-
-OTHER_CALIBRATIONS: tuple[Method, ...] = ("percentile", "entropy")
 
 Quality = Callable[[Path], float]
 MeasureSpeedup = Callable[[Path, Path], RatioInterval]
@@ -95,63 +88,8 @@ class Selection:
 
 
 def select(builder: Builder, judge: Judge) -> Selection:
-    """Build, check and time the candidates, and pick.
-
-    Where static quantization loses quality, other ways to calibrate are tried, and the candidates
-    after it use the one that lost least. Where that loses too much too, it is tried again with ever
-    more of its most sensitive layers left in fp32.
-    """
-    judged = _static(builder, judge)
-    best = min(judged, key=lambda item: item.drop)
-    calibration = best.candidate.calibration
-    judged += [_judge(builder, judge, other) for other in _others(builder, calibration)]
-    if best.built is not None and not best.keeps_quality:
-        judged += _with_sensitive_layers_left_out(builder, judge, calibration)
-    return _pick(judged)
-
-
-def _static(builder: Builder, judge: Judge) -> list[Judged]:
-    """Judge the static candidate by the recipe's calibration, and by others where it needs that."""
-    asked = builder.options.calibration
-    first = _judge(builder, judge, Candidate("static", "uint8", calibration=asked))
-    enough = first.drop <= SEARCH_ABOVE * judge.max_drop
-    if first.built is None or asked != "minmax" or enough:
-        return [first]
-    return [
-        first,
-        *(
-            _judge(builder, judge, Candidate("static", "uint8", calibration=method))
-            for method in OTHER_CALIBRATIONS
-        ),
-    ]
-
-
-def _others(builder: Builder, calibration: Method) -> Iterator[Candidate]:
-    yield Candidate("static", "int8", calibration=calibration)
-    index = GraphIndex(builder.model)
-    # dynamic has nothing to do elsewhere, since it leaves convolutions alone
-    multiplying = {
-        node.op_type for node in builder.model.graph.node if index.multiplies_by_constant(node)
-    }
-    if multiplying & {*AT_RUN_TIME, "Gemm"}:
-        yield Candidate("dynamic")
-    if "Conv" in multiplying and multiplying & {*AT_RUN_TIME}:
-        yield Candidate("mixed", "uint8", calibration=calibration)
-
-
-def _with_sensitive_layers_left_out(
-    builder: Builder, judge: Judge, calibration: Method
-) -> Iterator[Judged]:
-    """Yield static candidates without the 1, 2, 4 ... most sensitive layers until one holds."""
-    ranking = by_sensitivity(builder, calibration)
-    left_out = 1
-    while left_out <= len(ranking) // 2:
-        candidate = Candidate("static", "uint8", tuple(ranking[:left_out]), calibration)
-        judged = _judge(builder, judge, candidate)
-        yield judged
-        if judged.keeps_quality:
-            return
-        left_out *= 2
+    """Build, check and time the candidates, and pick."""
+    return _pick(explore(builder, judge.max_drop, partial(_judge, builder, judge)))
 
 
 def _judge(builder: Builder, judge: Judge, candidate: Candidate) -> Judged:
