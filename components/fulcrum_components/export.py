@@ -28,6 +28,7 @@ from fulcrum_components.graph import (
     run_session,
     write_graph,
 )
+from fulcrum_components.objective import output_tensors
 from fulcrum_components.quiet import quiet
 from fulcrum_pipelines.errors import QualityError, UserError
 
@@ -215,13 +216,12 @@ def _prove(
 def run_torch(
     module: torch.nn.Module, signature: Signature, inputs: Mapping[str, Array]
 ) -> list[Array]:
-    """Run the module on numpy inputs; a single output becomes a list of one."""
+    """Run the module on numpy inputs, and return all of its outputs."""
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     arguments = [torch.from_numpy(inputs[spec.name]).to(device) for spec in signature.inputs]
     with torch.no_grad():
         result = module(*arguments)
-    outputs = result if isinstance(result, (tuple, list)) else (result,)
-    return [tensor.detach().cpu().numpy() for tensor in outputs]
+    return [tensor.detach().cpu().numpy() for tensor in output_tensors(result)]
 
 
 def _difference(name: str, wanted: Array, got: Array, batch: int) -> float:

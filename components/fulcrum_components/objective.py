@@ -94,13 +94,18 @@ def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> T
 
 
 def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return the model's first output.
+    """Return the model's first output; see `call_all`."""
+    return call_all(module, inputs)[0]
+
+
+def call_all(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return all of the model's outputs, in the order in which an exported file has them.
 
     Raises:
-        UserError: The model's own code failed on these inputs, or returned no tensor.
+        UserError: The model's own code failed on these inputs, or returned no tensors.
     """
     try:
-        outputs = module(*inputs)
+        result = module(*inputs)
     except FulcrumError:
         raise
     except (MemoryError, torch.OutOfMemoryError) as error:
@@ -112,13 +117,40 @@ def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
             f"the model's forward failed on inputs of {shapes}: {type(error).__name__}: {error}"
         )
         raise UserError(message, where="spec.model") from error
-    first = outputs[0] if isinstance(outputs, tuple | list) else outputs
-    if not isinstance(first, Tensor):
+    return output_tensors(result)
+
+
+def output_tensors(result: object) -> tuple[Tensor, ...]:
+    """Return the tensors of what a forward returned, in the order in which an exporter names them.
+
+    Tuples, lists and mappings are taken apart, also inside each other; None is left out, as the
+    exporters do.
+
+    Raises:
+        UserError: It holds something else than tensors, or none.
+    """
+    found = tuple(_leaves(result, "output"))
+    if not found:
+        message = f"forward returns no tensor but {type(result).__name__}"
+        raise UserError(message, where="spec.model")
+    return found
+
+
+def _leaves(value: object, place: str) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _leaves(item, f"{place}[{key!r}]")
+    elif isinstance(value, tuple | list):
+        for number, item in enumerate(value):
+            yield from _leaves(item, f"{place}[{number}]")
+    elif value is not None:
         message = (
-            f"forward must return a tensor or a tuple of tensors, not {type(outputs).__name__}"
+            f"forward must return a tensor, or tensors in a tuple, list or dict, but its {place} "
+            f"is a {type(value).__name__}"
         )
         raise UserError(message, where="spec.model")
-    return first
 
 
 def per_example_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from fulcrum_components.models.signature import BATCH, Signature, TensorSpec, example_arrays
+from fulcrum_components.objective import output_tensors
 from fulcrum_components.sources.usercode import user_errors
 from fulcrum_pipelines.errors import UserError
 
@@ -82,8 +83,15 @@ def axis_sizes(signature: Signature, arrays: Arrays) -> dict[str, int]:
     }
 
 
-def run_module(module: torch.nn.Module, signature: Signature, arrays: Arrays) -> tuple[object, ...]:
-    """Return the outputs of `module` in evaluation mode, as a tuple."""
+def run_module(
+    module: torch.nn.Module, signature: Signature, arrays: Arrays
+) -> tuple[torch.Tensor, ...]:
+    """Return the outputs of `module` in evaluation mode, as a tuple.
+
+    Raises:
+        UserError: It returns something else than tensors, or a mapping whose keys are the names of
+            the signature's outputs in another order.
+    """
     training = module.training
     module.eval()
     try:
@@ -91,7 +99,19 @@ def run_module(module: torch.nn.Module, signature: Signature, arrays: Arrays) ->
             result = module(*(torch.from_numpy(arrays[spec.name]) for spec in signature.inputs))
     finally:
         module.train(training)
-    return tuple(result) if isinstance(result, tuple | list) else (result,)
+    if isinstance(result, Mapping):
+        _check_order([str(key) for key, value in result.items() if value is not None], signature)
+    return output_tensors(result)
+
+
+def _check_order(keys: list[str], signature: Signature) -> None:
+    names = [spec.name for spec in signature.outputs]
+    if keys != names and sorted(keys) == sorted(names):
+        message = (
+            f"forward returns a dict in the order {', '.join(keys)}, but outputs are declared as "
+            f"{', '.join(names)}; declare them in the order of the dict"
+        )
+        raise UserError(message, where="outputs")
 
 
 def check_outputs(

@@ -442,8 +442,8 @@ CASES = [
     ),
     TestCase(
         "output not a tensor",
-        code(FORWARD.format("0", "{'a': self.linear(x)}")),
-        ("output 'scores' is a dict",),
+        code(FORWARD.format("0", "{'a': str(x)}")),
+        ("its output['a'] is a str", "tensors in a tuple, list or dict"),
     ),
     TestCase(
         "two outputs",

@@ -13,6 +13,7 @@ import torch
 from model_files import (
     CLASSES,
     FEATURES,
+    LAYERS_CODE,
     MANIFEST,
     SIGNATURE,
     onnx_model,
@@ -26,6 +27,7 @@ from torch import nn
 from fulcrum_components.models.loading import LoadedModel, load_model
 from fulcrum_components.models.pt2_checks import is_plain_expression
 from fulcrum_components.models.signature import Signature, TensorSpec, example_arrays
+from fulcrum_pipelines.errors import UserError
 
 INPUT = torch.linspace(-1, 1, 5 * FEATURES).reshape(5, FEATURES)
 
@@ -52,6 +54,42 @@ def test_bundle(tmp_path: Path) -> None:
     assert sys.path == before[0]
     assert "layers" not in set(sys.modules) - before[1]
     assert not list((tmp_path / "b").rglob("__pycache__"))
+
+
+TWO_OUTPUTS = MANIFEST.replace(
+    "meaning", "  - {name: shifted, shape: [batch, 3], dtype: float32}\nmeaning"
+)
+
+
+def returning(result: str) -> str:
+    """Return the code of a linear classifier whose forward returns `result` of `scores`."""
+    return LAYERS_CODE.replace(
+        "return self.linear(x)", f"scores = self.linear(x)\n        return {result}"
+    )
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        "scores, scores + 1",
+        "{'scores': scores, 'shifted': scores + 1}",
+        "{'loss': None, 'scores': scores, 'states': (scores + 1,)}",
+        "scores, None, [scores + 1]",
+    ],
+)
+def test_bundle_with_two_outputs(result: str, tmp_path: Path) -> None:
+    files = {"layers_py": returning(result), "fulcrum_yaml": TWO_OUTPUTS}
+    model = loaded(write_bundle(tmp_path / "b", **files))
+    assert [output.name for output in model.signature.outputs] == ["scores", "shifted"]
+
+
+def test_dict_in_another_order_than_declared_is_refused(tmp_path: Path) -> None:
+    files = {
+        "layers_py": returning("{'shifted': scores + 1, 'scores': scores}"),
+        "fulcrum_yaml": TWO_OUTPUTS,
+    }
+    with pytest.raises(UserError, match="in the order shifted, scores"):
+        loaded(write_bundle(tmp_path / "b", **files))
 
 
 @pytest.mark.parametrize("ending", ["pt", "pth"])
