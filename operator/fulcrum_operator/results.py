@@ -19,6 +19,11 @@ def failed_stage(states: tuple[StageState, ...]) -> StageState | None:
     return next((state for state in states if state.state == "Failed"), None)
 
 
+def unreadable(error: CorruptError) -> RunStatus:
+    """Return the end of a run whose results are gone from the store, or damaged there."""
+    return RunStatus("Failed", "EvidenceUnreadable", str(error), error.failure_class)
+
+
 def ended_status(store: Store, plan: Plan, plan_digest: str, *, cancelled: bool) -> RunStatus:
     """Return the final status of a run that is no longer going.
 
@@ -33,7 +38,7 @@ def ended_status(store: Store, plan: Plan, plan_digest: str, *, cancelled: bool)
         failed = failed_stage(states)
         evidence = store.evidence(plan.run)
     except CorruptError as error:
-        return RunStatus("Failed", "EvidenceUnreadable", str(error), error.failure_class)
+        return unreadable(error)
     complete = (
         evidence is not None
         and evidence.plan == plan_digest

@@ -294,12 +294,12 @@ class Store:
         """Return the plan stored as `digest`.
 
         Raises:
-            InfrastructureError: It is missing or not what its digest says.
+            CorruptError: It is missing or not what its digest says.
         """
         data = self.read(object_path(digest))
         if data is None or digest_of(data) != digest:
             state = "missing" if data is None else "corrupt"
-            raise InfrastructureError(f"plan {digest} is {state}", where=self.url)
+            raise CorruptError(f"plan {digest} is {state}", where=self.url)
         return Plan.model_validate_json(data)
 
     # --- records of a run

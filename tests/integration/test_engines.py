@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.engines.process_tree import MARK, Leader
-from fulcrum_operator.ports import Engine
+from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store
 
@@ -246,3 +247,22 @@ def test_work_directory_that_cannot_be_made_is_named(store: Store, tmp_path: Pat
     plan = stand_in_plan("succeed")
     with pytest.raises(InfrastructureError, match="file/work: cannot be written"):
         asyncio.run(engine.submit(plan.run, plan))
+
+
+@pytest.mark.usefixtures("signs")
+def test_run_whose_store_was_emptied_is_over_and_can_be_run_again(
+    store: Store, tmp_path: Path
+) -> None:
+    engine = make_process_engine(store, tmp_path)
+    plan = stand_in_plan("succeed")
+
+    async def scenario() -> list[RunStatus]:
+        first = await engine.submit(plan.run, plan)
+        found = [await ended(engine, first)]
+        shutil.rmtree(store.url)
+        found.append(await engine.status(first))
+        await engine.forget(first)
+        return [*found, await ended(engine, await engine.submit(plan.run, plan))]
+
+    states = [(status.state, status.reason) for status in asyncio.run(scenario())]
+    assert states == [("Succeeded", ""), ("Failed", "EvidenceUnreadable"), ("Succeeded", "")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib.util
 import signal
 import sys
@@ -50,7 +51,7 @@ def run_manifest(
         return USAGE
     check_environment()
     store = open_store(store_url)
-    engine = ProcessEngine(store, work_root, use_cache=use_cache)
+    engine = ProcessEngine(store, work_directory(work_root, store), use_cache=use_cache)
     result = run_plan(engine, store, plan, choose_display(quiet=quiet))
     if as_json:
         print_json(document(result))
@@ -167,6 +168,11 @@ async def _interruptible(
     finally:
         for number in STOPPING:
             loop.remove_signal_handler(number)
+
+
+def work_directory(root: Path, store: Store) -> Path:
+    """Return where runs of `store` are on file: the same job in another store is another run."""
+    return root / hashlib.sha256(store.url.encode()).hexdigest()[:12]
 
 
 def check_environment() -> None:

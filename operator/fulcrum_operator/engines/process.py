@@ -26,9 +26,9 @@ import psutil
 
 from fulcrum_operator.engines.process_tree import MARK, Leader, stop
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
-from fulcrum_operator.results import ended_status
+from fulcrum_operator.results import ended_status, unreadable
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.store import Store
 
 LOCAL_RUNNER = (sys.executable, "-m", "fulcrum_pipelines.local")
@@ -193,7 +193,10 @@ class ProcessEngine:
         if self._is_alive(record):
             return RunStatus("Running")
         self._clean(record)
-        plan = self._store.plan(record.plan)
+        try:
+            plan = self._store.plan(record.plan)
+        except CorruptError as error:  # the store was emptied since
+            return unreadable(error)
         return ended_status(self._store, plan, record.plan, cancelled=record.cancelled)
 
     def _cancel(self, handle: RunHandle) -> None:

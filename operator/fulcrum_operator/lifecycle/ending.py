@@ -22,7 +22,7 @@ from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.lifecycle.queueing import waits
 from fulcrum_operator.observed import Job, Observed
-from fulcrum_operator.resources.compressionjob import Outcome
+from fulcrum_operator.resources.compressionjob import Outcome, StageStatus
 from fulcrum_operator.times import seconds_since
 
 MANAGED_BY = "fulcrum.dev/operator"
@@ -95,12 +95,21 @@ def decided_to_end(seen: Observed, now: datetime, limits: Limits) -> Decision | 
         actions.append(RemoveFinalizer())
     edit = Editor(job, now).say(outcome.phase, outcome.message)
     edit.set(completion_time=edit.now, stage=None if good else job.status.stage)
+    edit.set(stages=tuple(_over(stage, edit.now) for stage in job.status.stages))
     edit.condition("Progressing", "False", "Finished")
     kind = "Complete" if good else "Failed"
     reason = outcome.reason if outcome.phase in ("Succeeded", "Failed") else outcome.phase
     edit.condition(kind, "True", reason, outcome.message)
     actions.append(WriteStatus(edit.status, "terminal-set"))
     return Decision(tuple(actions))
+
+
+def _over(stage: StageStatus, now: str) -> StageStatus:
+    """Return `stage` of a job that is over: what was still running was stopped with it."""
+    if stage.state != "Running":
+        return stage
+    changes = {"state": "Failed", "end_time": now, "message": "stopped with its job"}
+    return stage.model_copy(update=changes)
 
 
 def snapshot_changed(seen: Observed, now: datetime, limits: Limits) -> Decision | None:

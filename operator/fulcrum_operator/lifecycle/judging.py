@@ -19,7 +19,7 @@ from fulcrum_operator.actions import (
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
-from fulcrum_operator.lifecycle.running import try_again
+from fulcrum_operator.lifecycle.running import mirror_stages, try_again
 from fulcrum_operator.lifecycle.summary import describe_gates, describe_results, summarise
 from fulcrum_operator.observed import Assessment, Job, NoAssessment, Observed
 from fulcrum_operator.ports import RunStatus
@@ -43,12 +43,13 @@ def not_judged(seen: Observed, now: datetime, limits: Limits) -> Decision | None
         message, kind = seen.assessment.message, seen.assessment.failure_class
         failure = RunStatus("Failed", "EvidenceUnreadable", message, kind)
         return try_again(seen, failure, now, limits)
-    return _judge(seen.job, seen.assessment, Editor(seen.job, now))
+    return _judge(seen, seen.assessment, Editor(seen.job, now))
 
 
-def _judge(job: Job, found: Assessment, edit: Editor) -> Decision:
+def _judge(seen: Observed, found: Assessment, edit: Editor) -> Decision:
     verdict, results = found.verdict, describe_results(found.evidence, found.verdict)
     why = "; ".join(verdict.reasons)
+    mirror_stages(edit, seen)
     edit.say("Evaluating", f"{verdict.outcome}: {why}")
     edit.condition("Evaluated", "True", verdict.outcome, why)
     edit.condition("Progressing", "True", "Evaluated")
@@ -68,7 +69,7 @@ def _judge(job: Job, found: Assessment, edit: Editor) -> Decision:
     announce = Announce(
         "Evaluated",
         f"{verdict.outcome}: {why}",
-        str(job.status.attempt),
+        str(seen.job.status.attempt),
         warning=verdict.outcome != "Pass",
     )
     return Decision((announce, WriteStatus(edit.status, "verdict-written")))

@@ -50,7 +50,7 @@ def not_recorded(seen: Observed, now: datetime, limits: Limits) -> Decision | No
     edit.set(run=run.model_copy(update=found))
     edit.condition("Submitted", "True", "Submitted", f"engine {run.engine}, run {run.key}")
     edit.condition("Progressing", "True", "Running")
-    _mirror(edit, seen)
+    mirror_stages(edit, seen)
     mirror_queue(edit, seen.run)
     announce = Announce("Submitted", message, run.key)
     return Decision((announce, WriteStatus(edit.status, "id-recorded")))
@@ -73,7 +73,7 @@ def going(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     else:
         since = None
     edit.set(run=job.status.run.model_copy(update={"silent_since": since}))
-    _mirror(edit, seen)
+    mirror_stages(edit, seen)
     phase = "Pending" if waits(job.status) else "Running"
     if since is not None:
         reason = seen.engine_error or "it does not know the run"
@@ -116,7 +116,7 @@ def try_again(seen: Observed, run: RunStatus, now: datetime, limits: Limits) -> 
     failures = dict(job.status.failures)
     failures[kind] = failures.get(kind, 0) + 1
     edit = Editor(job, now).set(failures=failures)
-    _mirror(edit, seen)
+    mirror_stages(edit, seen)
     message = run.message or run.reason
     if failures[kind] > budget(job, kind, limits):
         reason = REASON.get(kind, "StageFailed")
@@ -150,7 +150,8 @@ def budget(job: Job, kind: str, limits: Limits) -> int:
     }.get(kind, 0)
 
 
-def _mirror(edit: Editor, seen: Observed) -> None:
+def mirror_stages(edit: Editor, seen: Observed) -> None:
+    """Copy the stages as the store has them into status, with the one that is running."""
     if not seen.stages:
         return
     attempt = seen.job.status.attempt

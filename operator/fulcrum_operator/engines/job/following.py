@@ -37,10 +37,11 @@ from fulcrum_operator.engines.job.states import (
 )
 from fulcrum_operator.kubernetes.errors import Invalid
 from fulcrum_operator.ports import RunState, RunStatus
+from fulcrum_operator.results import unreadable
 from fulcrum_operator.settings import Job
 from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.errors import CorruptError, UserError
 from fulcrum_pipelines.local import Part
 from fulcrum_pipelines.store import Store
 
@@ -240,7 +241,10 @@ class JobFollower:
         return await asyncio.to_thread(self._read_end, digest, part, cancelled)
 
     def _read_end(self, digest: str, part: Part, cancelled: bool) -> RunStatus:
-        plan = self.store.plan(digest)
+        try:
+            plan = self.store.plan(digest)
+        except CorruptError as error:
+            return unreadable(error)
         return part_status(self.store, plan, digest, part, cancelled=cancelled)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fulcrum_operator.ports import RunStatus
-from fulcrum_operator.results import ended_status
+from fulcrum_operator.results import ended_status, unreadable
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
 from fulcrum_pipelines.local import Part, stages_of
@@ -31,7 +31,7 @@ def part_status(
     try:
         found = {stage: store.stage_evidence(plan.run, stage) for stage in stages_of(plan, part)}
     except CorruptError as error:
-        return RunStatus("Failed", "EvidenceUnreadable", str(error), error.failure_class)
+        return unreadable(error)
     missing = [name for name, it in found.items() if it is None or it.plan != plan_digest]
     if not missing:
         return RunStatus("Succeeded")

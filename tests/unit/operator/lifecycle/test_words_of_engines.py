@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any, Literal
 
 from job_world import World, job_body
 
 from fulcrum_operator.ports import RunHandle, RunStatus
+from fulcrum_pipelines.store import StageState
 
 URL = "https://kubeflow.example/#/runs/details/1"
 WAITS = RunStatus("Running", "Unschedulable", "stage prune waits: 0/3 nodes are available")
 
 
-def submitted() -> World:
-    world = World(job_body())
+def submitted(**options: Any) -> World:
+    world = World(job_body(), **options)
     while "run" not in world.status or not world.runs:
         world.step()
     return world
 
 
-def look(world: World, run: RunStatus) -> None:
+def look(world: World, run: RunStatus, *stages: StageState) -> None:
     """Decide once where the engine knows the run, with an address."""
     seen = world.observe()
     handles = tuple(RunHandle(each.key, each.reference, URL) for each in seen.runs)
-    world.step(replace(seen, runs=handles, run=run, stages=()))
+    world.step(replace(seen, runs=handles, run=run, stages=stages))
+
+
+def validate_state(state: Literal["Running", "Succeeded"], fraction: float) -> StageState:
+    """Return the state of stage validate, as the store has it."""
+    end = "2026-11-25T09:01:00Z" if state == "Succeeded" else None
+    return StageState(
+        stage="validate",
+        state=state,
+        started_at="2026-11-25T09:00:00Z",
+        finished_at=end,
+        fraction=fraction,
+    )
 
 
 def test_address_of_the_run_is_in_status() -> None:
@@ -37,3 +52,28 @@ def test_what_the_run_waits_for_is_in_status() -> None:
     look(world, RunStatus("Running"))
     look(world, WAITS)
     assert world.status["message"] == WAITS.message
+
+
+def test_last_stage_of_a_judged_job_has_succeeded() -> None:
+    world = submitted()
+    look(world, RunStatus("Running"), validate_state("Running", 0.9))
+    assert world.status["stages"][0]["state"] == "Running"
+    world.finish_runs()
+    seen = world.observe()
+    world.step(replace(seen, stages=(validate_state("Succeeded", 1.0),)))
+    world.settle()
+    (stage,) = world.status["stages"]
+    assert (stage["state"], stage["fraction"]) == ("Succeeded", 1.0)
+    assert stage["endTime"]
+
+
+def test_stage_that_was_stopped_with_its_job_does_not_stay_running() -> None:
+    world = submitted(outcomes=(RunStatus("Running"),))
+    look(world, RunStatus("Running"), validate_state("Running", 0.9))
+    world.change(activeDeadlineSeconds=1)
+    world.now += timedelta(seconds=10)
+    world.settle()
+    assert world.status["outcome"]["reason"] == "DeadlineExceeded"
+    (stage,) = world.status["stages"]
+    assert (stage["state"], stage["message"]) == ("Failed", "stopped with its job")
+    assert stage["endTime"]
