@@ -336,6 +336,9 @@ class ValidateDetails(Record):
     latency: tuple[LatencyComparison, ...] = ()
     size: SizeComparison
     overlaps: tuple[Overlap, ...] = ()
+    # Data sets whose overlap with test was computed beside code of the data's or model's author;
+    # null: all of them, as earlier versions did.
+    overlap_on_trust: tuple[str, ...] | None = None
     confusion_baseline: ConfusionMatrix | None = None
     confusion_candidate: ConfusionMatrix | None = None
     identical_models: bool = False

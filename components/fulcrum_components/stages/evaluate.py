@@ -1,7 +1,7 @@
 """Stage evaluate: what the baseline can do, on the data that decides.
 
 It also fixes what everything after it is compared with: the baseline as an ONNX file, the digests
-of the data, and whether test examples stand in other sets.
+of the data, and, for data that Python functions give, whether test examples are in other sets.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def run(context: StageContext) -> StageResult:
         macs=macs,
         export_max_difference=difference,
         test_examples=len(outcomes),
-        overlaps=measuring.overlaps(context, test),
+        overlaps=measuring.overlaps(context, measuring.read_by_code(data)),
         advice=advice(context.spec.gates, _shares(metrics), len(outcomes)),
     )
     signature_path = context.work_dir / SIGNATURE

@@ -68,16 +68,32 @@ def confusion(outcomes: Outcomes, data: Data) -> ConfusionMatrix | None:
     return confusion_matrix(outcomes, class_labels(data.classes, outcomes.outputs.shape[1]))
 
 
-def overlaps(context: StageContext, test: Dataset) -> tuple[Overlap, ...]:
-    """Return the sets that test examples stand in too; those without are left out."""
-    found = []
-    for name in TUNED_ON:
-        other = context.dataset(name)
-        if other is not None:
-            overlap = find_overlap(test, other, name)
-            if overlap.examples:
-                found.append(overlap)
-    return tuple(found)
+def overlaps(context: StageContext, names: Sequence[str]) -> tuple[Overlap, ...]:
+    """Return those of the data sets `names` that test examples are in too."""
+    test = context.required_dataset("test")
+    found = (find_overlap(test, context.required_dataset(name), name) for name in names)
+    return tuple(overlap for overlap in found if overlap.examples)
+
+
+def read_without_code(data: Data) -> tuple[str, ...]:
+    """Return the data sets in `TUNED_ON` that can be compared with test without the author's code.
+
+    None if test itself comes from a Python function.
+    """
+    return tuple(name for name in _tuned_on(data) if not _is_code(data, name, "test"))
+
+
+def read_by_code(data: Data) -> tuple[str, ...]:
+    """Return the other data sets in `TUNED_ON`: a Python function gives them, or test."""
+    return tuple(name for name in _tuned_on(data) if _is_code(data, name, "test"))
+
+
+def _tuned_on(data: Data) -> tuple[str, ...]:
+    return tuple(name for name in TUNED_ON if getattr(data, name) is not None)
+
+
+def _is_code(data: Data, *names: str) -> bool:
+    return any(getattr(data, name).format == "python" for name in names)
 
 
 def overall(metrics: Sequence[Metric], name: str) -> float | None:

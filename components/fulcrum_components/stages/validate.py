@@ -1,7 +1,8 @@
 """Stage validate: candidate against baseline, on the data that decide and the hardware that serves.
 
 What the gates need is computed here, at the confidence and on the slices that they declare; the
-operator decides from these figures alone.
+operator decides from these figures alone. No code of the model's author runs here, unless the test
+data are a Python function, so overlap of test data with others is looked for here too.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ def inputs(context: StageContext) -> dict[str, str]:
     return {
         "asked": digest_of(canonical_json(asked)),
         TEST_DATA: fingerprint(test),
+        **{
+            f"data.{name}": fingerprint(context.required_dataset(name))
+            for name in measuring.read_without_code(spec.data)
+        },
         "evaluate/outcomes.npz": context.digest("evaluate", "outcomes.npz"),
         **models,
     }
@@ -109,6 +114,8 @@ def run(context: StageContext) -> StageResult:
     size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
     outcomes_path = context.work_dir / "outcomes.npz"
     save_outcomes(candidate.outcomes, outcomes_path)
+    context.report("looking for test examples in other data", 0.95)
+    overlaps = measuring.overlaps(context, measuring.read_without_code(spec.data))
     evaluated = context.evidence("evaluate").details
     details = ValidateDetails(
         baseline_model=baseline.digest,
@@ -121,7 +128,8 @@ def run(context: StageContext) -> StageResult:
         levers=_lever_metrics(levers, context),
         latency=latency,
         size=size,
-        overlaps=evaluated.overlaps if evaluated.kind == "evaluate" else (),
+        overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
+        overlap_on_trust=measuring.read_by_code(spec.data),
         confusion_baseline=measuring.confusion(baseline.outcomes, spec.data),
         confusion_candidate=measuring.confusion(candidate.outcomes, spec.data),
         identical_models=baseline.digest == candidate.digest,

@@ -49,6 +49,7 @@ def gate(
 def _lines(verdict: Verdict) -> list[str]:
     """Return the verdict for a person: outcome, each gate, and what it was decided from."""
     lines = [verdict.outcome, *(f"  {anomaly}" for anomaly in verdict.anomalies)]
+    lines += [f"  note: {caveat}" for caveat in verdict.caveats]
     for result in verdict.gates:
         lines += [f"  {_marked(result)}: {result.reason}"]
         lines += [

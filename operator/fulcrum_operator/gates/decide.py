@@ -18,7 +18,7 @@ from fulcrum_operator.gates import (
     speedup,
     threshold,
 )
-from fulcrum_operator.gates.integrity import anomalies, validate_details
+from fulcrum_operator.gates.integrity import anomalies, caveats, validate_details
 from fulcrum_operator.gates.interval import Kind, decide_interval
 from fulcrum_operator.gates.verdict import GateResult, Outcome, Verdict, worst
 from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
@@ -73,6 +73,7 @@ def decide(evidence: Evidence, gates: Sequence[Gate]) -> Verdict:
         outcome=outcome,
         reasons=_reasons(outcome, found, results),
         anomalies=found,
+        caveats=tuple(caveats(evidence)),
         gates=results,
         rules=RULES,
         run=evidence.run,

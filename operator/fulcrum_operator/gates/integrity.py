@@ -19,6 +19,9 @@ from fulcrum_pipelines.evidence import (
 DATA = "data."
 """What the names of inputs that are data sets begin with."""
 
+TUNED_ON = ("train", "calibration", "validation")
+"""Data sets that something is tuned on; no test example may be in them."""
+
 TEST_DATA = f"{DATA}test"
 """The input that decides."""
 
@@ -47,6 +50,22 @@ def anomalies(evidence: Evidence) -> Iterator[str]:
     if evaluate and isinstance(evaluate.details, EvaluateDetails):
         overlaps += evaluate.details.overlaps
     yield from _overlaps(overlaps, details.test_examples)
+
+
+def caveats(evidence: Evidence) -> Iterator[str]:
+    """Yield what this evidence takes on its author's word, one line each; none of it blocks."""
+    details = validate_details(evidence)
+    evaluate = evidence.stage("evaluate")
+    if details is None or evaluate is None:
+        return
+    names = details.overlap_on_trust
+    if names is None:
+        names = tuple(name for name in TUNED_ON if f"{DATA}{name}" in evaluate.inputs)
+    if names:
+        yield (
+            f"that no test example is in {' or '.join(names)} is the word of the job's author: "
+            "it was checked beside the author's code; give data as files to have it proven"
+        )
 
 
 def _records(evidence: Evidence) -> Iterator[str]:

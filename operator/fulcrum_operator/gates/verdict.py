@@ -72,6 +72,8 @@ class GateResult(Record):
 class Verdict(Record):
     """The outcome of all gates over one run's evidence.
 
+    `caveats` are what the evidence takes on its author's word; they block nothing.
+
     Whoever has the evidence and the gates of these digests gets the same verdict from the rule
     `rules`. `evidence` is None where the evidence holds a number that JSON cannot hold.
     """
@@ -80,6 +82,7 @@ class Verdict(Record):
     outcome: Outcome
     reasons: tuple[str, ...]
     anomalies: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
     gates: tuple[GateResult, ...]
     rules: str
     run: str

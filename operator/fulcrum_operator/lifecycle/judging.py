@@ -48,7 +48,7 @@ def not_judged(seen: Observed, now: datetime, limits: Limits) -> Decision | None
 
 def _judge(seen: Observed, found: Assessment, edit: Editor) -> Decision:
     verdict, results = found.verdict, describe_results(found.evidence, found.verdict)
-    why = "; ".join(verdict.reasons)
+    why = "; ".join((*verdict.reasons, *(f"note: {caveat}" for caveat in verdict.caveats)))
     mirror_stages(edit, seen)
     edit.say("Evaluating", f"{verdict.outcome}: {why}")
     edit.condition("Evaluated", "True", verdict.outcome, why)

@@ -171,7 +171,12 @@ def _headline(verdict: Verdict | None) -> tuple[Text, ...]:
     word, sentence, tone = headline(verdict)
     reasons = () if verdict is None or verdict.outcome == "Pass" else verdict.reasons
     first = _text(word, f"bold {_COLOURS[tone]}").append(f". {sentence}", style="default not bold")
-    return (first, *(_text(f"  {reason}") for reason in reasons))
+    caveats = () if verdict is None else verdict.caveats
+    return (
+        first,
+        *(_text(f"  {reason}") for reason in reasons),
+        *(_text(f"  note: {caveat}", "dim") for caveat in caveats),
+    )
 
 
 def _gates(verdict: Verdict | None) -> tuple[Sheet, ...]:

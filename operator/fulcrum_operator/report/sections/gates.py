@@ -47,6 +47,7 @@ def gates_section(verdict: Verdict | None) -> Section:
         return Section("gates", title, lead, (empty, _rule(verdict)))
     blocks: tuple[Block | None, ...] = (
         *(Note(text, "odd") for text in verdict.anomalies if text not in verdict.reasons),
+        *(Note(text, "unclear") for text in verdict.caveats),
         _table(verdict.gates),
         _slices(verdict.gates),
         *(_left_out(gate) for gate in verdict.gates if gate.left_out),

@@ -8,6 +8,7 @@ import sys
 import pytest
 from builders.details import make_validate
 from builders.figures import make_comparison, make_delta, make_interval, make_latency
+from builders.plans import make_digest
 from gate_situations import accuracy_gate
 from gate_subjects import GOOD, GOOD_DETAILS, by_class, make_gate, with_details
 from scipy import stats
@@ -208,3 +209,24 @@ def test_deciding_needs_no_numpy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("on_trust", "named"),
+    [
+        pytest.param((), None, id="files"),
+        pytest.param(("train",), "in train is", id="a function gives train"),
+        pytest.param(("train", "validation"), "in train or validation is", id="both"),
+        pytest.param(None, "in train is", id="evidence of an earlier version"),
+    ],
+)
+def test_verdict_names_data_whose_overlap_is_the_authors_word(
+    on_trust: tuple[str, ...] | None, named: str | None
+) -> None:
+    found = with_details(GOOD_DETAILS.model_copy(update={"overlap_on_trust": on_trust}))
+    evaluate = found.stages[0]
+    inputs = {**evaluate.inputs, "data.train": make_digest("train data")}
+    stages = (evaluate.model_copy(update={"inputs": inputs}), *found.stages[1:])
+    caveats = decide(found.model_copy(update={"stages": stages}), [accuracy_gate()]).caveats
+    assert len(caveats) == (named is not None)
+    assert named is None or named in caveats[0]
