@@ -35,6 +35,7 @@ class Job:
         name: Its name.
         namespace: Its namespace; empty where the manifest has none.
         labels: Its labels.
+        annotations: Its annotations.
         spec: Its specification with all defaults, addresses as they are written.
         directory: Where the manifest is, which relative addresses are relative to.
     """
@@ -42,6 +43,7 @@ class Job:
     name: str
     namespace: str
     labels: dict[str, str]
+    annotations: dict[str, str]
     spec: CompressionJobSpec
     directory: Path
 
@@ -100,6 +102,7 @@ def load_job(path: Path) -> Job:
         name=metadata["name"],
         namespace=metadata.get("namespace") or "",
         labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
         spec=CompressionJobSpec.model_validate(value["spec"]),
         directory=path.absolute().parent,
     )

@@ -14,7 +14,7 @@ from typing import Any
 from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
-from fulcrum_operator.resources.names import RUN_FINALIZER
+from fulcrum_operator.resources.names import RUN_FINALIZER, asks_to_remeasure
 from fulcrum_operator.times import read_time
 from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.errors import FailureClass
@@ -30,6 +30,7 @@ class Job:
     Attributes:
         deleted_at: When somebody asked for its deletion, if anybody did.
         finalized: Whether it carries our finalizer.
+        remeasure: Whether its annotation asks for new timings; read until an attempt is submitted.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Job:
     labels: Mapping[str, str]
     spec: CompressionJobSpec
     status: CompressionJobStatus
+    remeasure: bool = False
 
     @property
     def snapshot_name(self) -> str:
@@ -71,6 +73,7 @@ def read_job(body: Mapping[str, Any]) -> Job:
         labels=metadata.get("labels") or {},
         spec=CompressionJobSpec.model_validate(body["spec"]),
         status=CompressionJobStatus.model_validate(body.get("status") or {}),
+        remeasure=asks_to_remeasure(metadata.get("annotations") or {}),
     )
 
 

@@ -47,6 +47,7 @@ class Plan(Record):
         attempt: Number of this attempt, from 1.
         spec: The resolved specification: references replaced by what they named, URLs absolute.
         fulcrum_version: Version that made the plan.
+        remeasure: Repeat what is timed, also where the store has it with the same inputs.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Plan(Record):
     attempt: int = 1
     spec: ResolvedSpec
     fulcrum_version: str
+    remeasure: bool = False
 
     @property
     def run(self) -> str:

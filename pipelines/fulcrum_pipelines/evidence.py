@@ -319,6 +319,18 @@ class QuantizeDetails(Record):
     opset: int
     layers: tuple[LayerBits, ...] = ()
     equalized: tuple[EqualizedPair, ...] = ()
+    prefer: str = ""  # auto: what it chose by, latency, size or quality
+    timing_reliable: bool | None = None  # null: nothing was chosen by timing
+
+    @property
+    def timed(self) -> bool:
+        """Whether the result rests on the clock."""
+        return self.timing_reliable is not None
+
+    @property
+    def reliable(self) -> bool:
+        """Whether no timing of it is unreliable."""
+        return self.timing_reliable is not False
 
 
 class ValidateDetails(Record):
@@ -342,6 +354,16 @@ class ValidateDetails(Record):
     confusion_baseline: ConfusionMatrix | None = None
     confusion_candidate: ConfusionMatrix | None = None
     identical_models: bool = False
+
+    @property
+    def timed(self) -> bool:
+        """Whether the result rests on the clock."""
+        return bool(self.latency)
+
+    @property
+    def reliable(self) -> bool:
+        """Whether no timing of it is unreliable."""
+        return all(each.reliable for each in self.latency)
 
 
 Details = Annotated[

@@ -227,6 +227,13 @@ def test_other_gates_reject_the_same_candidate_without_making_it_again(
         assert f"{stage} cached in" in rejected.err
 
 
+def test_remeasure_repeats_what_is_timed_alone(passed: Ended, project: Project) -> None:
+    again = project.run(project.manifest("job"), "--remeasure", "--output", "json", "--quiet")
+    cached = {stage["stage"]: stage["cached"] for stage in again.document["stages"]}
+    assert cached == {"evaluate": True, "finetune": True, "quantize": True, "validate": False}
+    assert again.document["candidate"] == passed.document["candidate"]
+
+
 def test_too_few_examples_are_inconclusive(passed: Ended, project: Project) -> None:
     gates = [ACCURACY | {"minSamples": 100_000}]
     manifest = project.manifest("undecided", gates=gates)

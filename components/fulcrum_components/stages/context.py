@@ -63,6 +63,8 @@ class StageContext:
     report: Callable[[str, float | None], None]
     inputs: dict[str, str] = field(default_factory=dict)  # what the stage's `inputs` returned
     inputs_digest: str = ""  # known from then on
+    earlier: StageEvidence | None = None
+    """Of a run with the same inputs, where only what was timed is to be repeated."""
     warnings: list[str] = field(default_factory=list)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 

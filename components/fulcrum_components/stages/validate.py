@@ -36,7 +36,14 @@ from fulcrum_components.stages.context import (
 )
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import LeverMetrics, Metric, StageName, ValidateDetails
+from fulcrum_pipelines.evidence import (
+    LatencyComparison,
+    LeverMetrics,
+    Metric,
+    StageEvidence,
+    StageName,
+    ValidateDetails,
+)
 
 LEVER_METRICS = {"classification": ("accuracy", "logLoss", "mse"), "regression": ("rmse", "mse")}
 """What is followed from lever to lever."""
@@ -84,6 +91,8 @@ def inputs(context: StageContext) -> dict[str, str]:
 
 def run(context: StageContext) -> StageResult:
     """Measure everything that the gates and the report need."""
+    if context.earlier is not None:
+        return _timed_again(context, context.earlier)
     spec, test = context.spec, context.required_dataset("test")
     levers = _levers(context, test)
     baseline, candidate = levers[0], levers[-1]
@@ -98,18 +107,11 @@ def run(context: StageContext) -> StageResult:
         groups=groups,
         seed=spec.seed,
     )
-    context.report("timing", 0.5)
     baseline_path = context.fetch("evaluate", BASELINE)
     candidate_path = context.fetch(candidate.stage, "model.onnx")
+    identical = baseline.digest == candidate.digest
+    latency = () if identical else _time(context)
     batches = {size: _examples(test, size) for size in spec.measure.batch_sizes}
-    latency = compare_latency(
-        baseline_path,
-        candidate_path,
-        batches,
-        spec.measure,
-        spec.seed,
-        confidence_by_batch=speedup_confidences(spec.gates),
-    )
     context.report("measuring memory", 0.9)
     size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
     outcomes_path = context.work_dir / "outcomes.npz"
@@ -132,13 +134,39 @@ def run(context: StageContext) -> StageResult:
         overlap_on_trust=measuring.read_by_code(spec.data),
         confusion_baseline=measuring.confusion(baseline.outcomes, spec.data),
         confusion_candidate=measuring.confusion(candidate.outcomes, spec.data),
-        identical_models=baseline.digest == candidate.digest,
+        identical_models=identical,
     )
     outputs = {
         "model.onnx": Output(candidate_path, ONNX),
         "outcomes.npz": Output(outcomes_path, NPZ),
     }
     return StageResult(details, outputs)
+
+
+def _time(context: StageContext) -> tuple[LatencyComparison, ...]:
+    """Time the candidate against the baseline at each batch size."""
+    spec, test = context.spec, context.required_dataset("test")
+    context.report("timing", 0.5)
+    return compare_latency(
+        context.fetch("evaluate", BASELINE),
+        context.fetch(context.previous_stage, "model.onnx"),
+        {size: _examples(test, size) for size in spec.measure.batch_sizes},
+        spec.measure,
+        spec.seed,
+        confidence_by_batch=speedup_confidences(spec.gates),
+    )
+
+
+def _timed_again(context: StageContext, earlier: StageEvidence) -> StageResult:
+    """Return what `earlier` found of the same models and data, with timings of now."""
+    details = earlier.details.model_copy(update={"latency": _time(context)})
+    outputs = {
+        each.name: Output(
+            context.store.get(each.digest, context.work_dir / each.name), each.media_type
+        )
+        for each in earlier.outputs
+    }
+    return StageResult(details, outputs, earlier.warnings)
 
 
 def _levers(context: StageContext, test: Dataset) -> list[Lever]:

@@ -1,8 +1,9 @@
 """The process in which a stage works: `python -m fulcrum_components.stages.worker`.
 
 It takes the result of an earlier stage with the same inputs where there is one, else does the work;
-either way it writes the stage's evidence. A failure is left in a file for the supervisor, which may
-find none where user code ended the process.
+either way it writes the stage's evidence. An unreliable timing is never taken, nor is any where the
+plan says to measure again: then the stage repeats what is timed, and may take the rest. A failure
+is left in a file for the supervisor, which may find none where user code ended the process.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
 from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES, canonical_json, digest_of
 from fulcrum_pipelines.errors import FulcrumError
-from fulcrum_pipelines.evidence import Evidence, StageEvidence, StageName
+from fulcrum_pipelines.evidence import Details, Evidence, StageEvidence, StageName
 from fulcrum_pipelines.resources.compressionjob import Recipe
 from fulcrum_pipelines.store import StageState, Store, cache_path, stage_path, state_path
 
@@ -52,6 +53,8 @@ def execute(
     inputs_digest = context.inputs_digest = _inputs_digest(stage, inputs, plan.spec.recipe)
     space = plan.namespace
     found = store.cached(stage, inputs_digest, space) if use_cache else None
+    if found is not None and must_time_again(found.details, plan.remeasure):
+        context.earlier, found = found, None
     if found is not None:
         changes = {
             "run": plan.run,
@@ -86,6 +89,15 @@ def execute(
         _write_whole(context, plan_digest)
     write_state("Succeeded", _headline(evidence), 1.0, cached=found is not None)
     return evidence
+
+
+def must_time_again(details: Details, remeasure: bool) -> bool:
+    """Return whether `details` from the cache rest on timings that must be repeated."""
+    match details.kind:
+        case "quantize" | "validate":
+            return details.timed and (remeasure or not details.reliable)
+        case _:
+            return False
 
 
 def _write_state(

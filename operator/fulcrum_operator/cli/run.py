@@ -27,6 +27,10 @@ def run(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Run every stage, also with unchanged inputs.")
     ] = False,
+    remeasure: Annotated[
+        bool,
+        typer.Option("--remeasure", help="Repeat what is timed; take the rest from the cache."),
+    ] = False,
     output: Annotated[
         OutputFormat, typer.Option(help="Form of the result on standard output.")
     ] = OutputFormat.TEXT,
@@ -44,6 +48,7 @@ def run(
         store_url=store,
         work_root=Path(WORK_ROOT),
         use_cache=not no_cache,
+        remeasure=remeasure,
         as_json=output is OutputFormat.JSON,
         quiet=quiet,
     )

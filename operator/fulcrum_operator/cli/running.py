@@ -26,6 +26,7 @@ from fulcrum_operator.manifests import load_job, needs_cluster, unsupported
 from fulcrum_operator.planning import make_plan, missing_files
 from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_operator.publishing import publish
+from fulcrum_operator.resources.names import asks_to_remeasure
 from fulcrum_operator.results import stage_states
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError
@@ -38,7 +39,14 @@ NEEDED = {"fulcrum_components": "fulcrum-components", "kfp": "fulcrum-pipelines[
 
 
 def run_manifest(
-    manifest: Path, *, store_url: str, work_root: Path, use_cache: bool, as_json: bool, quiet: bool
+    manifest: Path,
+    *,
+    store_url: str,
+    work_root: Path,
+    use_cache: bool,
+    remeasure: bool,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Run the job in the file `manifest`, print how it ended, and return the exit code.
 
@@ -49,6 +57,8 @@ def run_manifest(
     if plan is None:
         print_problems(problems, as_json=as_json)
         return USAGE
+    if remeasure:
+        plan = plan.model_copy(update={"remeasure": True})
     check_environment()
     store = open_store(store_url)
     engine = ProcessEngine(store, work_directory(work_root, store), use_cache=use_cache)
@@ -72,6 +82,7 @@ def plan_of(manifest: Path) -> tuple[Plan | None, list[str]]:
     if refused:
         return None, [f"{manifest}: {problem}" for problem in refused]
     plan = make_plan(job.name, job.spec, job.directory)
+    plan = plan.model_copy(update={"remeasure": asks_to_remeasure(job.annotations)})
     problems = [
         f"{manifest}: {field}: no file or directory '{path}'"
         for field, path in missing_files(plan.spec)

@@ -37,6 +37,7 @@ def plan_of(job: Job, snapshot: Snapshot, attempt: int, version: str) -> Plan:
         attempt=attempt,
         spec=snapshot.spec,
         fulcrum_version=version,
+        remeasure=job.remeasure,
     )
 
 

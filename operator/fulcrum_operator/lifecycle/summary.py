@@ -11,7 +11,6 @@ from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
-    LatencyComparison,
     QuantizeDetails,
     StageEvidence,
     ValidateDetails,
@@ -59,7 +58,7 @@ def describe_results(evidence: Evidence, verdict: Verdict) -> resource.Results:
     ratio = size.baseline_bytes / size.candidate_bytes if size.candidate_bytes else None
     return resource.Results(
         **(_compared(whole) if whole is not None else {}),
-        **_timed(min(details.latency, key=lambda each: each.batch, default=None)),
+        **_timed(details),
         size_ratio=_short(ratio),
         int8_coverage=_short(int8_coverage(evidence)),
         best_slice=_extreme(slices, best=True),
@@ -80,8 +79,11 @@ def _compared(whole: Comparison) -> dict[str, Any]:
     }
 
 
-def _timed(latency: LatencyComparison | None) -> dict[str, Any]:
-    """A figure that is not reliable is not told."""
+def _timed(details: ValidateDetails) -> dict[str, Any]:
+    """Return the speed-up at the smallest batch; a figure that is not reliable is left out."""
+    if details.identical_models:
+        return dict.fromkeys(("speedup", "speedup_low", "speedup_high"), 1.0)
+    latency = min(details.latency, key=lambda each: each.batch, default=None)
     if latency is None or not latency.reliable:
         return {}
     interval = latency.speedup.interval

@@ -31,7 +31,7 @@ from fulcrum_operator.report.metrics import in_order, style_of
 from fulcrum_operator.report.reading import details, find_comparison, find_metric
 from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
 from fulcrum_operator.report.sections.levers import compared_metrics, lever_name
-from fulcrum_operator.report.sections.overview import TONES, change_tone, headline
+from fulcrum_operator.report.sections.overview import IDENTICAL, TONES, change_tone, headline
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
@@ -126,7 +126,7 @@ def sheets(evidence: Evidence, verdict: Verdict | None) -> tuple[Sheet, ...]:
         _quality(validate),
         *_levers(validate.levers),
         _size(validate.size),
-        _speed(validate.latency),
+        _speed(validate),
         stages,
     )
 
@@ -169,7 +169,7 @@ def _print_lines(console: Console, sheet: Sheet) -> None:
 
 def _headline(verdict: Verdict | None) -> tuple[Text, ...]:
     word, sentence, tone = headline(verdict)
-    reasons = () if verdict is None or verdict.outcome == "Pass" else verdict.reasons
+    reasons = () if verdict is None or verdict.outcome == "Pass" else _reasons(verdict)
     first = _text(word, f"bold {_COLOURS[tone]}").append(f". {sentence}", style="default not bold")
     caveats = () if verdict is None else verdict.caveats
     return (
@@ -177,6 +177,12 @@ def _headline(verdict: Verdict | None) -> tuple[Text, ...]:
         *(_text(f"  {reason}") for reason in reasons),
         *(_text(f"  note: {caveat}", "dim") for caveat in caveats),
     )
+
+
+def _reasons(verdict: Verdict) -> tuple[str, ...]:
+    """Return why; a leak counts also where a gate has failed already."""
+    more = [f"anomalous: {each}" for each in verdict.anomalies if each not in verdict.reasons]
+    return (*verdict.reasons, *more)
 
 
 def _gates(verdict: Verdict | None) -> tuple[Sheet, ...]:
@@ -272,7 +278,10 @@ def _size(size: SizeComparison) -> Sheet:
     return Sheet("Size", ("What", "#Before", "#After", "#Smaller by"), rows)
 
 
-def _speed(latency: Sequence[LatencyComparison]) -> Sheet:
+def _speed(validate: ValidateDetails) -> Sheet:
+    latency = validate.latency
+    if validate.identical_models:
+        return Sheet(IDENTICAL, (), ())
     if not latency:
         return Sheet("Latency was not measured.", (), ())
     threads = ", ".join(dict.fromkeys(str(measured.threads) for measured in latency))

@@ -5,6 +5,7 @@ They are values that others read and select by, so a change of one is a change o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +23,14 @@ OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAME}"
 
 SNAPSHOT_KEY = "spec.json"
 """Key under which a snapshot's ConfigMap holds the resolved specification."""
+
+REMEASURE = f"{GROUP}/remeasure"
+"""Annotation of a CompressionJob: "true" takes nothing that was timed from the cache."""
+
+
+def asks_to_remeasure(annotations: Mapping[str, str]) -> bool:
+    """Return whether an object's annotations ask for new timings."""
+    return annotations.get(REMEASURE) == "true"
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,8 @@ _SENTENCES = {
     "Anomalous": "The evidence cannot be right, so nothing is concluded from it.",
 }
 
+IDENTICAL = "Both models are the same file, so neither is faster: they are not timed."
+
 NO_VERDICT = "No verdict"
 _NO_VERDICT_SENTENCE = (
     "No gates were given, so nothing was decided. This page shows what was measured."
@@ -53,7 +55,7 @@ def tiles(validate: ValidateDetails | None) -> tuple[Tile, ...]:
     return (
         _quality(main_comparison(validate)),
         _times_smaller("File size", size.baseline_bytes, size.candidate_bytes, ""),
-        *_speeds(validate.latency),
+        *_speeds(validate),
         _times_smaller(
             "Peak memory",
             size.baseline_peak_memory_bytes,
@@ -94,7 +96,10 @@ def _times_smaller(name: str, before: int | None, after: int | None, note: str) 
     return Tile(name, f"{factor(times)} {word}", f"{byte_size(before)} → {byte_size(after)}")
 
 
-def _speeds(latency: tuple[LatencyComparison, ...]) -> tuple[Tile, ...]:
+def _speeds(validate: ValidateDetails) -> tuple[Tile, ...]:
+    latency = validate.latency
+    if validate.identical_models:
+        return (Tile("Speed", "no difference", IDENTICAL),)
     if not latency:
         return (Tile("Speed", NOT_MEASURED, "latency was not measured", "quiet"),)
     return tuple(_speed(measured) for measured in latency[:2])

@@ -30,6 +30,7 @@ from fulcrum_operator.report.formatting import (
 )
 from fulcrum_operator.report.plots.distributions import Ridge, distribution_plot
 from fulcrum_operator.report.plots.intervals import Look, Marker, Row, interval_plot
+from fulcrum_operator.report.sections.overview import IDENTICAL
 from fulcrum_pipelines.evidence import (
     LatencyComparison,
     LatencyDistribution,
@@ -47,6 +48,8 @@ _LEAD = (
 def speed_section(validate: ValidateDetails | None) -> Section:
     """Return speed-ups, distributions, figures and protocol."""
     latency = validate.latency if validate is not None else ()
+    if validate is not None and validate.identical_models:
+        return Section("speed", "Speed", _LEAD, (Note(IDENTICAL, "quiet"),))
     if not latency:
         return Section("speed", "Speed", _LEAD, (missing("Latency was not measured."),))
     blocks: list[Block | None] = [

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from job_world import DIGEST, START, UID, World, job_body
+from job_world import DIGEST, SPEC, START, UID, World, job_body
 
-from fulcrum_operator.observed import Refusal
+from fulcrum_operator.lifecycle.starting import plan_of
+from fulcrum_operator.observed import Refusal, Snapshot, read_job
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.times import write_time
 
@@ -334,3 +335,34 @@ def test_transition_time_changes_with_the_state_only() -> None:
         if each["type"] == "Accepted"
     ]
     assert {each["lastTransitionTime"] for each in accepted} == {write_time(START)}
+
+
+@dataclass(frozen=True)
+class Annotated:
+    name: str
+    annotations: dict[str, str]
+    remeasure: bool
+
+
+ANNOTATED = (
+    Annotated("asked", {"fulcrum.dev/remeasure": "true"}, remeasure=True),
+    Annotated("refused", {"fulcrum.dev/remeasure": "false"}, remeasure=False),
+    Annotated("none", {}, remeasure=False),
+)
+
+
+@pytest.mark.parametrize("case", ANNOTATED, ids=lambda case: case.name)
+def test_annotation_decides_whether_the_plan_measures_again(case: Annotated) -> None:
+    body = job_body()
+    body["metadata"]["annotations"] = case.annotations
+    job = read_job(body)
+    assert plan_of(job, Snapshot(SPEC, DIGEST), 1, "0.1").remeasure is case.remeasure
+
+
+def test_annotation_of_a_finished_job_changes_nothing() -> None:
+    world = World(job_body())
+    world.settle()
+    finished, submitted = dict(world.status), len(world.runs)
+    world.body["metadata"]["annotations"] = {"fulcrum.dev/remeasure": "true"}
+    world.settle()
+    assert (world.status, len(world.runs)) == (finished, submitted)

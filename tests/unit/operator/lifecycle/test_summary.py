@@ -43,6 +43,13 @@ def test_speed_that_is_not_reliable_is_not_told() -> None:
     assert summarise(results).speedup is None
 
 
+def test_identical_files_are_exactly_as_fast() -> None:
+    same = make_validate(identical_models=True, latency=())
+    results = describe_results(make_evidence(validate=same), verdict_on("accuracy"))
+    assert (results.speedup, results.speedup_low, results.speedup_high) == (1.0, 1.0, 1.0)
+    assert summarise(results).speedup == "x1"
+
+
 def test_slices_are_best_and_worst_for_whoever_reads_them() -> None:
     def sliced(value: str, delta: float, direction: str) -> object:
         changes = {"slice": f"class={value}", "delta": delta, "direction": direction}

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from fulcrum_operator.gates import decide
 from fulcrum_operator.report.terminal import print_result
-from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.evidence import Evidence, Overlap
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 GATES = (
@@ -94,6 +94,23 @@ def test_the_reason_of_a_failure_is_printed() -> None:
     text = " ".join(shown(evidence, width=300).split())
     assert verdict.outcome == "Fail"
     assert " ".join(verdict.reasons[0].split()) in text
+
+
+def test_failure_is_shown_with_the_leak_beside_it() -> None:
+    evidence = make_evidence(
+        validate=make_validate(
+            comparisons=(make_comparison(broken=60, fixed=2),),
+            overlaps=(Overlap(other="data.train", examples=7),),
+        )
+    )
+    text = " ".join(shown(evidence, width=300).split())
+    assert decide(evidence, GATES).outcome == "Fail"
+    assert "anomalous: 7 of 1500 test examples are also in data.train" in text
+
+
+def test_identical_files_are_said_not_to_be_timed() -> None:
+    same = make_validate(identical_models=True, latency=())
+    assert "the same file, so neither is faster" in shown(make_evidence(validate=same))
 
 
 def test_a_speed_up_that_may_be_none_is_no_difference() -> None:

@@ -1,0 +1,144 @@
+"""Timings are repeated where they are unreliable or the plan asks; the rest is from the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders.details import make_quantize, make_validate
+from builders.evidence import make_stage
+from builders.figures import make_latency
+from onnx_graphs import GraphBuilder
+from quantizing import outputs
+
+from fulcrum_components.stages.worker import execute, must_time_again
+from fulcrum_pipelines.contract import Plan, ResolvedSpec
+from fulcrum_pipelines.evidence import Details, StageEvidence, ValidateDetails
+from fulcrum_pipelines.store import Store, cache_path
+
+KEPT = "written into the cached record, to see whether it is taken"
+
+
+@dataclass(frozen=True)
+class Cached:
+    name: str
+    details: Details
+    again: bool
+    again_if_asked: bool
+
+
+CACHED = (
+    Cached("reliable", make_validate(), again=False, again_if_asked=True),
+    Cached(
+        "one batch size unreliable",
+        make_validate(latency=(make_latency(), make_latency(batch=8, reliable=False))),
+        again=True,
+        again_if_asked=True,
+    ),
+    Cached("identical files", make_validate(latency=()), again=False, again_if_asked=False),
+    Cached("one method", make_quantize(), again=False, again_if_asked=False),
+    Cached("chosen", make_quantize(timing_reliable=True), again=False, again_if_asked=True),
+    Cached("chosen without", make_quantize(timing_reliable=False), again=True, again_if_asked=True),
+    Cached("no timing", make_stage("evaluate").details, again=False, again_if_asked=False),
+)
+
+
+@pytest.mark.parametrize("case", CACHED, ids=lambda case: case.name)
+def test_only_what_was_timed_is_repeated(case: Cached) -> None:
+    assert must_time_again(case.details, remeasure=False) is case.again
+    assert must_time_again(case.details, remeasure=True) is case.again_if_asked
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ResolvedSpec:
+    """A job that needs no training: one static candidate of two layers."""
+    graph = GraphBuilder()
+    hidden = graph.relu(graph.gemm("x", "first", 16, 32), "relu")
+    model = graph.save(tmp_path / "model.onnx", (16,), graph.gemm(hidden, "second", 32, 4), 4)
+    for name, count in {"test": 300, "validation": 100}.items():
+        x = np.random.default_rng(count).normal(size=(count, 16)).astype(np.float32)
+        np.savez(tmp_path / f"{name}.npz", x=x, y=outputs(model, x).argmax(axis=1))
+    fields = {
+        "model": {"uri": f"file://{model}"},
+        "data": {
+            "task": "classification",
+            "calibration": {"uri": f"file://{tmp_path / 'validation.npz'}"},
+            "validation": {"uri": f"file://{tmp_path / 'validation.npz'}"},
+            "test": {"uri": f"file://{tmp_path / 'test.npz'}"},
+        },
+        "recipe": {"quantize": {"method": "static"}},
+        "gates": [{"name": "small", "kind": "size", "max": 0.9}],
+        "measure": {"batchSizes": [1], "pairs": 200},
+    }
+    return ResolvedSpec.model_validate(fields)
+
+
+class Runs:
+    """Runs of one job over one store, stage by stage in this process."""
+
+    def __init__(self, directory: Path, spec: ResolvedSpec) -> None:
+        self.directory = directory
+        self.store = Store(str(directory / "store"))
+        self.spec = spec
+        self.count = 0
+
+    def run(self, *, remeasure: bool = False) -> tuple[StageEvidence, ...]:
+        """Return what each stage recorded."""
+        self.count += 1
+        plan = Plan(
+            name="net",
+            uid=f"{self.count}" * 12,
+            spec=self.spec,
+            fulcrum_version="test",
+            remeasure=remeasure,
+        )
+        digest = self.store.put_record(plan)
+        found = []
+        for stage in plan.stages:
+            work_dir = self.directory / f"{plan.run}-{stage}"
+            work_dir.mkdir()
+            found.append(execute(stage, self.store, digest, work_dir, use_cache=True))
+        return tuple(found)
+
+    def change_cached(self, found: StageEvidence, **changes: object) -> None:
+        """Change what the cache holds of validate."""
+        details = found.details.model_copy(update=changes)
+        path = cache_path("validate", found.inputs_digest)
+        self.store.write_record(path, found.model_copy(update={"details": details}))
+
+
+def validated(stages: tuple[StageEvidence, ...]) -> ValidateDetails:
+    details = stages[-1].details
+    assert isinstance(details, ValidateDetails)
+    return details
+
+
+def test_timing_is_repeated_and_statistics_are_taken(tmp_path: Path, spec: ResolvedSpec) -> None:
+    runs = Runs(tmp_path, spec)
+    first = runs.run()
+    measured = validated(first).latency[0]
+    bad = measured.model_copy(update={"reliable": False, "note": KEPT})
+    comparisons = tuple(
+        each.model_copy(update={"note": KEPT}) for each in validated(first).comparisons
+    )
+    runs.change_cached(first[-1], latency=(bad,), comparisons=comparisons)
+    again = runs.run()
+    assert [stage.cached_from is None for stage in again] == [False, False, True]
+    assert validated(again).comparisons == comparisons
+    assert validated(again).latency[0].note != KEPT
+    assert again[-1].outputs == first[-1].outputs
+
+    good = measured.model_copy(update={"reliable": True, "note": KEPT})
+    runs.change_cached(first[-1], latency=(good,))
+    assert validated(runs.run()).latency == (good,)
+    assert validated(runs.run(remeasure=True)).latency != (good,)
+
+
+def test_identical_files_are_not_timed(tmp_path: Path, spec: ResolvedSpec) -> None:
+    recipe = {"quantize": {"method": "auto", "exclude": ["*"]}, "allowNoop": True}
+    fields = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    found = Runs(tmp_path, ResolvedSpec.model_validate(fields | {"recipe": recipe})).run()
+    assert validated(found).identical_models
+    assert validated(found).latency == ()
