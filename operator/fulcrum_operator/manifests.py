@@ -191,7 +191,9 @@ def _check_document(document: Document, before: Any = ABSENT) -> tuple[list[Prob
     found += check_metadata(value.get("metadata"))
     kept = {name: value[name] for name in ROOT_FIELDS[:4] if name in value}
     more, filled = _check_value(kept, schema, (), {path for path, _, _ in found}, before)
-    problems = [*document.problems, *_problems([*found, *more], document)]
+    unclear = {problem.path for problem in document.problems}
+    broken = [each for each in _problems([*found, *more], document) if each.path not in unclear]
+    problems = [*document.problems, *broken]
     return sorted(problems, key=lambda problem: problem.line or 0), filled
 
 

@@ -1,8 +1,8 @@
 """Reading a file into documents, as the API server's clients do, with the line of every field.
 
 Our own walk over YAML's nodes, because PyYAML's constructor keeps the last of duplicate keys, turns
-dates into objects, reads 1e-3 as text, expands aliases without bound and forgets where all of it
-stood. Only plain data are made: an unknown tag is refused.
+dates into objects, reads other numbers than kubectl (`scalars`), expands aliases without bound and
+forgets where all of it stood. Only plain data are made: an unknown tag is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from typing import Any
 
 import yaml
 
-from fulcrum_operator.validation.problem import Path, Problem, show, write_path
+from fulcrum_operator.validation.problem import Path, Problem, write_path
+from fulcrum_operator.validation.scalars import UnclearScalarError, key_of, resolve
 
 MAX_BYTES = 1 << 20
 """Kubernetes itself takes no object larger than about this."""
@@ -25,17 +26,11 @@ MAX_NODES = 100_000
 MAX_DEPTH = 64
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_TRUE = frozenset({"y", "Y", "true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"})
-_FALSE = frozenset({"n", "N", "false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"})
-"""As Kubernetes' reader has them, the single letters included, where PyYAML takes text."""
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
-"""A number that YAML 1.1, and so PyYAML, takes for text; Kubernetes' reader does not."""
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _PREFIX = "tag:yaml.org,2002:"
-_SCALARS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "value"})
+_SCALARS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "value", "merge"})
+_TAGGED = re.compile(r"(&\S+\s+)?!")
+"""How a value begins that has a tag of its own, perhaps after its anchor."""
+_OTHER_VERSION = re.compile(r"^%YAML\s+(?!1\.1\s*$).*$", re.MULTILINE)
 
 
 @dataclass
@@ -111,6 +106,10 @@ def _read_json(text: str) -> Document:
 
 
 def _read_yaml(text: str) -> Iterator[Document]:
+    other = _OTHER_VERSION.search(text)
+    if other:
+        message = f"{other.group()} is a version that kubectl does not read"
+        raise _UnreadableError(message, text.count("\n", 0, other.start()) + 1)
     try:
         nodes = list(yaml.compose_all(text, Loader=_LOADER))
     except yaml.MarkedYAMLError as error:
@@ -126,15 +125,16 @@ def _read_yaml(text: str) -> Iterator[Document]:
     for node in nodes:
         document = Document(None)
         if node is not None:
-            document.value = _Reader(document).read(node, ())
+            document.value = _Reader(document, text).read(node, ())
         yield document
 
 
 class _Reader:
     """Turns the nodes of one document into plain data."""
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, text: str) -> None:
         self._document = document
+        self._text = text
         self._nodes = 0
 
     def read(self, node: yaml.Node, path: Path) -> Any:
@@ -164,14 +164,33 @@ class _Reader:
                 raise _UnreadableError("a key must be a name, not a list or mapping", line)
             if key_node.tag == f"{_PREFIX}merge":
                 merged = self._merge(value_node, path) | merged
+                self._check_order(result, merged, path, line)
                 continue
-            key = key_node.value
+            key = self._key(key_node, path)
             if key in result:
-                where = write_path((*path, key))
-                self._document.problems.append(Problem(where, "is given twice", line=line))
+                self._add("is given twice", (*path, key), line)
             self._document.lines[*path, key] = line
             result[key] = self.read(value_node, (*path, key))
         return merged | result
+
+    def _key(self, node: yaml.ScalarNode, path: Path) -> str:
+        key: str = node.value
+        if not node.style and not self._has_tag(node):
+            try:
+                return key_of(key)
+            except UnclearScalarError as error:
+                self._add(str(error), (*path, key), node.start_mark.line + 1)
+        return key
+
+    def _check_order(
+        self, before: dict[str, Any], merged: dict[str, Any], path: Path, line: int
+    ) -> None:
+        """Refuse what kubectl lets << overwrite, against YAML's own rule."""
+        for key in before.keys() & merged.keys():
+            self._add("stands before << that holds it too; put << first", (*path, key), line)
+
+    def _add(self, message: str, path: Path, line: int | None) -> None:
+        self._document.problems.append(Problem(write_path(path), message, line=line))
 
     def _merge(self, node: yaml.Node, path: Path) -> dict[str, Any]:
         parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
@@ -183,29 +202,22 @@ class _Reader:
         return result
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Any:
-        text, kind = node.value, node.tag.removeprefix(_PREFIX)
+        kind = node.tag.removeprefix(_PREFIX)
         if kind not in _SCALARS:
             line = node.start_mark.line + 1
             raise _UnreadableError(_tag_message(node), line)
-        if node.style or (kind == "str" and not _EXPONENT.fullmatch(text)):
-            return text
-        return self._plain(text, path)
-
-    def _plain(self, text: str, path: Path) -> Any:
-        if text in _NULL:
+        tagged = self._has_tag(node)
+        if (kind == "str" and tagged) or (node.style and not tagged):
+            return node.value
+        try:
+            return resolve(node.value)
+        except UnclearScalarError as error:
+            self._add(str(error), path, self._document.lines.get(path))
             return None
-        if text in _TRUE or text in _FALSE:
-            return text in _TRUE
-        if _INTEGER.fullmatch(text) and len(text) < 300:
-            return int(text)
-        if _FLOAT.fullmatch(text) and abs(value := float(text)) != float("inf"):
-            return value
-        if _FLOAT.fullmatch(text) or _NOT_FINITE.fullmatch(text):
-            problem = f"{show(text)} is not a finite number"
-            line = self._document.lines.get(path)
-            self._document.problems.append(Problem(write_path(path), problem, line=line))
-            return 0.0
-        return text
+
+    def _has_tag(self, node: yaml.ScalarNode) -> bool:
+        """Tell whether a tag is written; PyYAML gives one to every value."""
+        return _TAGGED.match(self._text, node.start_mark.index) is not None
 
 
 def _tag_message(node: yaml.Node) -> str:

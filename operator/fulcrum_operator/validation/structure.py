@@ -96,7 +96,10 @@ def _check(value: Any, schema: Schema, path: Path, found: list[Found]) -> Any:
         return value
     kind = schema["type"]
     if not _is_a(value, kind):
-        found.append((path, f"must be {NAMES[kind]}, not {show(value)}", accepted(schema)))
+        hint = (
+            "; put it in quotes" if kind == "string" and not isinstance(value, dict | list) else ""
+        )
+        found.append((path, f"must be {NAMES[kind]}, not {show(value)}{hint}", accepted(schema)))
         return value
     match kind:
         case "object":

@@ -25,6 +25,7 @@ from fulcrum_operator.manifests import (
     unsupported,
 )
 from fulcrum_operator.planning import resolve_references
+from fulcrum_operator.validation.documents import read_documents
 from fulcrum_operator.validation.problem import Problem
 from fulcrum_operator.validation.schemas import known_kinds
 from fulcrum_operator.validation.structure import UNDERSTOOD, check
@@ -235,6 +236,89 @@ def test_values_are_read_as_kubernetes_reads_them(tmp_path: Path) -> None:
     finetune = load_job(path).spec.recipe.finetune
     assert finetune is not None
     assert (finetune.epochs, finetune.learning_rate) == (10, 0.001)
+
+
+WORDS = (
+    *(("y", "y"), ("on", True), ("Yes", True), ("N", "N"), ("Off", False), ("nO", "nO")),
+    *(("~", None), ("null", None), ("", None), ("=", "="), ("2024-01-01", "2024-01-01")),
+    *(("1:30", "1:30"), ("1 000", "1 000"), ("_1", "_1"), ("0o8", "0o8"), ("0b2", "0b2")),
+    *(("0x", "0x"), ("0xZZ", "0xZZ"), ("1_000", 1000), ("1_", 1), ("1_0.5", 10.5), ("+1", 1)),
+    *(("08", 8), ("0800", 800), ("007", 7), ("00", 0), ("0.10", 0.1), ("010.5", 10.5)),
+    *(("0o10", 8), ("0O17", 15), ("0o_17", 15), ("0x1F", 31), ("-0x1F", -31), ("0b101", 5)),
+    *((".5", 0.5), ("-.5", -0.5), ("5.", 5.0), ("1e3", 1000.0), ("1E+2", 100.0), ("1.e3", 1000.0)),
+    *(("!!str 1e3", "1e3"), ("!!str yes", "yes"), ('!!int "8"', 8), ('"010"', "010"), ("'y'", "y")),
+    *(("&a on", True), ("&a !!str on", "on"), ("|-\n  010", "010")),
+)
+"""As sigs.k8s.io/yaml 1.6.0, which kubectl is built with, turns them into JSON; but y and n."""
+
+
+@pytest.mark.parametrize(("word", "value"), WORDS)
+def test_words_are_read_as_kubectl_reads_them(word: str, value: object, tmp_path: Path) -> None:
+    path = tmp_path / "word.yaml"
+    path.write_text(f"a: {word}\n")
+    (document,) = read_documents(path)
+    assert document.problems == []
+    assert (document.value["a"], type(document.value["a"])) == (value, type(value))
+
+
+UNCLEAR = (
+    (
+        "an octal number",
+        "a: 010",
+        'kubectl reads 010 as 8, other readers as 10; write 8 or 10, or "010"',
+    ),
+    ("with a sign", "a: -010", "reads -010 as -8, other readers as -10"),
+    ("with a line", "a: 0_10", "reads 0_10 as 8, other readers as 10"),
+    ("in a list", "a: [1, 0777]", "a[1]: kubectl reads 0777 as 511"),
+    ("infinity", "a: .inf", "'.inf' is not a finite number"),
+    ("too large", "a: 1e400", "'1e400' is not a finite number"),
+    ("no number", "a: .NaN", "'.NaN' is not a finite number"),
+    ("on as a key", "a: {on: 1}", 'a.on: kubectl reads the key on as true; write "on" in quotes'),
+    ("a number as a key", "1e3: 1", "kubectl reads the key 1e3 as 1000"),
+    ("an octal key", "010: 1", "reads 010 as 8"),
+    ("null as a key", "~: 1", "a key must be a name, not null"),
+    ("a late merge", "a: &x {b: 1}\nc: {b: 2, <<: *x}", "c.b: stands before << that holds it too"),
+    (
+        "YAML 1.2",
+        "%YAML 1.2\n---\na: 1",
+        "%YAML 1.2 is a version that kubectl does not read [line 1]",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [row[1:] for row in UNCLEAR], ids=[r[0] for r in UNCLEAR]
+)
+def test_what_kubectl_reads_otherwise_is_refused(text: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "word.yaml"
+    path.write_text(text)
+    (problem,) = read_documents(path)[0].problems
+    assert words in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("1", "1"), ("true", "true"), ("y", "y"), ('"on"', "on"), ("1.25", "1.25")]
+)
+def test_keys_that_kubectl_keeps(key: str, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "word.yaml"
+    path.write_text(f"{key}: 1\n")
+    (document,) = read_documents(path)
+    assert (document.value, document.problems) == ({name: 1}, [])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("epochs: 8", "epochs: 010", "spec.recipe.finetune.epochs: kubectl reads 010 as 8"),
+        ("target: label", "target: on", "spec.data.test.target: must be text, not true; put it in"),
+    ],
+)
+def test_a_value_is_refused_once(old: str, new: str, words: str, tmp_path: Path) -> None:
+    changes = {"spec.recipe.finetune": {"epochs": 8}, "spec.data.test.target": "label"}
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(changed(GOOD, changes)).replace(old, new))
+    (problem,) = check_file(path)
+    assert words in str(problem)
 
 
 def test_dates_and_quoted_numbers_stay_text(tmp_path: Path) -> None:
