@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,6 +266,16 @@ def test_failed_stage_is_named_with_the_reason(
     (stage,) = failed.document["stages"]
     assert stage["failure_class"] == failure_class
     assert processes_of(project) == []
+
+
+def test_job_runs_again_after_its_store_was_deleted_and_in_another_one(project: Project) -> None:
+    manifest = project.fails("lost", "broken")
+    first = project.run(manifest, "--store", "lost-store", "--quiet")
+    shutil.rmtree(project.directory / "lost-store")
+    again = project.run(manifest, "--store", "lost-store", "--quiet")
+    elsewhere = project.run(manifest, "--store", "other-store", "--quiet")
+    for ended in (first, again, elsewhere):
+        assert (ended.exit_code, "no such sensor" in ended.err) == (1, True), ended.err
 
 
 def test_ctrl_c_leaves_nothing_behind_and_no_cache_is_used(
