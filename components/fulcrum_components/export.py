@@ -11,12 +11,13 @@ import contextlib
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 
+from fulcrum_components.blame import blame
 from fulcrum_components.graph import (
     Array,
     clean_graph,
@@ -28,12 +29,10 @@ from fulcrum_components.graph import (
     run_session,
     write_graph,
 )
+from fulcrum_components.models.signature import BATCH, Signature, resized
 from fulcrum_components.objective import output_tensors
 from fulcrum_components.quiet import quiet
 from fulcrum_pipelines.errors import QualityError, UserError
-
-if TYPE_CHECKING:
-    from fulcrum_components.models.signature import Signature
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +74,7 @@ def export_onnx(
     """
     refuse_oversized(_state_bytes(module), where="spec.model")
     with eval_mode(module):
-        model = _export(
-            module, signature, _resized(signature, example_inputs, EXAMPLE_BATCH), opset
-        )
+        model = _export(module, signature, resized(signature, example_inputs, EXAMPLE_BATCH), opset)
         write_graph(model, path)
         return _prove(module, signature, path, example_inputs)
 
@@ -126,7 +123,7 @@ def _export(
             assert program is not None  # None only with a file argument
             model = clean_graph(program.model_proto)
     except Exception as error:  # user code, torch.export and the converters: no common base
-        message = f"the model cannot be exported to ONNX: {_useful_line(error)}"
+        message = f"the model cannot be exported to ONNX: {blame(error)}"
         raise UserError(message, where="spec.model") from error
     _check_interface(model, signature)
     name_nodes(model)
@@ -145,28 +142,6 @@ def _dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
             dims.setdefault(name, torch.export.Dim(name))
         shapes.append({axis: dims[name] for axis, name in axes.items()})
     return tuple(shapes)
-
-
-def _resized(
-    signature: Signature, examples: Mapping[str, Array], batch: int, shorter_by: int = 0
-) -> dict[str, Array]:
-    """Take `batch` examples (again from the start where there are fewer).
-
-    Other dynamic axes keep their size less `shorter_by`, but at least 2: the exporter takes a size
-    of 1 for a constant.
-    """
-    resized = {}
-    for spec in signature.inputs:
-        if spec.name not in examples:
-            message = f"no example for input {spec.name!r}; given were {sorted(examples)}"
-            raise UserError(message, where="spec.model")
-        array = np.asarray(examples[spec.name]).astype(spec.dtype, copy=False)
-        for axis, size in enumerate(spec.shape):
-            if isinstance(size, str):
-                wanted = batch if axis == 0 else max(2, array.shape[axis] - shorter_by)
-                array = np.take(array, np.arange(wanted) % array.shape[axis], axis=axis)
-        resized[spec.name] = np.ascontiguousarray(array)
-    return resized
 
 
 def _check_interface(model: onnx.ModelProto, signature: Signature) -> None:
@@ -199,18 +174,37 @@ def _prove(
 ) -> float:
     """Compare file and module at the example's sizes and others; return the largest difference."""
     session = open_session(path)
-    has_other_axes = any(
-        isinstance(size, str) for spec in signature.inputs for size in spec.shape[1:]
-    )
-    cases = [(EXAMPLE_BATCH, 0), (PROOF_BATCH, 0)] + ([(PROOF_BATCH, 1)] if has_other_axes else [])
     largest = 0.0
-    for batch, shorter_by in cases:
-        inputs = _resized(signature, examples, batch, shorter_by)
-        expected = run_torch(module, signature, inputs)
+    for inputs, expected in _proofs(module, signature, examples):
         found = run_session(session, inputs)
+        batch = len(next(iter(inputs.values())))
         for spec, wanted, got in zip(signature.outputs, expected, found, strict=True):
             largest = max(largest, _difference(spec.name, wanted, got, batch))
     return largest
+
+
+def _proofs(
+    module: torch.nn.Module, signature: Signature, examples: Mapping[str, Array]
+) -> Iterator[tuple[dict[str, Array], list[Array]]]:
+    """Yield inputs of several sizes, and what torch answers.
+
+    Real examples with another length may be none: lengths and masks then say something that the
+    module refuses. So it is asked for shorter ones, then for longer ones, and where it takes
+    neither, it takes that one length only.
+    """
+    for batch in (EXAMPLE_BATCH, PROOF_BATCH):
+        inputs = resized(signature, examples, batch)
+        yield inputs, run_torch(module, signature, inputs)
+    if signature.dynamic_axes == (BATCH,):
+        return
+    for longer_by in (-1, 1):
+        inputs = resized(signature, examples, PROOF_BATCH, longer_by)
+        try:
+            expected = run_torch(module, signature, inputs)
+        except Exception:  # user code may raise anything
+            continue
+        yield inputs, expected
+        return
 
 
 def run_torch(
@@ -240,12 +234,3 @@ def _difference(name: str, wanted: Array, got: Array, batch: int) -> float:
         )
         raise QualityError(message, where=where)
     return largest
-
-
-def _useful_line(error: BaseException) -> str:
-    """Find the reason in the exporter's long report: the innermost cause's first line."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = next((line for line in lines if not line.startswith(("#", "=", "-"))), "")
-    return f"{type(error).__name__}: {line[:400]}"

@@ -19,6 +19,7 @@ from onnx import numpy_helper, version_converter
 from fulcrum_components.quiet import quiet
 from fulcrum_components.sessions import session_options
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -42,7 +43,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except Exception as error:  # protobuf, checker and file errors share no base class
-        message = f"is not a readable ONNX model ({first_line(error)}); export it again"
+        message = f"is not a readable ONNX model ({reason(error)}); export it again"
         raise UserError(message, where=str(path)) from error
     if not model.graph.node:
         message = "holds a graph without nodes (a truncated or empty file?); export it again"
@@ -91,7 +92,7 @@ def upgrade_opset(model: onnx.ModelProto, opset: int = MIN_OPSET) -> onnx.ModelP
     try:
         return version_converter.convert_version(model, opset)
     except Exception as error:  # the converter raises bare RuntimeError and others from C++
-        message = f"opset {opset_of(model)} cannot be upgraded to {opset} ({first_line(error)})"
+        message = f"opset {opset_of(model)} cannot be upgraded to {opset} ({reason(error)})"
         raise UserError(message) from error
 
 
@@ -261,7 +262,7 @@ def open_session(
         return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ORT's exception classes share no public base
         where = str(model) if isinstance(model, Path) else ""
-        message = f"ONNX Runtime cannot load the model ({first_line(error)})"
+        message = f"ONNX Runtime cannot load the model ({reason(error)})"
         raise UserError(message, where=where) from error
 
 
@@ -276,11 +277,5 @@ def run_session(
     try:
         return list(session.run(None if outputs is None else list(outputs), dict(inputs)))
     except Exception as error:  # ORT's exception classes share no public base
-        message = f"the ONNX model does not take this input ({first_line(error)})"
+        message = f"the ONNX model does not take this input ({reason(error)})"
         raise UserError(message) from error
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line with something in it of an exception's text, for a message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:300] if lines else type(error).__name__

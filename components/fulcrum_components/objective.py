@@ -8,6 +8,7 @@ model's signature is needed here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fulcrum_components.blame import blame
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 
 Meaning = Literal["logits", "probabilities", "value"]
@@ -113,9 +115,7 @@ def call_all(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
         raise InfrastructureError(message, where="spec.model") from error
     except Exception as error:  # user code may raise anything; it must be named, not leak
         shapes = ", ".join(f"{tuple(item.shape)} {item.dtype}" for item in inputs)
-        message = (
-            f"the model's forward failed on inputs of {shapes}: {type(error).__name__}: {error}"
-        )
+        message = f"the model's forward failed on inputs of {shapes}: {blame(error)}"
         raise UserError(message, where="spec.model") from error
     return output_tensors(result)
 
@@ -123,8 +123,8 @@ def call_all(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...
 def output_tensors(result: object) -> tuple[Tensor, ...]:
     """Return the tensors of what a forward returned, in the order in which an exporter names them.
 
-    Tuples, lists and mappings are taken apart, also inside each other; None is left out, as the
-    exporters do.
+    Tuples, lists, mappings and dataclasses are taken apart, also inside each other; None is left
+    out, as the exporters do.
 
     Raises:
         UserError: It holds something else than tensors, or none.
@@ -142,6 +142,9 @@ def _leaves(value: object, place: str) -> Iterator[Tensor]:
     elif isinstance(value, Mapping):
         for key, item in value.items():
             yield from _leaves(item, f"{place}[{key!r}]")
+    elif is_dataclass(value) and not isinstance(value, type):
+        for each in fields(value):
+            yield from _leaves(getattr(value, each.name), f"{place}.{each.name}")
     elif isinstance(value, tuple | list):
         for number, item in enumerate(value):
             yield from _leaves(item, f"{place}[{number}]")
@@ -153,24 +156,43 @@ def _leaves(value: object, place: str) -> Iterator[Tensor]:
         raise UserError(message, where="spec.model")
 
 
+def class_logits(outputs: Tensor, meaning: Meaning) -> Tensor:
+    """Return logits of all classes, (n, C), in float32; their softmax are the probabilities.
+
+    One number an example, (n,) or (n, 1), is that of class 1 of two: a logit z stands for (0, z), a
+    probability p for (log(1 - p), log p), so that cross entropy is binary cross entropy.
+
+    Args:
+        outputs: Logits or probabilities of shape (n, C), (n, 1) or (n,).
+        meaning: `logits` or `probabilities`.
+    """
+    wide = outputs.float()
+    wide = wide[:, None] if wide.ndim == 1 else wide
+    single = wide.ndim == 2 and wide.shape[1] == 1
+    if meaning == "logits":
+        return torch.cat([torch.zeros_like(wide), wide], dim=1) if single else wide
+    wide = torch.cat([1.0 - wide, wide], dim=1) if single else wide
+    return wide.clamp_min(SMALLEST_PROBABILITY).log()
+
+
 def per_example_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
     """Return the task's loss of each example, shape (n,).
 
-    Cross entropy for `logits` (n, C), negative log likelihood for `probabilities` (n, C), and the
-    squared error, averaged over the elements of an example, for `value`.
+    Cross entropy for `logits` and negative log likelihood for `probabilities`, both (n, C), or
+    (n, 1) and (n,) for two classes; the squared error, averaged over the elements of an example,
+    for `value`.
 
     Raises:
         UserError: Shapes do not fit each other, or a label is not a class of the model.
     """
     if meaning == "value":
         return _squared_error(outputs, targets)
-    _check_labels(outputs, targets)
-    outputs = outputs.float()
+    logits = class_logits(outputs, meaning)
+    labels = targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
+    _check_labels(logits, labels)
     if meaning == "logits":
-        return functional.cross_entropy(outputs, targets, reduction="none")
-    return functional.nll_loss(
-        outputs.clamp_min(SMALLEST_PROBABILITY).log(), targets, reduction="none"
-    )
+        return functional.cross_entropy(logits, labels, reduction="none")
+    return functional.nll_loss(logits, labels, reduction="none")
 
 
 def task_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
@@ -190,6 +212,7 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _check_labels(outputs: Tensor, targets: Tensor) -> None:
+    """Refuse logits of all classes and labels that do not belong to each other."""
     if outputs.ndim != 2 or targets.ndim != 1 or len(outputs) != len(targets):
         message = (
             f"classification needs outputs of shape (n, classes) and labels (n,), but got "

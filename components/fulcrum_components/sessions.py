@@ -14,6 +14,7 @@ import numpy as np
 import onnxruntime as ort
 
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 OPTIMIZATION_LEVEL = "all"
 ALLOW_SPINNING = False
@@ -46,7 +47,7 @@ def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
             str(path), session_options(threads), providers=["CPUExecutionProvider"]
         )
     except Exception as error:  # ONNX Runtime has a class of its own for each status code
-        message = f"ONNX Runtime cannot load the model: {_first_line(error)}"
+        message = f"ONNX Runtime cannot load the model: {reason(error)}"
         raise UserError(message, where=path.name) from error
 
 
@@ -70,7 +71,7 @@ def run_session(
         wanted = ", ".join(f"{i.name} {i.type}{i.shape}" for i in session.get_inputs())
         message = (
             f"the model fails on inputs {shapes}; it declares {wanted}. "
-            f"ONNX Runtime says: {_first_line(error)}"
+            f"ONNX Runtime says: {reason(error)}"
         )
         raise UserError(message, where=where) from error
     return np.asarray(output)
@@ -81,7 +82,3 @@ def fixed_batch(session: ort.InferenceSession) -> int | None:
     shapes = [node.shape for node in session.get_inputs()]
     sizes = {shape[0] for shape in shapes if shape and isinstance(shape[0], int)}
     return min(sizes) if sizes else None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

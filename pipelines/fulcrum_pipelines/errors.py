@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from fulcrum_pipelines.texts import shortened
+
 FailureClass = Literal["user", "quality", "infrastructure", "deadline", "internal"]
 
 
@@ -15,14 +17,14 @@ class FulcrumError(Exception):
     """An error with a message written for the user.
 
     Args:
-        message: What was wrong and what would be accepted.
+        message: What was wrong and what would be accepted, in one to three lines; more are cut.
         where: The field path, file or stage that it is about; put in front of the message.
     """
 
     failure_class: FailureClass = "internal"
 
     def __init__(self, message: str, *, where: str = "") -> None:
-        self.message = message
+        self.message = message = shortened(message)
         self.where = where
         super().__init__(f"{where}: {message}" if where else message)
 

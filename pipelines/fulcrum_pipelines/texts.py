@@ -12,6 +12,10 @@ from pydantic import AfterValidator
 
 KEPT = frozenset("\n\t\u00a0")
 TOLD_CHARACTERS = 8000
+MESSAGE_LINES = 3
+REASON_CHARACTERS = 300
+ORNAMENTS = tuple("#=-*~^|+")
+"""How lines of libraries' reports begin that say nothing by themselves."""
 
 
 def printable(text: str) -> str:
@@ -25,6 +29,27 @@ def told(text: str) -> str:
     """Return `text` as a message: printable, and of a bounded length."""
     safe = printable(text)
     return safe if len(safe) <= TOLD_CHARACTERS else f"{safe[:TOLD_CHARACTERS]}…"
+
+
+def shortened(text: str) -> str:
+    """Return the first lines of a message that a person is to act on; longer ones are reports."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return text if len(lines) <= MESSAGE_LINES else "\n".join(lines[:MESSAGE_LINES]) + " …"
+
+
+def reason(error: BaseException) -> str:
+    """Return why a library failed, in one line: the innermost cause's first line that says why.
+
+    Exporters, compilers and runtimes raise reports of dozens of lines, often with the reason
+    wrapped in several exceptions. The name of the exception stands in where it has no text.
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [" ".join(line.split()) for line in str(error).splitlines()]
+    line = next((line for line in lines if line and not line.startswith(ORNAMENTS)), "")
+    name = type(error).__name__
+    short = line if len(line) <= REASON_CHARACTERS else f"{line[:REASON_CHARACTERS]}…"
+    return f"{name}: {short}" if short else name
 
 
 Told = Annotated[str, AfterValidator(told)]

@@ -20,7 +20,6 @@ class ItemTable:
 
     Args:
         items: The user's object; each item is a mapping of names to numbers or arrays.
-        directory: Where the user's code is, to name its lines.
         origin: File that the function is in.
         where: Field path and file, for messages.
     """
@@ -28,12 +27,11 @@ class ItemTable:
     flat = False
     targets_are_cheap = False
 
-    def __init__(self, items: Any, *, directory: Path, origin: str, where: str) -> None:
+    def __init__(self, items: Any, *, origin: str, where: str) -> None:
         self.origin = origin
         self._items = items
-        self._directory = directory
         self._where = where
-        with user_errors(directory, where):
+        with user_errors(where):
             self._examples = len(items)
         self.names = tuple(self._item(0)) if self._examples else ()
 
@@ -72,7 +70,7 @@ class ItemTable:
         return parts[0] if len(parts) == 1 else np.stack(parts)
 
     def _item(self, index: int) -> Mapping[str, Any]:
-        with user_errors(self._directory, self._where):
+        with user_errors(self._where):
             item = self._items[index]
         if not isinstance(item, Mapping):
             message = f"example {index} is a {type(item).__name__}, expected a mapping of names"
@@ -88,18 +86,17 @@ def open_python(path: Path, function: str, arguments: Mapping[str, str], *, wher
             arrays or an object with `__len__` and `__getitem__`.
     """
     found = load_function(path, function, where=where)
-    directory = path.parent.resolve()
-    with user_errors(directory, where):
+    with user_errors(where):
         value = found(**arguments)
     if isinstance(value, Mapping):
-        with user_errors(directory, where):
+        with user_errors(where):
             arrays = {str(name): np.asarray(array) for name, array in value.items()}
         for name, array in arrays.items():
             if array.ndim == 0:
                 raise UserError(f"'{name}' is a single value, not examples", where=where)
         return ArrayTable(arrays, origin=path.name, where=where)
     if hasattr(value, "__len__") and hasattr(value, "__getitem__"):
-        return ItemTable(value, directory=directory, origin=path.name, where=where)
+        return ItemTable(value, origin=path.name, where=where)
     message = (
         f"{function} returned a {type(value).__name__}, expected a mapping of arrays or an object "
         "with __len__ and __getitem__"

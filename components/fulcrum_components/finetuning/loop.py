@@ -46,6 +46,7 @@ from fulcrum_components.objective import (
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Epoch
 from fulcrum_pipelines.resources.compressionjob import Finetune
+from fulcrum_pipelines.texts import reason
 
 
 @dataclass(frozen=True)
@@ -203,7 +204,7 @@ def _backward(loss: Tensor) -> None:
     try:
         torch.autograd.backward(loss)
     except RuntimeError as error:
-        message = f"the model cannot be trained: backward failed: {error}"
+        message = f"the model cannot be trained: backward failed: {reason(error)}"
         raise UserError(message, where="spec.model") from error
 
 

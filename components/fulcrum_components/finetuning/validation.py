@@ -13,6 +13,7 @@ from fulcrum_components.objective import (
     SignatureLike,
     Task,
     call,
+    class_logits,
     input_tensors,
     per_example_loss,
     target_tensor,
@@ -40,15 +41,16 @@ def validate(
         outputs = call(module, input_tensors(batch, signature, device))
         targets = target_tensor(batch, meaning, device)
         loss += float(per_example_loss(outputs, targets, meaning).double().sum())
-        score += _score(outputs, targets, task)
+        score += _score(outputs, targets, task, meaning)
         count += len(targets)
     mean = score / count
     return loss / count, mean if task == "classification" else math.sqrt(mean)
 
 
-def _score(outputs: Tensor, targets: Tensor, task: Task) -> float:
+def _score(outputs: Tensor, targets: Tensor, task: Task, meaning: Meaning) -> float:
     """Return the sum over examples of right answers, or of squared errors."""
     if task == "classification":
-        return float((outputs.argmax(dim=1) == targets).sum())
+        answers = class_logits(outputs, meaning).argmax(dim=1)
+        return float((answers == targets.reshape(answers.shape)).sum())
     difference = outputs.reshape(targets.shape).double() - targets
     return float(difference.square().reshape(len(targets), -1).mean(dim=1).sum())

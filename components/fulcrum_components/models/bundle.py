@@ -7,18 +7,33 @@ import stat
 from pathlib import Path
 
 import torch
+from torch.nn.parameter import is_lazy
 
-from fulcrum_components.models.checking import check_forward
+from fulcrum_components.models.calling import take_by_position, unwrapped
+from fulcrum_components.models.checking import (
+    Arrays,
+    Examples,
+    check_forward,
+    run_module,
+    trial_batches,
+)
 from fulcrum_components.models.manifest import Manifest, read_manifest
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.models.weights import load_weights, read_weights
 from fulcrum_components.sources.digest import is_hidden
+from fulcrum_components.sources.naming import listed
 from fulcrum_components.sources.usercode import load_function, user_errors
 from fulcrum_pipelines.errors import UserError
 
 
-def load_bundle(directory: Path) -> tuple[torch.nn.Module, Signature]:
+def load_bundle(
+    directory: Path, examples: Examples | None = None
+) -> tuple[torch.nn.Module, Signature]:
     """Build the module of the bundle in `directory`, load its weights and try it.
+
+    Args:
+        directory: The bundle.
+        examples: Gives real inputs to try it on.
 
     Raises:
         UserError: Anything in the bundle is wrong; the message names file and field or line.
@@ -26,11 +41,15 @@ def load_bundle(directory: Path) -> tuple[torch.nn.Module, Signature]:
     directory = directory.resolve()
     manifest = read_manifest(directory)
     weights = _inside(directory, manifest.weights, "weights")  # before any of its code runs
-    module = build_module(directory, manifest)
+    signature = manifest.signature
+    module = build_module(directory, manifest).eval()
+    take_by_position(module, signature, directory)
+    arrays = examples(signature) if examples is not None else None
+    give_sizes(module, signature, directory, arrays)
     load_weights(module, read_weights(weights), weights)
-    module.eval()
-    check_forward(module, manifest.signature, directory)
-    return module, manifest.signature
+    _check_memory(module, directory)
+    check_forward(module, signature, directory, arrays)
+    return module, signature
 
 
 def build_module(directory: Path, manifest: Manifest) -> torch.nn.Module:
@@ -39,12 +58,57 @@ def build_module(directory: Path, manifest: Manifest) -> torch.nn.Module:
     file = _inside(directory, file_name, "entryPoint")
     where = f"{directory}: entryPoint {manifest.entry_point}"
     function = load_function(file, name, where=where)
-    with user_errors(file.parent, where):
+    with user_errors(where):
         module = function(**manifest.arguments)
     if not isinstance(module, torch.nn.Module):
         message = f"returns a {type(module).__name__}, expected a torch.nn.Module"
         raise UserError(message, where=where)
-    return module
+    if isinstance(module, torch.jit.ScriptModule):
+        message = "returns a compiled torch.jit module; return the torch.nn.Module itself"
+        raise UserError(message, where=where)
+    return unwrapped(module)
+
+
+def give_sizes(
+    module: torch.nn.Module, signature: Signature, directory: Path, examples: Arrays | None
+) -> None:
+    """Run a module with lazy layers once, which gives their parameters shapes.
+
+    Raises:
+        UserError: It does not run, or a lazy layer is not used.
+    """
+    if not _lazy(module):
+        return
+
+    def run(arrays: Arrays) -> tuple[object, ...]:
+        with user_errors(f"{directory}: forward, which gives lazy layers their sizes"):
+            return run_module(module, signature, arrays)
+
+    run(trial_batches(signature, run, examples)[0])
+    if left := _lazy(module):
+        message = f"forward does not use the lazy {listed(left)}; build them with their sizes"
+        raise UserError(message, where=str(directory))
+
+
+def _lazy(module: torch.nn.Module) -> list[str]:
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    return [name for name, tensor in tensors if is_lazy(tensor)]
+
+
+def _check_memory(module: torch.nn.Module, directory: Path) -> None:
+    """Refuse a module with tensors that have shapes but no values.
+
+    Raises:
+        UserError: Some are on the device `meta`.
+    """
+    tensors = [*module.named_parameters(), *module.named_buffers()]
+    empty = [name for name, tensor in tensors if tensor.is_meta]
+    if empty:
+        message = (
+            f"{listed(empty)} have no values: they were built on the device meta and the weights "
+            "do not hold them; build the module on cpu"
+        )
+        raise UserError(message, where=str(directory))
 
 
 def _inside(directory: Path, name: str, field: str) -> Path:

@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fulcrum_components.models.signature import BATCH, Signature, TensorSpec, example_arrays
+from fulcrum_components.models.calling import is_plain, protect_inputs, return_tuple
+from fulcrum_components.models.signature import (
+    BATCH,
+    Signature,
+    TensorSpec,
+    example_arrays,
+    resized,
+)
 from fulcrum_components.objective import output_tensors
 from fulcrum_components.sources.usercode import user_errors
 from fulcrum_pipelines.errors import UserError
@@ -27,38 +34,57 @@ DYNAMIC_SIZES = (8, 32, 128)
 model may pool the small ones away."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+Examples = Callable[[Signature], Arrays | None]
+"""Gives some real examples of the inputs, if there are any."""
 
 
-def check_forward(module: torch.nn.Module, signature: Signature, directory: Path) -> None:
+def check_forward(
+    module: torch.nn.Module,
+    signature: Signature,
+    directory: Path,
+    examples: Arrays | None = None,
+) -> None:
     """Run `module` on two sizes of batch and compare its outputs with the signature.
 
+    A module that changes its inputs in place, or returns its tensors in a container other than a
+    tuple, is given hooks so that it does not.
+
     Args:
-        module: Takes the inputs positionally, in the order of the signature.
+        module: Takes the inputs positionally, in the order of the signature; evaluating.
         signature: What is promised.
         directory: Where the user's code is, to name its lines; for a file, the file.
+        examples: Real inputs; without them, some are made up.
 
     Raises:
-        UserError: It raises, or an output has another number, shape or type than declared.
+        UserError: It raises, an output has another number, shape or type than declared, or the
+            same inputs give other outputs the second time.
     """
 
-    def run(arrays: Arrays) -> tuple[object, ...]:
+    def run(arrays: Arrays) -> tuple[torch.Tensor, ...]:
         size = len(next(iter(arrays.values())))
-        with user_errors(directory, f"{directory}: forward with a batch of {size}"):
+        with user_errors(f"{directory}: forward with a batch of {size}"):
             return run_module(module, signature, arrays)
 
-    for arrays in example_batches(signature, run):
+    batches = trial_batches(signature, run, examples)
+    found = [run(arrays) for arrays in batches]
+    for outputs, arrays in zip(found, batches, strict=True):
         axes = axis_sizes(signature, arrays)
-        check_outputs(run(arrays), signature.outputs, axes, str(directory))
+        check_outputs(outputs, signature.outputs, axes, str(directory))
+    _check_repeatable(found[0], run(batches[0]), signature, str(directory))
 
 
-def example_batches(
-    signature: Signature, run: Callable[[Arrays], object]
+def trial_batches(
+    signature: Signature, run: Callable[[Arrays], object], examples: Arrays | None
 ) -> list[dict[str, npt.NDArray[Any]]]:
-    """Return inputs of each size in `BATCHES`, with sizes of other axes on which `run` works.
+    """Return inputs of each size in `BATCHES`, made of `examples` or, without them, made up.
+
+    Made-up inputs have sizes of other axes on which `run` works.
 
     Raises:
         UserError: `run` works with none of `DYNAMIC_SIZES`; the error is that of the first.
     """
+    if examples is not None:
+        return [resized(signature, examples, batch) for batch in BATCHES]
     only_batch = signature.dynamic_axes == (BATCH,)
     failure: UserError | None = None
     for dynamic in DYNAMIC_SIZES[:1] if only_batch else DYNAMIC_SIZES:
@@ -71,6 +97,27 @@ def example_batches(
             return batches
     assert failure is not None
     raise failure
+
+
+def _check_repeatable(
+    first: tuple[torch.Tensor, ...],
+    second: tuple[torch.Tensor, ...],
+    signature: Signature,
+    where: str,
+) -> None:
+    """Refuse a model whose answers cannot be compared with anything.
+
+    Raises:
+        UserError: Two runs on the same inputs differ by more than the order of sums can.
+    """
+    for spec, one, other in zip(signature.outputs, first, second, strict=True):
+        if not torch.allclose(one.double(), other.double(), 1e-3, 1e-3, equal_nan=True):
+            message = (
+                f"output '{spec.name}' is another when forward runs again on the same inputs; "
+                "take randomness (torch.rand, F.dropout without training=self.training) and state "
+                "that changes out of evaluation mode"
+            )
+            raise UserError(message, where=where)
 
 
 def axis_sizes(signature: Signature, arrays: Arrays) -> dict[str, int]:
@@ -86,22 +133,23 @@ def axis_sizes(signature: Signature, arrays: Arrays) -> dict[str, int]:
 def run_module(
     module: torch.nn.Module, signature: Signature, arrays: Arrays
 ) -> tuple[torch.Tensor, ...]:
-    """Return the outputs of `module` in evaluation mode, as a tuple.
+    """Return the outputs of `module`, which evaluates, and give it the hooks that it needs.
 
     Raises:
         UserError: It returns something else than tensors, or a mapping whose keys are the names of
             the signature's outputs in another order.
     """
-    training = module.training
-    module.eval()
-    try:
-        with torch.inference_mode():
-            result = module(*(torch.from_numpy(arrays[spec.name]) for spec in signature.inputs))
-    finally:
-        module.train(training)
+    inputs = tuple(torch.from_numpy(np.array(arrays[spec.name])) for spec in signature.inputs)
+    with torch.no_grad():
+        result = module(*inputs)
     if isinstance(result, Mapping):
         _check_order([str(key) for key, value in result.items() if value is not None], signature)
-    return output_tensors(result)
+    outputs = output_tensors(result)
+    if any(value._version for value in inputs):
+        protect_inputs(module)
+    if not is_plain(result):
+        return_tuple(module)
+    return outputs
 
 
 def _check_order(keys: list[str], signature: Signature) -> None:

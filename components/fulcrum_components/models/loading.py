@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 
 from fulcrum_components.models.bundle import check_files, load_bundle
+from fulcrum_components.models.checking import Examples
 from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
 from fulcrum_components.models.pt2 import load_pt2
 from fulcrum_components.models.signature import Signature
@@ -51,6 +52,7 @@ def load_model(
     *,
     cache_dir: Path,
     task: str | None = None,
+    examples: Examples | None = None,
     where: str = "spec.model",
 ) -> LoadedModel:
     """Fetch, check and load a model.
@@ -62,6 +64,8 @@ def load_model(
         cache_dir: Where copies of remote files and converted files go.
         task: `classification` or `regression`; tells what the first output of a `.pt2` or ONNX
             model holds, which the file cannot say.
+        examples: Gives real inputs for the signature, to try the model on; without them, some are
+            made up, which not every model takes (lengths, masks, identifiers).
         where: Field path for messages.
 
     Raises:
@@ -77,13 +81,13 @@ def load_model(
         message = f"the model at '{uri}' has digest {found}, expected {digest}"
         raise UserError(message, where=f"{where}.digest")
     if kind == "bundle":
-        module, signature = load_bundle(path)
+        module, signature = load_bundle(path, examples)
         _check_meaning(signature, task, path)
         return LoadedModel(kind, signature, module, None, found, path.resolve())
     if kind == "pt2":
-        module, signature = load_pt2(path, task)
+        module, signature = load_pt2(path, task, examples)
         return LoadedModel(kind, signature, module, None, found, None)
-    onnx_path, signature, notes = load_onnx(path, cache_dir=cache_dir, task=task)
+    onnx_path, signature, notes = load_onnx(path, cache_dir=cache_dir, task=task, examples=examples)
     return LoadedModel(kind, signature, None, onnx_path, found, None, notes)
 
 

@@ -15,14 +15,21 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import external_data_helper, numpy_helper, shape_inference, version_converter
+from onnx import external_data_helper, shape_inference, version_converter
 
-from fulcrum_components.models.checking import axis_sizes, check_outputs, example_batches
+from fulcrum_components.models.checking import (
+    Examples,
+    axis_sizes,
+    check_outputs,
+    trial_batches,
+)
+from fulcrum_components.models.finite import check_graph
 from fulcrum_components.models.meaning import guess_meaning
 from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.sources.digest import file_digest
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 MIN_OPSET = 17
 """Older operator sets are upgraded to this one."""
@@ -46,7 +53,7 @@ def onnx_digest(path: Path) -> str:
 
 
 def load_onnx(
-    path: Path, *, cache_dir: Path, task: str | None = None
+    path: Path, *, cache_dir: Path, task: str | None = None, examples: Examples | None = None
 ) -> tuple[Path, Signature, tuple[str, ...]]:
     """Check an ONNX file and return a self-contained one, its signature, and what was changed.
 
@@ -54,6 +61,7 @@ def load_onnx(
         path: The user's file.
         cache_dir: Where a changed file goes.
         task: `classification` or `regression`; tells what the first output holds.
+        examples: Gives real inputs to try it on.
 
     Raises:
         UserError: The file is damaged, breaks the standard, reads files it must not, has weights
@@ -64,7 +72,7 @@ def load_onnx(
     _check(path)
     if external:
         external_data_helper.load_external_data_for_model(model, str(path.parent))
-    _check_finite(model, path)
+    check_graph(model, path)
     notes = [f"external data ({listed(external)}) was put into the ONNX file"] if external else []
     opset = _opset(model, path)
     if opset < MIN_OPSET:
@@ -72,7 +80,7 @@ def load_onnx(
         notes.append(f"the operator set was upgraded from {opset} to {MIN_OPSET}")
     ready = _saved(model, path, cache_dir) if notes else path
     signature = signature_of(model, path, task)
-    _check_run(ready, signature, path)
+    _check_run(ready, signature, path, examples)
     return ready, signature, tuple(notes)
 
 
@@ -119,28 +127,8 @@ def _check(path: Path) -> None:
     try:
         onnx.checker.check_model(str(path))
     except Exception as error:
-        message = f"breaks the ONNX standard: {_first_line(error)}"
+        message = f"breaks the ONNX standard: {reason(error)}"
         raise UserError(message, where=str(path)) from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-def _check_finite(model: onnx.ModelProto, path: Path) -> None:
-    bad = []
-    for tensor in model.graph.initializer:
-        try:
-            values = numpy_helper.to_array(tensor)
-        except ValueError:
-            message = f"the values of tensor '{tensor.name}' are truncated"
-            raise UserError(message, where=str(path)) from None
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            bad.append(tensor.name)
-    if bad:
-        message = f"weights are not finite (NaN or infinity) in {listed(bad)}"
-        raise UserError(message, where=str(path))
 
 
 def _opset(model: onnx.ModelProto, path: Path) -> int:
@@ -155,7 +143,7 @@ def _upgraded(model: onnx.ModelProto, opset: int, path: Path) -> onnx.ModelProto
         return version_converter.convert_version(model, MIN_OPSET)
     except Exception as error:  # the converter raises bare exceptions from C++
         message = (
-            f"operator set {opset} could not be upgraded to {MIN_OPSET} ({_first_line(error)}); "
+            f"operator set {opset} could not be upgraded to {MIN_OPSET} ({reason(error)}); "
             f"export the model with opset {MIN_OPSET} or newer"
         )
         raise UserError(message, where=str(path)) from None
@@ -247,7 +235,7 @@ def _size(dimension: Any, axis: int, name: str, batch: str) -> int | str:
     return str(dimension.dim_param) or f"{name}_axis{axis}"
 
 
-def _check_run(ready: Path, signature: Signature, path: Path) -> None:
+def _check_run(ready: Path, signature: Signature, path: Path, examples: Examples | None) -> None:
     """Run the file on two sizes of batch and compare its outputs with the signature."""
     session = _session(ready, path)
 
@@ -256,10 +244,11 @@ def _check_run(ready: Path, signature: Signature, path: Path) -> None:
             return tuple(session.run(None, dict(arrays)))
         except Exception as error:
             size = len(next(iter(arrays.values())))
-            message = f"does not run with a batch of {size}: {_first_line(error)}"
+            message = f"does not run with a batch of {size}: {reason(error)}"
             raise UserError(message, where=str(path)) from None
 
-    for arrays in example_batches(signature, run):
+    found = examples(signature) if examples is not None else None
+    for arrays in trial_batches(signature, run, found):
         check_outputs(run(arrays), signature.outputs, axis_sizes(signature, arrays), str(path))
 
 
@@ -270,5 +259,5 @@ def _session(ready: Path, path: Path) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(ready), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class
-        message = f"ONNX Runtime does not load it: {_first_line(error)}"
+        message = f"ONNX Runtime does not load it: {reason(error)}"
         raise UserError(message, where=str(path)) from None

@@ -18,15 +18,17 @@ import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from fulcrum_components.models.checking import check_forward
+from fulcrum_components.models.checking import Examples, check_forward
+from fulcrum_components.models.finite import check_program
 from fulcrum_components.models.meaning import guess_meaning
 from fulcrum_components.models.pt2_checks import payload_problems, program_problems, sanitised
 from fulcrum_components.models.pt2_layers import restore_layers
 from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
-from fulcrum_components.models.weights import NEEDS_UNPICKLING, check_finite
+from fulcrum_components.models.weights import NEEDS_UNPICKLING
 from fulcrum_components.sources.archives import DAMAGE, check_archive
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 PROGRAM = "models/model.json"
 WEIGHTS_TABLE = "data/weights/model_weights_config.json"
@@ -55,12 +57,15 @@ def as_module(program: ExportedProgram) -> torch.nn.Module:
     return module
 
 
-def load_pt2(path: Path, task: str | None = None) -> tuple[torch.nn.Module, Signature]:
+def load_pt2(
+    path: Path, task: str | None = None, examples: Examples | None = None
+) -> tuple[torch.nn.Module, Signature]:
     """Check a `.pt2` file and return its module and signature.
 
     Args:
         path: The user's file.
         task: `classification` or `regression`; tells what the first output holds.
+        examples: Gives real inputs to try it on.
 
     Raises:
         UserError: The file is damaged, holds anything that would run code, has weights that are
@@ -71,21 +76,20 @@ def load_pt2(path: Path, task: str | None = None) -> tuple[torch.nn.Module, Sign
         copy = Path(temporary) / "model.pt2"
         _write_clean(path, copy)
         program = _load(copy, path)
-    check_finite(dict(program.state_dict), path)
+    check_program(program, path)
     _check_mode(program, path)
     signature = signature_of(program, path, task)
-    module = as_module(program)
-    check_forward(module, signature, path)
-    return module.eval(), signature
+    module = as_module(program).eval()
+    check_forward(module, signature, path, examples(signature) if examples is not None else None)
+    return module, signature
 
 
 def _load(copy: Path, path: Path) -> ExportedProgram:
     try:
         return torch.export.load(copy)
     except Exception as error:  # torch raises nearly anything on a program it does not know
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         message = (
-            f"torch {torch.__version__} does not load it ({reason[:200]}); export it again with "
+            f"torch {torch.__version__} does not load it ({reason(error)}); export it again with "
             "this version"
         )
         raise UserError(message, where=str(path)) from None

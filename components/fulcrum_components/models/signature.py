@@ -13,6 +13,8 @@ from typing import Literal
 
 import numpy as np
 
+from fulcrum_pipelines.errors import UserError
+
 Meaning = Literal["logits", "probabilities", "value"]
 
 BATCH = "batch"
@@ -109,9 +111,11 @@ class Signature:
         One probability or logit (a sigmoid) tells two classes apart.
         """
         shape = self.outputs[0].shape
-        if self.meaning == "value" or len(shape) != 2 or not isinstance(shape[1], int):
+        if self.meaning == "value":
             return None
-        return max(2, shape[1])
+        if len(shape) == 1:
+            return 2
+        return max(2, shape[1]) if len(shape) == 2 and isinstance(shape[1], int) else None
 
     @property
     def dynamic_axes(self) -> tuple[str, ...]:
@@ -136,4 +140,30 @@ def example_arrays(
         floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
         values = generator.normal(size=sizes) if floating else generator.integers(0, 2, sizes)
         arrays[spec.name] = values.astype(spec.dtype)
+    return arrays
+
+
+def resized(
+    signature: Signature, examples: Mapping[str, np.ndarray], batch: int, longer_by: int = 0
+) -> dict[str, np.ndarray]:
+    """Return `batch` of the `examples`, again from the start where there are fewer.
+
+    Other dynamic axes get `longer_by` more positions (again from the start) or fewer, but keep at
+    least 2: exporters take a size of 1 for a constant.
+
+    Raises:
+        UserError: There are no examples for an input.
+    """
+    arrays = {}
+    for spec in signature.inputs:
+        if spec.name not in examples:
+            message = f"no example for input {spec.name!r}; given were {sorted(examples)}"
+            raise UserError(message, where="spec.model")
+        array = np.asarray(examples[spec.name]).astype(spec.dtype, copy=False)
+        for axis, size in enumerate(spec.shape):
+            if isinstance(size, str):
+                wanted = batch if axis == 0 else max(2, array.shape[axis] + longer_by)
+                array = np.take(array, np.arange(wanted) % array.shape[axis], axis=axis)
+        # a copy, since forward may change its input in place
+        arrays[spec.name] = np.array(array, order="C")
     return arrays

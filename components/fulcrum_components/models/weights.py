@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from fulcrum_components.models.finite import check_module, check_not_nan
 from fulcrum_components.sources.archives import check_archive
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
 SAFETENSORS = (".safetensors",)
 STATE_DICTS = (".pt", ".pth", ".bin")
+WRAPPERS = ("_orig_mod.", "module.")
 NEEDS_UNPICKLING = "needs unpickling, which can run code; convert with safetensors"
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Return the named tensors that `path` holds, all of them finite.
+    """Return the named tensors that `path` holds, none of them with NaN.
 
     Raises:
-        UserError: The file is missing, of another kind, damaged, needs unpickling, or holds NaN
-            or infinities.
+        UserError: The file is missing, of another kind, damaged, needs unpickling, or holds NaN.
     """
     if not path.is_file():
         raise UserError("the weights file is missing", where=str(path))
@@ -40,7 +42,7 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         kinds = listed([*SAFETENSORS, *STATE_DICTS])
         message = f"'{path.suffix}' is no known kind of weights; known are {kinds}"
         raise UserError(message, where=str(path))
-    check_finite(tensors, path)
+    check_not_nan(tensors, path)
     return tensors
 
 
@@ -74,32 +76,24 @@ def _read_state_dict(path: Path) -> dict[str, torch.Tensor]:
     return value
 
 
-def check_finite(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Raise `UserError` naming the tensors of `path` that hold NaN or infinities."""
-    bad = [
-        name
-        for name, tensor in tensors.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
-    if bad:
-        message = f"weights are not finite (NaN or infinity) in {listed(bad)}"
-        raise UserError(message, where=str(path))
-
-
 def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Put `tensors` into `module`; every one must have its place and shape.
 
+    Prefixes that `torch.compile` and `DataParallel` put before all names are taken off.
+
     Raises:
-        UserError: Keys are missing, unexpected or of another shape; all of them are listed.
+        UserError: Keys are missing, unexpected or of another shape, and all of them are listed; or
+            a weight is infinite.
     """
     wanted = module.state_dict()
+    tensors = _without_wrappers(tensors, wanted)
     shared = [name for name in wanted if name in tensors]
     # safetensors keeps one of several names that share memory, for instance tied embeddings
-    present = {wanted[name].data_ptr() for name in shared if wanted[name].numel()}
+    present = {_memory(wanted[name]) for name in shared if wanted[name].numel()}
     missing = [
         name
         for name, tensor in wanted.items()
-        if name not in tensors and tensor.data_ptr() not in present
+        if name not in tensors and _memory(tensor) not in present
     ]
     unexpected = [name for name in tensors if name not in wanted]
     wrong = [
@@ -112,4 +106,27 @@ def load_weights(module: torch.nn.Module, tensors: dict[str, torch.Tensor], path
     if texts:
         message = f"weights do not fit the module that the entry point builds; {'; '.join(texts)}"
         raise UserError(message, where=str(path))
-    module.load_state_dict(tensors, strict=False)  # strictness is the check above
+    without_memory = any(tensor.is_meta for tensor in wanted.values())
+    # strictness is the check above
+    module.load_state_dict(tensors, strict=False, assign=without_memory)
+    check_module(module, path)
+
+
+def _without_wrappers(
+    tensors: dict[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Return `tensors` without a wrapper's prefix, if all have it and the module has none."""
+    for prefix in WRAPPERS:
+        if (
+            tensors
+            and all(name.startswith(prefix) for name in tensors)
+            and not any(name.startswith(prefix) for name in wanted)
+        ):
+            stripped = {name.removeprefix(prefix): value for name, value in tensors.items()}
+            return _without_wrappers(stripped, wanted)
+    return tensors
+
+
+def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
+    """Return what tensors that are the same part of the same memory have in common."""
+    return tensor.untyped_storage()._cdata, tensor.storage_offset(), tuple(tensor.shape)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from fulcrum_components.modes import evaluating
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -52,7 +53,7 @@ def _shapes(module: nn.Module, inputs: tuple[Tensor, ...]) -> Shapes:
         with evaluating(module), torch.no_grad():
             outputs: Any = module(*inputs)
     except Exception as error:  # user code may raise anything; it must be named, not leak
-        message = f"the model's forward failed: {type(error).__name__}: {error}"
+        message = f"the model's forward failed: {reason(error)}"
         raise UserError(message, where="spec.model") from error
     flat = outputs if isinstance(outputs, tuple | list) else (outputs,)
     tensors = [value for value in flat if isinstance(value, Tensor)]

@@ -23,6 +23,7 @@ from fulcrum_components.pruning.attention import Attention, find_attentions
 from fulcrum_components.pruning.boundaries import Boundaries
 from fulcrum_components.pruning.history import Removal
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 OUTPUT = "makes the model's outputs"
 RECURRENT = "feeds a recurrent layer or cross-attention"
@@ -117,7 +118,7 @@ class ChannelGraph:
             raise
         except Exception as error:  # torch-pruning raises anything on structures it does not know
             message = (
-                f"the structure of the model cannot be followed: {type(error).__name__}: {error}; "
+                f"the structure of the model cannot be followed: {reason(error)}; "
                 "use unstructured pruning or nm instead, which need no structure"
             )
             raise UserError(message, where="spec.recipe.prune.structured") from error

@@ -19,10 +19,11 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
-from fulcrum_components.graph import first_line, sort_nodes, write_graph
+from fulcrum_components.graph import sort_nodes, write_graph
 from fulcrum_components.quantization.calibration import Calibration
 from fulcrum_components.quiet import quiet
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 IntegerType = Literal["uint8", "int8"]
 
@@ -83,7 +84,7 @@ def build_static(
                 calibration_cache_path=str(ranges_path),
             )
     except Exception as error:  # the quantizer raises ValueError, RuntimeError, KeyError, ...
-        message = f"ONNX Runtime cannot quantize this graph statically ({first_line(error)})"
+        message = f"ONNX Runtime cannot quantize this graph statically ({reason(error)})"
         raise UserError(message, where="spec.recipe.quantize") from error
     finally:
         ranges_path.unlink(missing_ok=True)
@@ -114,7 +115,7 @@ def build_dynamic(
                 nodes_to_exclude=list(options.exclude),
             )
     except Exception as error:  # the quantizer raises ValueError, RuntimeError, KeyError, ...
-        message = f"ONNX Runtime cannot quantize this graph dynamically ({first_line(error)})"
+        message = f"ONNX Runtime cannot quantize this graph dynamically ({reason(error)})"
         raise UserError(message, where="spec.recipe.quantize") from error
     _tidy(output)
 

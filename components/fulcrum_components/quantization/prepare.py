@@ -9,7 +9,6 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fulcrum_components.graph import (
     clean_graph,
-    first_line,
     name_nodes,
     read_graph,
     upgrade_opset,
@@ -17,6 +16,7 @@ from fulcrum_components.graph import (
 )
 from fulcrum_components.quiet import quiet
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.texts import reason
 
 QUANTIZED_OPS = frozenset(
     {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "MatMulInteger"}
@@ -40,7 +40,7 @@ def prepare(source: Path, output: Path) -> onnx.ModelProto:
     try:
         _pre_process(output)
     except Exception as error:  # symbolic inference raises whatever its operators' handlers raise
-        message = f"cannot be prepared for quantization ({first_line(error)})"
+        message = f"cannot be prepared for quantization ({reason(error)})"
         raise UserError(message, where=str(source)) from error
     prepared = onnx.load(str(output))
     name_nodes(prepared)

@@ -15,17 +15,15 @@ import importlib
 import importlib.machinery
 import importlib.util
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fulcrum_components.blame import PREFIX, blame
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import FulcrumError, UserError
-
-PREFIX = "_fulcrum_user_"
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -105,33 +103,14 @@ def _private_package(directory: Path) -> str:
 
 
 @contextmanager
-def user_errors(directory: Path, where: str) -> Iterator[None]:
+def user_errors(where: str) -> Iterator[None]:
     """Turn an exception of the user's code into a `UserError` with its file and line."""
     try:
         yield
     except FulcrumError:
         raise
     except (Exception, SystemExit) as error:
-        line = _line_of(error, directory)
-        message = f"{line}{type(error).__name__}: {_first_line(error)}"
-        raise UserError(message, where=where) from None
-
-
-def _first_line(error: BaseException) -> str:
-    text = error.msg if isinstance(error, SyntaxError) else str(error)
-    return text.strip().splitlines()[0] if text.strip() else "no message"
-
-
-def _line_of(error: BaseException, directory: Path) -> str:
-    """Return `file:line: ` of the innermost place inside `directory`, or nothing."""
-    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
-    if isinstance(error, SyntaxError) and error.filename:
-        frames.append((error.filename, error.lineno))
-    for filename, number in reversed(frames):
-        path = Path(filename)
-        if path.is_relative_to(directory):
-            return f"{path.relative_to(directory).as_posix()}:{number}: "
-    return ""
+        raise UserError(blame(error), where=where) from None
 
 
 def load_function(file: Path, function: str, *, where: str) -> Callable[..., Any]:
@@ -149,7 +128,7 @@ def load_function(file: Path, function: str, *, where: str) -> Callable[..., Any
         raise UserError(
             f"'{file.name}' must be a .py file whose name Python can import", where=where
         )
-    with user_errors(directory, where):
+    with user_errors(where):
         module = importlib.import_module(f"{_private_package(directory)}.{file.stem}")
     found = getattr(module, function, None)
     if not callable(found):

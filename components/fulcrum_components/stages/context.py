@@ -17,6 +17,7 @@ from fulcrum_pipelines.store import Store
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
+    from fulcrum_components.models.checking import Arrays
     from fulcrum_components.models.loading import LoadedModel
     from fulcrum_components.models.signature import Signature
 
@@ -30,6 +31,8 @@ ONNX = "application/vnd.onnx"
 SAFETENSORS = "application/vnd.safetensors"
 JSON = "application/json"
 NPZ = "application/vnd.numpy.npz"
+
+TRIAL_EXAMPLES = 4
 
 SILENCE_S = 30.0
 """For how long no progress is told where telling it failed."""
@@ -128,7 +131,14 @@ class StageContext:
             digest=model.digest,
             cache_dir=self.work_dir / "model",
             task=self.spec.data.task,
+            examples=self._examples,
         )
+
+    def _examples(self, signature: Signature) -> Arrays | None:
+        """Return a few inputs of the test data, on which to try a model with `signature`."""
+        test = self._open("test", signature)
+        batch = next(iter(test.batches(TRIAL_EXAMPLES)), None) if test is not None else None
+        return None if batch is None else batch.inputs
 
     @cached_property
     def signature(self) -> Signature:
@@ -141,6 +151,11 @@ class StageContext:
 
     def dataset(self, name: str) -> Dataset | None:
         """Return the data set `spec.data.<name>`, or None where the manifest has none."""
+        if getattr(self.spec.data, name) is None:
+            return None
+        return self._open(name, self.signature)
+
+    def _open(self, name: str, signature: Signature) -> Dataset | None:
         from fulcrum_components.data import open_dataset
         from fulcrum_components.evaluation import columns_needed
 
@@ -150,7 +165,7 @@ class StageContext:
         if name not in self._datasets:
             self._datasets[name] = open_dataset(
                 source,
-                self.signature,
+                signature,
                 self.spec.data.task,
                 where=f"spec.data.{name}",
                 cache_dir=self.work_dir / "data",

@@ -33,6 +33,7 @@ from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Details, Evidence, StageEvidence, StageName
 from fulcrum_pipelines.resources.compressionjob import Recipe
 from fulcrum_pipelines.store import StageState, Store, cache_path, stage_path, state_path
+from fulcrum_pipelines.texts import reason
 
 MEASURING: tuple[StageName, ...] = ("quantize", "validate")
 """Stages whose result depends on the hardware that they ran on."""
@@ -208,9 +209,7 @@ def main() -> int:
         failure = Failure("infrastructure", "out of memory")
     except Exception as error:  # a defect of ours: the log has the trace, the user a short line
         traceback.print_exc()
-        failure = Failure(
-            "internal", f"{type(error).__name__}: {error}; this is a defect, see the log"
-        )
+        failure = Failure("internal", f"{reason(error)}; this is a defect, see the log")
     else:
         return 0
     print(f"{failure.failure_class}: {failure.message}", file=sys.stderr)
