@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import torch
 
-from fulcrum_components.blame import blame
+from fulcrum_components.blame import blame, user_line
 from fulcrum_components.graph import (
     Array,
     clean_graph,
@@ -39,6 +39,9 @@ logger = logging.getLogger(__name__)
 OPSET = 20  # the newest whose every operator ONNX Runtime 1.32 runs without conversion
 EXAMPLE_BATCH = 2  # with 1 the exporter takes the batch axis for a constant
 PROOF_BATCH = 3
+NESTED = "_module"
+VALUES_NEEDED = ("data-dependent", "DataDependent", "FakeTensor")
+"""What the exporter says where Python code needs the value of a tensor, which it does not have."""
 ABSOLUTE_TOLERANCE = 1e-3  # float32 sums in another order; seen on nine model families: <= 1e-5
 RELATIVE_TOLERANCE = 1e-3
 
@@ -73,10 +76,22 @@ def export_onnx(
         QualityError: The file computes something else than torch.
     """
     refuse_oversized(_state_bytes(module), where="spec.model")
+    _refuse_bfloat16(module)
     with eval_mode(module):
         model = _export(module, signature, resized(signature, example_inputs, EXAMPLE_BATCH), opset)
         write_graph(model, path)
         return _prove(module, signature, path, example_inputs)
+
+
+def _refuse_bfloat16(module: torch.nn.Module) -> None:
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.dtype == torch.bfloat16:
+            message = (
+                f"'{name}' is bfloat16, which ONNX Runtime does not compute in on CPU; build the "
+                "module in float32 and take conversions out of forward (weights that are stored "
+                "as bfloat16 are fine)"
+            )
+            raise UserError(message, where="spec.model")
 
 
 def _state_bytes(module: torch.nn.Module) -> int:
@@ -110,7 +125,7 @@ def _export(
     try:
         with quiet():
             program = torch.onnx.export(
-                module,
+                _Nested(module),
                 arguments,
                 dynamo=True,
                 opset_version=opset,
@@ -123,8 +138,9 @@ def _export(
             assert program is not None  # None only with a file argument
             model = clean_graph(program.model_proto)
     except Exception as error:  # user code, torch.export and the converters: no common base
-        message = f"the model cannot be exported to ONNX: {blame(error)}"
+        message = f"the model cannot be exported to ONNX: {_why(error)}"
         raise UserError(message, where="spec.model") from error
+    _take_off_prefix(model.graph)
     _check_interface(model, signature)
     name_nodes(model)
     if opset_of(model) != opset:
@@ -132,7 +148,50 @@ def _export(
     return model
 
 
-def _dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
+class _Nested(torch.nn.Module):
+    """A module as the only part of another.
+
+    The exporter binds arguments to the root's `forward` and puts the root's parts into a class of
+    its own. Parts called `code`, `graph` or `meta` clash with that class's attributes, and
+    parameters that are keyword-only cannot be bound; one level further down neither matters.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.add_module(NESTED, module)
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """Return what the module returns."""
+        return self.get_submodule(NESTED)(*inputs)
+
+
+def _take_off_prefix(graph: onnx.GraphProto) -> None:
+    """Name tensors as the module names its parameters, without the level around it; in place."""
+    for tensor in graph.initializer:
+        tensor.name = tensor.name.removeprefix(f"{NESTED}.")
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [name.removeprefix(f"{NESTED}.") for name in names]
+        for entry in node.attribute:
+            if entry.type == onnx.AttributeProto.GRAPH:
+                _take_off_prefix(entry.g)
+
+
+def _why(error: BaseException) -> str:
+    """Return why an export failed in one line, with what to do where that is known."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    if any(word in f"{type(cause).__name__} {cause}" for word in VALUES_NEEDED):
+        return (
+            f"{user_line(error)}a branch, loop or size there depends on values of a tensor, which "
+            "an exported file cannot follow; use torch.where or a mask instead (for packed "
+            "sequences: run the layer on the padded ones, and choose by the lengths afterwards)"
+        )
+    return blame(error)
+
+
+def _dynamic_shapes(signature: Signature) -> tuple[tuple[dict[int, Any], ...]]:
     """Build torch.export's dynamic axes; the same name is the same dimension everywhere."""
     dims: dict[str, Any] = {}
     shapes = []
@@ -141,7 +200,7 @@ def _dynamic_shapes(signature: Signature) -> tuple[dict[int, Any], ...]:
         for name in axes.values():
             dims.setdefault(name, torch.export.Dim(name))
         shapes.append({axis: dims[name] for axis, name in axes.items()})
-    return tuple(shapes)
+    return (tuple(shapes),)
 
 
 def _check_interface(model: onnx.ModelProto, signature: Signature) -> None:

@@ -12,7 +12,13 @@ from torch import Tensor, nn
 
 from fulcrum_components.finetuning.distillation import distillation_loss
 from fulcrum_components.finetuning.penalties import penalty
-from fulcrum_components.objective import call, input_tensors, per_example_loss, target_tensor
+from fulcrum_components.objective import (
+    Meaning,
+    call,
+    input_tensors,
+    per_example_loss,
+    target_tensor,
+)
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.resources.compressionjob import Penalty
 
@@ -27,6 +33,43 @@ def test_probabilities_give_the_loss_of_their_logits() -> None:
     torch.testing.assert_close(
         per_example_loss(LOGITS.softmax(-1), LABELS, "probabilities"), logits
     )
+
+
+BINARY = torch.tensor([2.0, -1.0, 0.5])
+BINARY_LABELS = torch.tensor([0, 1, 1])
+
+
+@pytest.mark.parametrize("labels_shape", [(3,), (3, 1)])
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+@pytest.mark.parametrize("meaning", ["logits", "probabilities"])
+def test_one_number_an_example_gives_binary_cross_entropy(
+    meaning: Meaning, shape: tuple[int, ...], labels_shape: tuple[int, ...]
+) -> None:
+    outputs = (BINARY if meaning == "logits" else BINARY.sigmoid()).reshape(shape)
+
+    loss = per_example_loss(outputs, BINARY_LABELS.reshape(labels_shape), meaning)
+
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        BINARY, BINARY_LABELS.float(), reduction="none"
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+@pytest.mark.parametrize("meaning", ["logits", "probabilities"])
+def test_distillation_of_one_number_is_that_of_two_classes(
+    meaning: Meaning, shape: tuple[int, ...]
+) -> None:
+    student, teacher = BINARY, BINARY.flip(0)
+    both = [torch.stack([torch.zeros(3), x], dim=1) for x in (student, teacher)]
+    expected = distillation_loss(*both, "logits", 2.0)
+    if meaning == "probabilities":
+        student, teacher = student.sigmoid(), teacher.sigmoid()
+
+    loss = distillation_loss(student.reshape(shape), teacher.reshape(shape), meaning, 2.0)
+
+    assert float(loss) > 0.1
+    torch.testing.assert_close(loss, expected)
 
 
 def test_a_probability_of_nothing_is_not_infinite() -> None:
@@ -83,11 +126,21 @@ def test_a_channel_of_zeros_has_no_gradient() -> None:
     [
         (torch.zeros(2, 3), torch.tensor([0, 3]), "logits", "label 3 is not one of .* 0 to 2"),
         (torch.zeros(2, 3), torch.tensor([-1, 0]), "logits", "label -1"),
-        (torch.zeros(2), torch.tensor([0, 1]), "logits", "outputs of shape"),
-        (torch.zeros(2, 3), torch.tensor([[0], [1]]), "probabilities", r"labels \(n,\)"),
+        (torch.zeros(2), torch.tensor([0, 2]), "logits", "label 2 is not one of .* 0 to 1"),
+        (torch.zeros(2, 1), torch.tensor([-1, 0]), "probabilities", "label -1"),
+        (torch.zeros(2, 3, 4), torch.tensor([0, 1]), "logits", "outputs of shape"),
+        (torch.zeros(2, 3), torch.tensor([[0, 1], [1, 1]]), "probabilities", r"labels \(n,\)"),
         (torch.zeros(2, 3), torch.zeros(2), "value", "same number of values"),
     ],
-    ids=["label too high", "label negative", "flat outputs", "labels of two axes", "values"],
+    ids=[
+        "label too high",
+        "label negative",
+        "one logit",
+        "one probability",
+        "outputs of three axes",
+        "labels of two axes",
+        "values",
+    ],
 )
 def test_what_does_not_fit_is_refused(
     outputs: Tensor, targets: Tensor, meaning: str, message: str
@@ -140,14 +193,14 @@ def test_out_of_memory_is_no_fault_of_the_user_s_code() -> None:
         call(Raising(MemoryError()), (torch.zeros(2, 3),))
 
 
-class Mapping(nn.Module):
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"y": x}
+class Words(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, str]:
+        return {"y": "x"}
 
 
 def test_outputs_that_are_no_tensors_are_refused() -> None:
-    with pytest.raises(UserError, match="not dict"):
-        call(Mapping(), (torch.zeros(2, 3),))
+    with pytest.raises(UserError, match="is a str"):
+        call(Words(), (torch.zeros(2, 3),))
 
 
 def test_the_first_of_several_outputs_counts() -> None:
