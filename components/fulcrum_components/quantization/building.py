@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import onnx
 
-from fulcrum_components.graph import Array
+from fulcrum_components.graph import Array, GraphIndex
 from fulcrum_components.quantization.calibration import Calibration, Method, Observer
 from fulcrum_components.quantization.coverage import Coverage, measure_coverage
+from fulcrum_components.quantization.floating import float_nodes
 from fulcrum_components.quantization.integer import (
     STATIC_OPS,
     IntegerOptions,
@@ -65,12 +66,21 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Built:
-    """A quantized file and what of it runs in integers."""
+    """A quantized file and what of it runs in integers.
+
+    Attributes:
+        candidate: What was built.
+        name: Its name in evidence.
+        path: The file.
+        coverage: What of it runs in integers.
+        held: Nodes that were left in floating point by rule, each with its reason.
+    """
 
     candidate: Candidate
     name: str
     path: Path
     coverage: Coverage
+    held: Mapping[str, str] = field(default_factory=dict)
 
 
 class Builder:
@@ -132,6 +142,11 @@ class Builder:
             self.calibrations[method] = found
         return self.calibrations[method]
 
+    @cached_property
+    def held_in_float(self) -> dict[str, str]:
+        """Nodes that static quantization leaves in floating point, each with its reason."""
+        return float_nodes(GraphIndex(self.model), self._observer.extremes.masks)
+
     def build(self, candidate: Candidate) -> Built:
         """Write the candidate's file and measure its coverage.
 
@@ -140,23 +155,24 @@ class Builder:
         """
         name = candidate.name(self.options.weights)
         path = self.work_dir / f"{name}.onnx"
+        held = self.held_in_float if candidate.kind != "dynamic" else {}
         options = replace(
             self.integer,
             activations=candidate.activations,
-            exclude=(*self.excluded, *candidate.sensitive),
+            exclude=(*self.excluded, *candidate.sensitive, *held),
         )
         if candidate.kind == "static":
             ranges = self.calibration(candidate.calibration)
-            build_static(self.prepared, path, ranges, options)
+            build_static(self.model, path, ranges, options)
         elif candidate.kind == "dynamic":
             build_dynamic(self.prepared, path, options)
         else:
             self._build_mixed(path, self.calibration(candidate.calibration), options)
-        return Built(candidate, name, path, measure_coverage(path, self.batch))
+        return Built(candidate, name, path, measure_coverage(path, self.batch), held)
 
     def _build_mixed(self, path: Path, ranges: Calibration, options: IntegerOptions) -> None:
         halfway = path.with_suffix(".static.onnx")
         ops = [op for op in STATIC_OPS if op not in AT_RUN_TIME]
-        build_static(self.prepared, halfway, ranges, options, ops=ops)
+        build_static(self.model, halfway, ranges, options, ops=ops)
         build_dynamic(halfway, path, options, ops=AT_RUN_TIME)
         halfway.unlink()

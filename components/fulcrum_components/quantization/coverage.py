@@ -173,9 +173,11 @@ def _values(
     names = [name for node in nodes for name in (*node.input, *node.output) if name]
     names += [name for node in nodes for name in sources(node, index)]
     wanted = [name for name in dict.fromkeys(names) if name in index.producers]
-    level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = open_session(with_outputs(model, wanted), level=level)
-    values = dict(inputs) | dict(zip(wanted, run_session(session, inputs, wanted), strict=True))
+    values = dict(inputs)
+    if wanted:
+        level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        session = open_session(with_outputs(model, wanted), level=level)
+        values |= zip(wanted, run_session(session, inputs, wanted), strict=True)
     constants = {name: index.constant(name) for name in dict.fromkeys(names)}
     values |= {name: value for name, value in constants.items() if value is not None}
     shapes = {name: tuple(value.shape) for name, value in values.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -19,8 +19,12 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
-from fulcrum_components.graph import sort_nodes, write_graph
+from fulcrum_components.graph import GraphIndex, attribute, sort_nodes, write_graph
 from fulcrum_components.quantization.calibration import Calibration
+from fulcrum_components.quantization.rewriting import (
+    keep_biases_of_dead_channels,
+    remove_needless_roundings,
+)
 from fulcrum_components.quiet import quiet
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.texts import reason
@@ -53,7 +57,7 @@ class IntegerOptions:
 
 
 def build_static(
-    prepared: Path,
+    prepared: onnx.ModelProto,
     output: Path,
     calibration: Calibration,
     options: IntegerOptions,
@@ -62,15 +66,25 @@ def build_static(
 ) -> None:
     """Write a QDQ graph: activations' ranges are fixed by `calibration`.
 
+    Args:
+        prepared: fp32 graph from `prepare`; it is not changed.
+        output: File to write.
+        calibration: Ranges of all activations but those in `options.exclude`.
+        options: How to represent values.
+        ops: Operators to quantize.
+
     Raises:
         UserError: ONNX Runtime's quantizer fails on this graph.
     """
+    model = onnx.ModelProto()
+    model.CopyFrom(prepared)
+    keep_biases_of_dead_channels(model, calibration.ranges, options.per_channel)
     ranges_path = output.with_suffix(".ranges.json")
     _save_ranges(calibration, ranges_path)
     try:
         with quiet():
             quantize_static(
-                str(prepared),
+                model,
                 str(output),
                 None,
                 quant_format=QuantFormat.QDQ,
@@ -82,13 +96,44 @@ def build_static(
                 nodes_to_exclude=list(options.exclude),
                 calibrate_method=CalibrationMethod.MinMax,
                 calibration_cache_path=str(ranges_path),
+                extra_options={"TensorQuantOverrides": _per_tensor(model)},
             )
     except Exception as error:  # the quantizer raises ValueError, RuntimeError, KeyError, ...
         message = f"ONNX Runtime cannot quantize this graph statically ({reason(error)})"
         raise UserError(message, where="spec.recipe.quantize") from error
     finally:
         ranges_path.unlink(missing_ok=True)
-    _tidy(output, keep_float=options.exclude)
+    quantized = onnx.load(str(output))
+    _hold_in_float(quantized, options.exclude)
+    remove_needless_roundings(quantized, model, lambda node: _is_taken(node, ops, options))
+    _finish(quantized, output)
+
+
+def _is_taken(node: onnx.NodeProto, ops: Collection[str], options: IntegerOptions) -> bool:
+    return node.op_type in ops and node.name not in options.exclude
+
+
+def _per_tensor(model: onnx.ModelProto) -> dict[str, list[dict[str, object]]]:
+    """Return the quantizer's overrides that give one scale to constants that several nodes share.
+
+    It would take the channels of the last of them for all, which is another axis where one reads
+    the table transposed, and no axis at all where another looks rows up.
+    """
+    index = GraphIndex(model)
+    return {
+        tensor.name: [{}]
+        for tensor in model.graph.initializer
+        if len(_ways_of_reading(index.consumers[tensor.name], tensor.name)) > 1
+    }
+
+
+def _ways_of_reading(readers: Iterable[onnx.NodeProto], weight: str) -> set[int | None]:
+    """Return whether products read it transposed, None for others; biases do not count."""
+    return {
+        attribute(node, "transB", 0) if node.op_type in ("Conv", "Gemm", "MatMul") else None
+        for node in readers
+        if weight in node.input[:2]
+    }
 
 
 def build_dynamic(
@@ -112,20 +157,23 @@ def build_dynamic(
                 per_channel=options.per_channel,
                 reduce_range=options.reduce_range,
                 weight_type=_TYPES[options.weights],
-                nodes_to_exclude=list(options.exclude),
+                nodes_to_exclude=[*options.exclude, *map(_name_as_matmul, options.exclude)],
             )
     except Exception as error:  # the quantizer raises ValueError, RuntimeError, KeyError, ...
         message = f"ONNX Runtime cannot quantize this graph dynamically ({reason(error)})"
         raise UserError(message, where="spec.recipe.quantize") from error
-    _tidy(output)
+    _finish(onnx.load(str(output)), output)
 
 
-def _tidy(path: Path, keep_float: Collection[str] = ()) -> None:
-    """Make the quantizer's file valid ONNX, and hold what is excluded in floating point."""
-    model = onnx.load(str(path))
-    _hold_in_float(model, keep_float)
+def _name_as_matmul(name: str) -> str:
+    """Return what the dynamic quantizer calls the product that it makes of Gemm `name`."""
+    return f"{name}_MatMul"
+
+
+def _finish(model: onnx.ModelProto, output: Path) -> None:
+    """Write the quantizer's graph as valid ONNX."""
     sort_nodes(model)
-    write_graph(model, path)
+    write_graph(model, output)
 
 
 def _hold_in_float(model: onnx.ModelProto, names: Collection[str]) -> None:

@@ -1,10 +1,14 @@
-"""The fp32 graph in the form that quantizers understand: constants folded, batch norm fused."""
+"""The fp32 graph in the form that quantizers understand.
+
+Constants are folded, batch norm is fused, and products have one form.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import onnx
+from onnx import TensorProto
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fulcrum_components.graph import (
@@ -14,6 +18,7 @@ from fulcrum_components.graph import (
     upgrade_opset,
     write_graph,
 )
+from fulcrum_components.quantization.canonical import make_canonical
 from fulcrum_components.quiet import quiet
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.texts import reason
@@ -34,6 +39,7 @@ def prepare(source: Path, output: Path) -> onnx.ModelProto:
     if used:
         message = f"is quantized already (it has {', '.join(sorted(used))}); give the fp32 model"
         raise UserError(message, where=str(source))
+    _refuse_half_precision(model, source)
     cleaned = clean_graph(upgrade_opset(model))
     name_nodes(cleaned)
     write_graph(cleaned, output)
@@ -43,9 +49,32 @@ def prepare(source: Path, output: Path) -> onnx.ModelProto:
         message = f"cannot be prepared for quantization ({reason(error)})"
         raise UserError(message, where=str(source)) from error
     prepared = onnx.load(str(output))
+    _fix_constants(prepared)
     name_nodes(prepared)
-    onnx.save(prepared, str(output))
+    make_canonical(prepared)
+    write_graph(prepared, output)
     return prepared
+
+
+def _refuse_half_precision(model: onnx.ModelProto, source: Path) -> None:
+    """Refuse a model whose products are in half precision, for which there are no int8 kernels."""
+    types = [tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1]
+    half = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+    found = [half[each] for each in types if each in half]
+    if found and TensorProto.FLOAT not in types:
+        message = (
+            f"has {found[0]} weights, for which ONNX Runtime has no int8 kernels; give the model "
+            "in float32 (in PyTorch: call module.float() before saving, and drop casts of inputs)"
+        )
+        raise UserError(message, where=str(source))
+
+
+def _fix_constants(model: onnx.ModelProto) -> None:
+    """Take constants out of the inputs, where old files list them as defaults; in place."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    fed = [value for value in model.graph.input if value.name not in constants]
+    del model.graph.input[:]
+    model.graph.input.extend(fed)
 
 
 def _pre_process(path: Path) -> None:

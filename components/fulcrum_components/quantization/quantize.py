@@ -290,6 +290,7 @@ def _finish(
             kind=built.candidate.kind,
             excluded=builder.excluded,
             sensitive=built.candidate.sensitive,
+            held=built.held,
         ),
         calibration_examples=max((each.examples for each in calibrations), default=0),
         calibration_peak_bytes=max(peaks, default=None),

@@ -7,7 +7,7 @@ fp32 graph that the user knows.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import onnx
 
@@ -40,8 +40,9 @@ def unquantized_nodes(
     coverage: Coverage,
     *,
     kind: Kind,
-    excluded: Sequence[str] = (),
-    sensitive: Sequence[str] = (),
+    excluded: Sequence[str],
+    sensitive: Sequence[str],
+    held: Mapping[str, str],
 ) -> tuple[UnquantizedNode, ...]:
     """List the multiplying nodes that stay in floating point, each with its reason.
 
@@ -51,6 +52,7 @@ def unquantized_nodes(
         kind: How the candidate was quantized.
         excluded: Nodes that the user excluded.
         sensitive: Nodes that `auto` left out to keep the quality.
+        held: Nodes that were left out by rule, each with its reason.
     """
     index = GraphIndex(prepared)
     found = []
@@ -64,6 +66,8 @@ def unquantized_nodes(
             reason = "excluded by the recipe"
         elif name in sensitive:
             reason = "left in fp32 to keep the quality"
+        elif name in held:
+            reason = held[name]
         else:
             reason = _reason(op_type, original, index, kind)
         found.append(UnquantizedNode(name=name, op_type=op_type, reason=reason))

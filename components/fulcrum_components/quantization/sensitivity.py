@@ -55,9 +55,9 @@ def _error(
 ) -> float:
     path = builder.work_dir / "sensitivity.onnx"
     others = tuple(other for other in names if other != name)
-    options = replace(builder.integer, exclude=(*builder.excluded, *others))
+    options = replace(builder.integer, exclude=(*builder.excluded, *others, *builder.held_in_float))
     ranges = builder.calibration(calibration)
-    build_static(builder.prepared, path, ranges, options, ops=("Conv", "Gemm", "MatMul"))
+    build_static(builder.model, path, ranges, options, ops=("Conv", "Gemm", "MatMul"))
     session = open_session(path)
     total = 0.0
     for inputs, wanted in zip(batches, expected, strict=True):

@@ -7,6 +7,7 @@ from fulcrum_components.quantization.calibration.observer import (
     Range,
     calibrate,
     float_tensors,
+    is_mask,
 )
 
-__all__ = ["Calibration", "Method", "Observer", "Range", "calibrate", "float_tensors"]
+__all__ = ["Calibration", "Method", "Observer", "Range", "calibrate", "float_tensors", "is_mask"]

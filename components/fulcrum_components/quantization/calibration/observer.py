@@ -4,18 +4,21 @@ ONNX Runtime's own calibrators keep the outputs of all batches until the end (mo
 been reported, onnxruntime#10503). Here the first pass computes minimum and maximum inside the
 graph, so that three numbers a tensor leave it; the second pass, for entropy and percentile only,
 counts one batch of activations at a time into histograms whose range the first pass found.
+
+A mask of infinite or huge values is legitimate and has no range: 8 bits cannot hold it beside what
+it masks. Tensors that hold one are found here, and stay in floating point.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from fulcrum_components.graph import Array, interface_names, open_session, run_session
 from fulcrum_components.quantization.calibration.entropy import entropy_threshold
@@ -36,6 +39,10 @@ Method = Literal["minmax", "entropy", "percentile"]
 
 BATCH_SIZE = 8  # one batch of ResNet-18's activations at 224 pixels is then about 150 MB
 
+MASK_FROM = 1000.0  # the least of the usual masks is -10,000; others are -1e9, -65,504 and -inf
+MASK_GAP = 50.0
+"""Values that are that many times smaller than the mask get 2 or 3 of 256 levels beside it."""
+
 
 @dataclass(frozen=True)
 class Range:
@@ -50,15 +57,17 @@ class Calibration:
     """Ranges of all calibrated tensors, and what it took to find them.
 
     Attributes:
-        ranges: By tensor name.
+        ranges: By tensor name, without those of `masks`.
         examples: Calibration examples seen.
         peak_bytes: Most that resident memory grew by, sampled after each batch (ONNX Runtime keeps
             what it took for a batch); None where the system does not tell.
+        masks: Tensors with infinite values, or with huge ones beside ordinary ones.
     """
 
     ranges: dict[str, Range]
     examples: int
     peak_bytes: int | None
+    masks: frozenset[str] = frozenset()
 
 
 class Observer:
@@ -82,20 +91,20 @@ class Observer:
         """Minimum and maximum of every floating-point activation.
 
         Raises:
-            UserError: There are no calibration examples, or they lead to NaN or infinity.
+            UserError: There are no calibration examples, or they lead to NaN.
         """
         return _minmax(self.model, self.tensors, self.data)
 
     @cached_property
     def histograms(self) -> tuple[dict[str, Histogram], int | None]:
         """Counts of every activation's values, and the peak of memory that counting took."""
-        return _histograms(self.model, self.tensors, self.data, self.extremes.ranges)
+        return _histograms(self.model, self.data, self.extremes.ranges)
 
     def calibration(self, method: Method, percentile: float | None = None) -> Calibration:
         """Return the ranges by one method.
 
         Raises:
-            UserError: There are no calibration examples, or they lead to NaN or infinity.
+            UserError: There are no calibration examples, or they lead to NaN.
         """
         if method == "minmax":
             return self.extremes
@@ -109,6 +118,7 @@ class Observer:
             },
             self.extremes.examples,
             max(peaks, default=None),
+            self.extremes.masks,
         )
 
 
@@ -116,7 +126,7 @@ def calibrate(model: onnx.ModelProto, data: Dataset, options: Quantize) -> Calib
     """Find the range of every floating-point activation by the recipe's method.
 
     Raises:
-        UserError: There are no calibration examples, or they lead to NaN or infinity.
+        UserError: There are no calibration examples, or they lead to NaN.
     """
     return Observer(model, data).calibration(options.calibration, options.percentile)
 
@@ -158,13 +168,12 @@ def input_batches(data: Dataset) -> Iterator[dict[str, Array]]:
 
 def _minmax(model: onnx.ModelProto, tensors: list[str], data: Dataset) -> Calibration:
     session = open_session(_with_extremes(model, tensors))
-    names = [name for tensor in tensors for name in _reduced_names(tensor)]
     lows = np.full(len(tensors), np.inf)
     highs = np.full(len(tensors), -np.inf)
     examples = 0
     memory = MemoryGrowth()
     for inputs in input_batches(data):
-        values = np.array(run_session(session, inputs, names), dtype=np.float64).reshape(-1, 3)
+        values = np.array(run_session(session, inputs), dtype=np.float64).reshape(-1, 3)
         # minimum and maximum pass NaN over, a sum does not, and np.minimum keeps it
         undefined = np.where(np.isnan(values[:, 2]), np.nan, 0)
         lows = np.minimum(lows, values[:, 0] + undefined)
@@ -174,41 +183,102 @@ def _minmax(model: onnx.ModelProto, tensors: list[str], data: Dataset) -> Calibr
     if examples == 0:
         message = "static quantization needs calibration examples, and there are none"
         raise UserError(message, where="spec.data.calibration")
-    for tensor, low, high in zip(tensors, lows, highs, strict=True):
-        if not (np.isfinite(low) and np.isfinite(high)):
-            message = f"tensor {tensor!r} becomes NaN or infinite on the calibration data"
-            raise UserError(message, where="spec.data.calibration")
     ranges = {
         tensor: Range(float(low), float(high))
         for tensor, low, high in zip(tensors, lows, highs, strict=True)
     }
-    return Calibration(ranges, examples, memory.peak_bytes)
-
-
-REDUCTIONS = ("ReduceMin", "ReduceMax", "ReduceSum")
-
-
-def _reduced_names(tensor: str) -> list[str]:
-    return [f"{tensor}__fulcrum_{operator}" for operator in REDUCTIONS]
+    masks = _find_masks(model, ranges, data)
+    kept = {tensor: limits for tensor, limits in ranges.items() if tensor not in masks}
+    return Calibration(kept, examples, memory.peak_bytes, frozenset(masks))
 
 
 def _with_extremes(model: onnx.ModelProto, tensors: list[str]) -> onnx.ModelProto:
     """Copy `model` with three scalar outputs for every tensor in place of its own outputs."""
+    nodes, names = [], []
+    for tensor in tensors:
+        for operator in ("ReduceMin", "ReduceMax", "ReduceSum"):
+            names.append(f"{tensor}__fulcrum_{operator}")
+            nodes.append(helper.make_node(operator, [tensor], names[-1:], keepdims=0))
+    return _with_added(model, nodes, names)
+
+
+def _find_masks(model: onnx.ModelProto, ranges: Mapping[str, Range], data: Dataset) -> list[str]:
+    """List the tensors that hold a mask; only those with large values are looked at again.
+
+    Raises:
+        UserError: A tensor becomes NaN.
+    """
+    largest = {name: max(abs(limits.low), abs(limits.high)) for name, limits in ranges.items()}
+    suspects = {name: value for name, value in largest.items() if not value < MASK_FROM}
+    if not suspects:
+        return []
+    session = open_session(_with_ordinary(model, suspects))
+    found = np.zeros((len(suspects), 2))
+    for inputs in input_batches(data):
+        values = np.array(run_session(session, inputs), dtype=np.float64).reshape(-1, 2)
+        found = np.maximum(found, values)
+    for tensor, (_, undefined) in zip(suspects, found, strict=True):
+        if undefined:
+            message = f"tensor {tensor!r} becomes NaN on the calibration data"
+            raise UserError(message, where="spec.data.calibration")
+    return [
+        tensor
+        for (tensor, value), (ordinary, _) in zip(suspects.items(), found, strict=True)
+        if is_mask(value, float(ordinary))
+    ]
+
+
+def is_mask(largest: float, ordinary: float) -> bool:
+    """Tell whether a tensor holds a mask.
+
+    Args:
+        largest: Largest magnitude in it.
+        ordinary: Largest magnitude below a quarter of that, so that masks that were added up or
+            scaled are not ordinary; 0 where there is none.
+    """
+    return not np.isfinite(largest) or 0 < ordinary < largest / MASK_GAP
+
+
+def _with_ordinary(model: onnx.ModelProto, suspects: Mapping[str, float]) -> onnx.ModelProto:
+    """Copy `model` with two outputs a suspect: its largest ordinary value, and 1 if it is NaN."""
+    nodes, names = [], []
+    for tensor, largest in suspects.items():
+        name = f"{tensor}__fulcrum_"
+        limit = numpy_helper.from_array(np.array(largest / 4, np.float32), f"{name}limit")
+        zero = numpy_helper.from_array(np.array(0, np.float32), f"{name}zero")
+        names += [f"{name}ordinary", f"{name}nan"]
+        nodes += [
+            helper.make_node("Constant", [], [limit.name], value=limit),
+            helper.make_node("Constant", [], [zero.name], value=zero),
+            helper.make_node("Abs", [tensor], [f"{name}abs"]),
+            helper.make_node("Less", [f"{name}abs", limit.name], [f"{name}less"]),
+            helper.make_node("Where", [f"{name}less", f"{name}abs", zero.name], [f"{name}part"]),
+            helper.make_node("ReduceMax", [f"{name}part"], names[-2:-1], keepdims=0),
+            helper.make_node("IsNaN", [tensor], [f"{name}isnan"]),
+            helper.make_node("Cast", [f"{name}isnan"], [f"{name}asnan"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", [f"{name}asnan"], names[-1:], keepdims=0),
+        ]
+    return _with_added(model, nodes, names)
+
+
+def _with_added(
+    model: onnx.ModelProto, nodes: list[onnx.NodeProto], outputs: list[str]
+) -> onnx.ModelProto:
+    """Copy `model` with more nodes, and with scalar `outputs` of theirs in place of its own."""
     augmented = onnx.ModelProto()
     augmented.CopyFrom(model)
+    augmented.graph.node.extend(nodes)
     del augmented.graph.output[:]
-    for tensor in tensors:
-        for operator, name in zip(REDUCTIONS, _reduced_names(tensor), strict=True):
-            augmented.graph.node.append(helper.make_node(operator, [tensor], [name], keepdims=0))
-            augmented.graph.output.append(
-                helper.make_tensor_value_info(name, TensorProto.FLOAT, [])
-            )
+    augmented.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in outputs
+    )
     return augmented
 
 
 def _histograms(
-    model: onnx.ModelProto, tensors: list[str], data: Dataset, extremes: dict[str, Range]
+    model: onnx.ModelProto, data: Dataset, extremes: dict[str, Range]
 ) -> tuple[dict[str, Histogram], int | None]:
+    tensors = list(extremes)
     session = open_session(with_outputs(model, tensors))
     histograms = {
         tensor: Histogram(max(abs(limits.low), abs(limits.high)))
