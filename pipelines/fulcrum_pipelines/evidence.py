@@ -257,10 +257,11 @@ class QuantizationCandidate(Record):
     size_bytes: int
     quality: Finite | None  # on validation
     quality_delta: Finite | None
-    speedup: RatioInterval | None
+    speedup: RatioInterval | None  # over all batch sizes, against what quantize was given
     int8_coverage: Finite | None
     kept: bool
     reason: str
+    timings: tuple[LatencyComparison, ...] = ()  # at each batch size
 
 
 class UnquantizedNode(Record):

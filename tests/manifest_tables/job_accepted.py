@@ -51,6 +51,7 @@ ACCEPTED = (
     Row("round auto", prune(structured={"sparsity": 0.5, "round": "auto"})),
     Row("round 256", prune(structured={"sparsity": 0.5, "round": 256})),
     Row("weightOnly with bits", quantize(method="weightOnly", bits=4)),
+    Row("auto that prefers size", quantize(prefer="size")),
     Row("percentile of percentile", quantize(calibration="percentile", percentile=99.9)),
     Row("size", gate(kind="size", max=0.5)),
     Row("speedup at batch 8", {"spec.gates.0": {**FASTER, "batch": 8}}),

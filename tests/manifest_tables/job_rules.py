@@ -144,6 +144,12 @@ RULES_REFUSED = (
     ),
     Row("bits of auto", quantize(bits=4), "spec.recipe.quantize", ("bits belongs",)),
     Row(
+        "preference without a choice",
+        quantize(method="static", prefer="size"),
+        "spec.recipe.quantize",
+        ("only for method auto",),
+    ),
+    Row(
         "percentile of min-max",
         quantize(percentile=99),
         "spec.recipe.quantize",

@@ -28,15 +28,16 @@ import yaml
 from fulcrum_components.data import from_arrays, open_dataset, sample
 from fulcrum_components.data.dataset import Dataset
 from fulcrum_components.environment import describe_environment
-from fulcrum_components.evaluation import metric_value, run_onnx
+from fulcrum_components.evaluation import example_losses, metric_value, run_onnx
 from fulcrum_components.export import export_onnx
-from fulcrum_components.latency import quick_speedup
+from fulcrum_components.latency import compare_quickly, geometric_mean
 from fulcrum_components.latency.interleaving import Timings
 from fulcrum_components.latency.intervals import median_ratio
 from fulcrum_components.models.loading import LoadedModel, load_model
 from fulcrum_components.quantization import quantize
+from fulcrum_components.quantization.choosing import EQUAL_SPEED, Quality, Speed, Wanted
 from fulcrum_components.sessions import open_session
-from fulcrum_pipelines.resources.compressionjob import DataSource, Quantize
+from fulcrum_pipelines.resources.compressionjob import DataSource, Measure, Quantize
 from fulcrum_pipelines.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,10 +148,11 @@ def compare_int8(subject: Subject, scratch: Path) -> dict[str, Any]:
         files["fulcrum"],
         Quantize(method="auto"),
         calibration=subject.calibration,
-        quality=lambda path: _quality(subject, path),
+        measure_quality=lambda path: _quality(subject, path),
         quality_metric="accuracy",
         higher_is_better=True,
-        measure_speedup=lambda first, second: quick_speedup(first, second, inputs),
+        measure_speed=lambda first, second: _speed(first, second, inputs),
+        wanted=Wanted(),
         work_dir=scratch / f"{subject.name}-work",
         batch_for_shapes=inputs,
     )
@@ -172,12 +174,18 @@ def compare_int8(subject: Subject, scratch: Path) -> dict[str, Any]:
     }
 
 
-def _quality(subject: Subject, path: Path) -> float:
+def _quality(subject: Subject, path: Path) -> Quality:
     if subject.validation is None:  # random weights have no quality to lose
-        return 1.0
+        return Quality(1.0, np.zeros(1))
     outcomes = run_onnx(path, subject.validation, subject.model.signature.meaning)
     value = metric_value(outcomes, "accuracy")
-    return float("nan") if value is None else value
+    losses = example_losses(outcomes, "classification")
+    return Quality(float("nan") if value is None else value, losses)
+
+
+def _speed(baseline: Path, candidate: Path, inputs: dict[str, np.ndarray]) -> Speed:
+    timings = compare_quickly(baseline, candidate, {1: inputs}, Measure(), 0, precision=EQUAL_SPEED)
+    return Speed(geometric_mean([each.speedup for each in timings]), timings)
 
 
 def _defaults(subject: Subject, scratch: Path) -> dict[str, Path]:

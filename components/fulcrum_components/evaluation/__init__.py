@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fulcrum_components.evaluation.comparing import Request, compare, compare_all
 from fulcrum_components.evaluation.confusion import confusion_matrix
-from fulcrum_components.evaluation.measuring import compute_metrics, metric_value
+from fulcrum_components.evaluation.measuring import compute_metrics, example_losses, metric_value
 from fulcrum_components.evaluation.metrics import METRICS, find_metric, metric_names
 from fulcrum_components.evaluation.outcomes import (
     Outcomes,
@@ -45,6 +45,7 @@ __all__ = [
     "compute_metrics",
     "confusion_matrix",
     "declared_slices",
+    "example_losses",
     "find_metric",
     "load_outcomes",
     "metric_names",

@@ -19,6 +19,7 @@ from fulcrum_components.evaluation.bootstrap import (
 from fulcrum_components.evaluation.influence import estimate
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics import metric_names as names_of_task
+from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
@@ -39,6 +40,19 @@ def metric_value(outcomes: Outcomes, name: str) -> float | None:
     one_unit = np.zeros(len(outcomes), dtype=np.int64)
     value = float(metric.on_units(outcomes, one_unit).resampled(np.ones((1, 1)))[0])
     return value if math.isfinite(value) else None
+
+
+def example_losses(outcomes: Outcomes, task: str) -> Array:
+    """Return what each example adds to the task's first metric, (n,), the lower the better.
+
+    For classification 1 where the answer is wrong, for regression the mean squared error.
+    """
+    if task == "classification":
+        wrong: Array = answers(outcomes) != outcomes.targets
+        return wrong.astype(np.float64)
+    errors = (outcomes.outputs.astype(np.float64) - outcomes.targets).reshape(len(outcomes), -1)
+    losses: Array = np.square(errors).mean(axis=1)
+    return losses
 
 
 def compute_metrics(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from fulcrum_components.latency.comparing import (
     FEWEST_PAIRS,
     compare_latency,
+    compare_quickly,
     pairs_for_percentile,
-    quick_speedup,
     speedup_confidences,
 )
-from fulcrum_components.latency.intervals import median_ratio
+from fulcrum_components.latency.intervals import geometric_mean, median_ratio
 
 __all__ = [
     "FEWEST_PAIRS",
     "compare_latency",
+    "compare_quickly",
+    "geometric_mean",
     "median_ratio",
     "pairs_for_percentile",
-    "quick_speedup",
     "speedup_confidences",
 ]

@@ -22,6 +22,11 @@ BUDGET_SECONDS = 60.0
 
 DEFAULT_CONFIDENCE = 0.95
 
+QUICK = Effort(pairs=100, fewest_pairs=15, rounds=5, warmup=3, budget_seconds=2.0)
+"""For a choice between candidates. On a quiet core the interval is 2 to 4 % to each side."""
+TRIES = 3
+"""The control excludes 1 by chance once in 100 timings; three times in a row is the machine."""
+
 _BEYOND = 10
 """Calls that must lie above a percentile, else it is an accident: 200 calls for p95, 1000 for
 p99."""
@@ -83,28 +88,77 @@ def speedup_confidences(gates: Iterable[Gate]) -> dict[int, float]:
     return wanted
 
 
-def quick_speedup(
+def compare_quickly(
     baseline: Path,
     candidate: Path,
-    inputs: Inputs,
+    inputs_by_batch: Mapping[int, Inputs],
+    measure: Measure,
+    seed: int,
     *,
-    threads: int = 1,
-    pairs: int = 100,
-    rounds: int = 5,
-    seed: int = 0,
-    budget_seconds: float = 10.0,
-) -> RatioInterval:
-    """Return the speed-up with its 95 % interval, to choose between candidates, not to prove.
+    precision: float,
+    effort: Effort = QUICK,
+) -> tuple[LatencyComparison, ...]:
+    """Return the comparison at each batch size, to choose between candidates, not to prove.
 
-    The calls take turns as in `compare_latency`, but there are fewer and the baseline is not timed
-    against itself.
+    The protocol is that of `compare_latency` with fewer calls. What is unreliable is measured
+    again, `TRIES` times in all, and ends it: batch sizes after it are left out.
+
+    Args:
+        baseline: ONNX file.
+        candidate: ONNX file with the same inputs.
+        inputs_by_batch: For each batch size one array for each input.
+        measure: Says how many threads.
+        seed: Of the order of calls and of the bootstrap.
+        precision: Widest distance, as a share, from the speed-up to an end of its interval; what
+            is wider is unreliable.
+        effort: How many calls.
 
     Raises:
         UserError: Where a model cannot be loaded or does not take the inputs.
     """
-    effort = Effort(pairs, 5 * rounds, rounds, 5, budget_seconds, against_itself=False)
-    timings = interleave(baseline, candidate, inputs, threads, effort, seed)
-    return median_ratio(timings.models, DEFAULT_CONFIDENCE, seed)
+    quick = measure.model_copy(
+        update={
+            "pairs": effort.pairs,
+            "sessions": effort.rounds,
+            "warmup": effort.warmup,
+            "percentiles": (),
+        }
+    )
+    found: list[LatencyComparison] = []
+    for batch, inputs in inputs_by_batch.items():
+        for attempt in range(TRIES):
+            load = _load_note(measure.threads)
+            timings = interleave(
+                baseline, candidate, inputs, measure.threads, effort, seed + attempt
+            )
+            compared = _comparison(timings, batch, quick, DEFAULT_CONFIDENCE, seed, load)
+            compared = _without_histograms(_if_precise(compared, precision))
+            if compared.reliable:
+                break
+        found.append(compared)
+        if not compared.reliable:
+            break
+    return tuple(found)
+
+
+def _if_precise(compared: LatencyComparison, precision: float) -> LatencyComparison:
+    """Return the comparison, as unreliable where its interval is too wide to choose by."""
+    ratio, interval = compared.speedup.ratio, compared.speedup.interval
+    width = max(interval.high / ratio, ratio / interval.low) - 1
+    if width <= precision:
+        return compared
+    note = f"unreliable: the speed-up of {ratio:.2f} may be off by {width:.0%}"
+    notes = "; ".join(filter(None, (compared.note, note)))
+    return compared.model_copy(update={"reliable": False, "note": notes})
+
+
+def _without_histograms(compared: LatencyComparison) -> LatencyComparison:
+    """Return the comparison without what only plots need, as there are many candidates."""
+    sides = {
+        side: getattr(compared, side).model_copy(update={"histogram_ms": ()})
+        for side in ("baseline", "candidate")
+    }
+    return compared.model_copy(update=sides)
 
 
 def pairs_for_percentile(percentile: int) -> int:
@@ -127,8 +181,6 @@ def _check_percentiles(measure: Measure) -> int:
 def _comparison(
     timings: Interleaved, batch: int, measure: Measure, level: float, seed: int, load: str
 ) -> LatencyComparison:
-    if timings.itself is None:
-        raise ValueError("the effort must include the baseline against itself")
     pairs = timings.models.first.size
     itself = median_ratio(timings.itself, _ITSELF_LEVEL, seed)
     doubts = _doubts(itself, timings.cpu_share)

@@ -53,7 +53,6 @@ class Effort:
         rounds: Rounds of fresh sessions.
         warmup: Calls of each session that are not counted.
         budget_seconds: Time for all calls of all rounds.
-        against_itself: Whether to time the baseline against itself, too.
     """
 
     pairs: int
@@ -61,7 +60,6 @@ class Effort:
     rounds: int
     warmup: int
     budget_seconds: float
-    against_itself: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Interleaved:
-    """Timings of baseline with candidate, and of baseline with itself where asked for.
+    """Timings of baseline with candidate, and of baseline with itself.
 
     Attributes:
         models: Baseline and candidate.
@@ -85,7 +83,7 @@ class Interleaved:
     """
 
     models: Timings
-    itself: Timings | None
+    itself: Timings
     cpu_share: float
 
 
@@ -126,7 +124,7 @@ def interleave(
         UserError: Where a model cannot be loaded or does not take the inputs.
     """
     generator = np.random.default_rng(seed)
-    paths = [baseline, candidate, *([baseline] if effort.against_itself else [])]
+    paths = [baseline, candidate, baseline]
     turns: Turns | None = None
     models: list[Array] = []
     itself: list[Array] = []
@@ -145,8 +143,7 @@ def interleave(
             took_ns += clock() - started_ns
         models.append(times[:2])
         itself.append(times[::2, controlled])
-    control = _stacked(itself) if effort.against_itself else None
-    return Interleaved(_stacked(models), control, cpu_ns / max(took_ns, 1))
+    return Interleaved(_stacked(models), _stacked(itself), cpu_ns / max(took_ns, 1))
 
 
 def _stacked(rounds: Sequence[Array]) -> Timings:
@@ -175,14 +172,12 @@ def plan_turns(effort: Effort, call_ns: Sequence[float]) -> Turns:
 
     Args:
         effort: What is asked for, and the time.
-        call_ns: Time of a call of baseline, candidate and, where there is one, control.
+        call_ns: Time of a call of baseline, candidate and control.
     """
     warmup_ns = effort.rounds * effort.warmup * sum(call_ns)
     left_ns = effort.budget_seconds * 1e9 - warmup_ns
     affordable = int(max(0.0, left_ns) / sum(call_ns))
     pairs = _a_round(min(effort.pairs, max(effort.fewest_pairs, affordable)), effort)
-    if not effort.against_itself:
-        return Turns(pairs, 0)
     left_ns -= effort.rounds * pairs * sum(call_ns[:2])
     controls = int(max(0.0, left_ns) / (effort.rounds * call_ns[2]))
     return Turns(pairs, min(pairs, max(FEWEST_CONTROLS, controls)))

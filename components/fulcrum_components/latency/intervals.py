@@ -8,6 +8,7 @@ says for so few (`student`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
@@ -38,6 +39,23 @@ def median_ratio(timings: Timings, level: float, seed: int) -> RatioInterval:
     low, high = (ratio * np.exp(stretch * ends)).tolist()
     interval = Interval(level=level, low=min(low, ratio), high=max(high, ratio), method=METHOD)
     return RatioInterval(ratio=ratio, interval=interval)
+
+
+def geometric_mean(ratios: Sequence[RatioInterval]) -> RatioInterval:
+    """Return the mean of independent ratios on the logarithmic scale.
+
+    Its interval combines theirs as those of independent errors: by the root of the sum of squares.
+    """
+    logs = np.log([(each.ratio, each.interval.low, each.interval.high) for each in ratios])
+    middle = logs[:, 0].mean()
+    below, above = (
+        float(np.sqrt(np.square(logs[:, end] - logs[:, 0]).sum()) / len(ratios)) for end in (1, 2)
+    )
+    low, high = np.exp([middle - below, middle + above]).tolist()
+    interval = Interval(
+        level=ratios[0].interval.level, low=low, high=high, method=f"geometric mean, {METHOD}"
+    )
+    return RatioInterval(ratio=float(np.exp(middle)), interval=interval)
 
 
 def _resampled_ratios(timings: Timings, seed: int) -> Array:

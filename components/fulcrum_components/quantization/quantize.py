@@ -14,6 +14,7 @@ import onnx
 from fulcrum_components.graph import Array, opset_of, write_graph
 from fulcrum_components.quantization.bias_correction import correct_biases
 from fulcrum_components.quantization.building import Builder, Built, Candidate
+from fulcrum_components.quantization.choosing import Wanted
 from fulcrum_components.quantization.coverage import measure_coverage
 from fulcrum_components.quantization.cpu import saturates
 from fulcrum_components.quantization.equalization import equalize
@@ -26,22 +27,22 @@ from fulcrum_components.quantization.report import (
 )
 from fulcrum_components.quantization.rounding import rounding_for
 from fulcrum_components.quantization.selection import (
+    FP32,
     Judge,
-    MeasureSpeedup,
-    Quality,
+    MeasureQuality,
+    MeasureSpeed,
     Selection,
-    finite_or_none,
+    make_record,
     select,
+    with_speed,
 )
 from fulcrum_components.quantization.weight_only import round_weights
 from fulcrum_pipelines.errors import QualityError, UserError
-from fulcrum_pipelines.evidence import EqualizedPair, QuantizationCandidate, QuantizeDetails
+from fulcrum_pipelines.evidence import EqualizedPair, QuantizeDetails
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
-
-FP32 = "fp32"
 
 
 def quantize(
@@ -50,10 +51,11 @@ def quantize(
     options: Quantize,
     *,
     calibration: Dataset | None,
-    quality: Quality | None,
+    measure_quality: MeasureQuality | None,
     quality_metric: str,
     higher_is_better: bool,
-    measure_speedup: MeasureSpeedup | None,
+    measure_speed: MeasureSpeed | None,
+    wanted: Wanted,
     work_dir: Path,
     batch_for_shapes: Mapping[str, Array],
 ) -> QuantizeDetails:
@@ -66,13 +68,14 @@ def quantize(
 
     Args:
         model: fp32 ONNX file.
-        output: File to write; where `auto` finds nothing faster, a copy of `model`.
+        output: File to write; where `auto` finds nothing better, a copy of `model`.
         options: The recipe's part.
         calibration: Examples for ranges of activations; static and auto need them.
-        quality: Computes `quality_metric` of a file on validation data; auto needs it.
+        measure_quality: Computes `quality_metric` of a file on validation data; auto needs it.
         quality_metric: Name of the metric, for the record.
         higher_is_better: Its direction.
-        measure_speedup: Times (baseline, candidate), interleaved; auto needs it.
+        measure_speed: Times (baseline, candidate), interleaved; auto needs it.
+        wanted: What auto chooses by.
         work_dir: Directory for intermediate files; the caller removes it.
         batch_for_shapes: One batch of inputs, to count multiply-accumulates.
 
@@ -95,13 +98,15 @@ def quantize(
     )
     judge = None  # made first: where it cannot be, nothing is improved or calibrated in vain
     if options.method == "auto":
-        judge = _judge(model, options, quality, higher_is_better, measure_speedup)
+        judge = _judge(model, options, measure_quality, higher_is_better, measure_speed, wanted)
     equalized, notes = _improve(builder)
     if options.method == "weightOnly":
-        details = _weights_only(builder, model, output, quality, quality_metric, notes)
+        details = _weights_only(builder, model, output, measure_quality, quality_metric, notes)
     else:
         selection = (
-            select(builder, judge) if judge else _single(builder, model, quality, measure_speedup)
+            select(builder, judge)
+            if judge
+            else _single(builder, model, measure_quality, measure_speed)
         )
         details = _finish(builder, selection, model, output, quality_metric, notes)
     kept = () if details.chosen == FP32 else equalized  # fp32 is the model as it came
@@ -156,7 +161,7 @@ def _weights_only(
     builder: Builder,
     model: Path,
     output: Path,
-    quality: Quality | None,
+    measure_quality: MeasureQuality | None,
     metric: str,
     notes: str,
 ) -> QuantizeDetails:
@@ -176,27 +181,23 @@ def _weights_only(
     rounded = round_weights(builder.model, rounding_for(options, False), bits, builder.excluded)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_graph(builder.model, output)
-    value = quality(output) if quality else None
     name = f"w{bits}-{'per-channel' if options.per_channel else 'per-tensor'}"
     reason = (
         f"{bits}-bit weights of {len(rounded.layers)} layers, simulated in fp32: "
         f"no speed is claimed{notes}"
     )
-    record = QuantizationCandidate(
-        name=name,
+    record = make_record(
+        name,
+        reason,
         size_bytes=output.stat().st_size,
-        quality=finite_or_none(value),
-        quality_delta=_delta(quality, model, value),
-        speedup=None,
-        int8_coverage=None,
-        kept=True,
-        reason=reason,
+        quality=measure_quality(output) if measure_quality else None,
+        before=measure_quality(model) if measure_quality else None,
     )
     return QuantizeDetails(
         chosen=name,
         reason=reason,
         metric=metric,
-        candidates=(record,),
+        candidates=(record.model_copy(update={"kept": True}),),
         int8_coverage=0.0,
         quantized_nodes=len(rounded.layers),
         bits=bits,
@@ -209,57 +210,55 @@ def _weights_only(
 def _judge(
     model: Path,
     options: Quantize,
-    quality: Quality | None,
+    measure_quality: MeasureQuality | None,
     higher_is_better: bool,
-    measure_speedup: MeasureSpeedup | None,
+    measure_speed: MeasureSpeed | None,
+    wanted: Wanted,
 ) -> Judge:
-    if quality is None or measure_speedup is None:
+    if measure_quality is None or measure_speed is None:
         message = "auto needs data.validation, to choose between candidates"
         raise UserError(message, where="spec.recipe.quantize.method")
-    baseline_quality = quality(model)
-    if not math.isfinite(baseline_quality):
+    before = measure_quality(model)
+    if not math.isfinite(before.value):
         message = "the fp32 model's metric is undefined on the validation data"
         raise UserError(message, where="spec.data.validation")
     return Judge(
         baseline=model,
-        quality=quality,
+        baseline_quality=before,
+        measure_quality=measure_quality,
+        measure_speed=measure_speed,
         higher_is_better=higher_is_better,
         max_drop=options.max_drop,
-        measure_speedup=measure_speedup,
-        baseline_quality=baseline_quality,
+        wanted=wanted,
     )
 
 
 def _single(
-    builder: Builder, model: Path, quality: Quality | None, measure_speedup: MeasureSpeedup | None
+    builder: Builder,
+    model: Path,
+    measure_quality: MeasureQuality | None,
+    measure_speed: MeasureSpeed | None,
 ) -> Selection:
     """Build the one candidate that was asked for; what can be measured of it is recorded."""
     options = builder.options
     candidate = (
-        Candidate("static", options.activations)
+        Candidate("static", options.activations, calibration=options.calibration)
         if options.method == "static"
         else Candidate("dynamic")
     )
     built = builder.build(candidate)
-    value = quality(built.path) if quality else None
     reason = f"method {options.method} was asked for"
-    record = QuantizationCandidate(
-        name=built.name,
+    record = make_record(
+        built.name,
+        reason,
         size_bytes=built.path.stat().st_size,
-        quality=finite_or_none(value),
-        quality_delta=_delta(quality, model, value),
-        speedup=measure_speedup(model, built.path) if measure_speedup else None,
-        int8_coverage=built.coverage.share,
-        kept=True,
-        reason=reason,
+        built=built,
+        quality=measure_quality(built.path) if measure_quality else None,
+        before=measure_quality(model) if measure_quality else None,
     )
+    speed = measure_speed(model, built.path) if measure_speed else None
+    record = with_speed(record, speed).model_copy(update={"kept": True})
     return Selection(built, (record,), reason)
-
-
-def _delta(quality: Quality | None, baseline: Path, value: float | None) -> float | None:
-    if quality is None or value is None:
-        return None
-    return finite_or_none(value - quality(baseline))
 
 
 def _finish(
@@ -298,6 +297,8 @@ def _finish(
         layers=layer_bits(written, measure_coverage(output, builder.batch))
         if built is None
         else layer_bits(builder.model, built.coverage),
+        prefer=selection.prefer,
+        timing_reliable=selection.timing_reliable,
     )
 
 

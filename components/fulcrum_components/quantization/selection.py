@@ -1,10 +1,11 @@
-"""`auto`: builds several quantized models and keeps the one that is measurably best.
+"""`auto`: builds several quantized models and keeps the one that is best at what is wanted.
 
 No rule tells beforehand which scheme is fast: S8S8 is as fast as U8S8 on a plain chain and slower
 than fp32 on a residual net, dynamic wins on LSTMs and loses on convolutions, and on a small model
-every scheme loses. So each is timed against fp32 on this machine, and fp32 stays where none wins.
+every scheme loses. So those that keep the quality are timed against fp32 on this machine, where
+speed may decide; fp32 is one of them.
 
-Which candidates there are, is in `candidates`.
+Which candidates there are, is in `candidates`; which of them wins, in `choosing`.
 """
 
 from __future__ import annotations
@@ -17,13 +18,25 @@ from pathlib import Path
 
 from fulcrum_components.quantization.building import Builder, Built, Candidate
 from fulcrum_components.quantization.candidates import explore
+from fulcrum_components.quantization.choosing import (
+    Choice,
+    Option,
+    Quality,
+    Speed,
+    Wanted,
+    choose,
+)
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import QuantizationCandidate, RatioInterval
+from fulcrum_pipelines.evidence import Interval, QuantizationCandidate, RatioInterval
 
+FP32 = "fp32"
 MIN_SHARE = 0.01  # less than this in integers cannot be what makes a model faster
 
-Quality = Callable[[Path], float]
-MeasureSpeedup = Callable[[Path, Path], RatioInterval]
+MeasureQuality = Callable[[Path], Quality]
+MeasureSpeed = Callable[[Path, Path], Speed]
+
+ITSELF = RatioInterval(ratio=1.0, interval=Interval(level=1.0, low=1.0, high=1.0, method="itself"))
+"""A model is exactly as fast as itself."""
 
 
 @dataclass(frozen=True)
@@ -32,108 +45,152 @@ class Judge:
 
     Attributes:
         baseline: The fp32 file.
-        quality: Computes the metric of a file on validation data.
+        baseline_quality: Its quality.
+        measure_quality: Computes the quality of a file on validation data.
+        measure_speed: Times baseline and candidate, interleaved.
         higher_is_better: Direction of the metric.
         max_drop: How much worse is allowed: in the metric's own unit where higher is better (it is
             a share then), relative where lower is better.
-        measure_speedup: Times baseline and candidate, interleaved.
-        baseline_quality: The metric of the fp32 file.
+        wanted: What to choose by.
     """
 
     baseline: Path
-    quality: Quality
+    baseline_quality: Quality
+    measure_quality: MeasureQuality
+    measure_speed: MeasureSpeed
     higher_is_better: bool
     max_drop: float
-    measure_speedup: MeasureSpeedup
-    baseline_quality: float
+    wanted: Wanted
 
-    def drop(self, quality: float) -> float:
+    def drop(self, quality: Quality) -> float:
         """Return how much worse `quality` is than the baseline's, positive for worse."""
+        before = self.baseline_quality.value
+        if math.isnan(quality.value):
+            return math.inf
         if self.higher_is_better:
-            return self.baseline_quality - quality
-        difference = quality - self.baseline_quality
-        if self.baseline_quality == 0:
+            return before - quality.value
+        difference = quality.value - before
+        if before == 0:
             return math.inf if difference > 0 else difference
-        return difference / abs(self.baseline_quality)
-
-    def keeps(self, quality: float) -> bool:
-        """Tell whether `quality` is as good as allowed; NaN never is."""
-        return self.drop(quality) <= self.max_drop
+        return difference / abs(before)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A candidate with its record, and with its file where it could be built."""
+    """A candidate with its record, and with its file where it could be built.
+
+    Attributes:
+        candidate: How it was quantized.
+        record: What is known of it; the reason is empty where it may be chosen.
+        built: Its file.
+        quality: On validation, where it was measured.
+        drop: How much worse than fp32 it is; infinite where that is unknown.
+    """
 
     candidate: Candidate
     record: QuantizationCandidate
     built: Built | None = None
-    keeps_quality: bool = False
+    quality: Quality | None = None
     drop: float = math.inf
+
+    @property
+    def keeps_quality(self) -> bool:
+        """Whether it is as good as allowed."""
+        return not self.record.reason
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What `auto` decided.
+    """What `auto` decided, or what was asked for.
 
     Attributes:
         winner: The file to ship; None keeps fp32.
         records: All candidates, the winner marked `kept`.
         reason: Why, for the user.
+        prefer: What was chosen by; empty where nothing was chosen.
+        timing_reliable: Whether timings that should decide could; None where none was needed.
     """
 
     winner: Built | None
     records: tuple[QuantizationCandidate, ...]
     reason: str
+    prefer: str = ""
+    timing_reliable: bool | None = None
 
 
 def select(builder: Builder, judge: Judge) -> Selection:
-    """Build, check and time the candidates, and pick."""
-    return _pick(explore(builder, judge.max_drop, partial(_judge, builder, judge)))
+    """Build and check the candidates, and choose among those that keep the quality and fp32."""
+    judged = explore(builder, judge.max_drop, partial(_judge, builder, judge))
+    able = {each.record.name: each for each in judged if each.keeps_quality}
+    fp32 = Option(FP32, judge.baseline.stat().st_size, judge.baseline_quality)
+    options = [
+        Option(name, each.record.size_bytes, each.quality)
+        for name, each in able.items()
+        if each.quality is not None
+    ]
+
+    def measure(option: Option) -> Speed:
+        built = able[option.name].built if option.name in able else None
+        return Speed(ITSELF) if built is None else judge.measure_speed(judge.baseline, built.path)
+
+    choice = choose([fp32, *options], judge.wanted, measure)
+    reason = _why(choice, judge.wanted, tried=len(judged), able=len(able))
+    original = make_record(
+        FP32, "", size_bytes=fp32.size_bytes, quality=fp32.quality, before=fp32.quality
+    )
+    records = tuple(
+        _decided(record, choice, reason) for record in (*(each.record for each in judged), original)
+    )
+    winner = None if choice.chosen is fp32 else able[choice.chosen.name].built
+    return Selection(winner, records, reason, judge.wanted.prefer, choice.timing_reliable)
 
 
 def _judge(builder: Builder, judge: Judge, candidate: Candidate) -> Judged:
+    """Build a candidate and say what keeps it from being chosen, if anything does."""
     name = candidate.name(builder.options.weights)
     try:
         built = builder.build(candidate)
     except UserError as error:
-        return Judged(candidate, _record(name, f"not built: {error}"))
+        return Judged(candidate, make_record(name, f"not built: {error}"))
+    describe = partial(make_record, name, size_bytes=built.path.stat().st_size, built=built)
     if built.coverage.share < MIN_SHARE:
         reason = f"only {built.coverage.share:.1%} of its multiplications run in integers"
-        return Judged(candidate, _record(name, reason, built))
-    quality = judge.quality(built.path)
+        return Judged(candidate, describe(reason), built)
+    quality = judge.measure_quality(built.path)
     drop = judge.drop(quality)
-    if not judge.keeps(quality):
+    reason = quality.objection
+    if not drop <= judge.max_drop:
         reason = f"loses {drop:.4g} on validation, {judge.max_drop:.4g} is allowed"
-        record = _record(name, reason, built, judge, quality)
-        return Judged(candidate, record, built, drop=math.inf if math.isnan(drop) else drop)
-    speedup = judge.measure_speedup(judge.baseline, built.path)
-    low = speedup.interval.low
-    reason = (
-        f"{speedup.ratio:.2f} times as fast as fp32"
-        if low > 1
-        else f"not measurably faster than fp32 (ratio {speedup.ratio:.2f}, from {low:.2f})"
-    )
-    record = _record(name, reason, built, judge, quality, speedup)
-    return Judged(candidate, record, built, keeps_quality=True, drop=drop)
+    record = describe(reason, quality=quality, before=judge.baseline_quality)
+    return Judged(candidate, record, built, quality, math.inf if quality.objection else drop)
 
 
-def _record(
+def make_record(
     name: str,
     reason: str,
+    *,
+    size_bytes: int = 0,
     built: Built | None = None,
-    judge: Judge | None = None,
-    quality: float | None = None,
-    speedup: RatioInterval | None = None,
+    quality: Quality | None = None,
+    before: Quality | None = None,
 ) -> QuantizationCandidate:
+    """Return what is known of a candidate.
+
+    Args:
+        name: Its name.
+        reason: Why it was kept or not.
+        size_bytes: Of its file; 0 where there is none.
+        built: Its integer form.
+        quality: On validation.
+        before: Quality of the fp32 model.
+    """
+    value = None if quality is None else finite_or_none(quality.value)
     return QuantizationCandidate(
         name=name,
-        size_bytes=built.path.stat().st_size if built else 0,
-        quality=finite_or_none(quality),
-        quality_delta=finite_or_none(
-            None if quality is None or judge is None else quality - judge.baseline_quality
-        ),
-        speedup=speedup,
+        size_bytes=size_bytes,
+        quality=value,
+        quality_delta=None if value is None or before is None else value - before.value,
+        speedup=None,
         int8_coverage=built.coverage.share if built else None,
         kept=False,
         reason=reason,
@@ -145,27 +202,38 @@ def finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _pick(judged: list[Judged]) -> Selection:
-    faster = [
-        item
-        for item in judged
-        if item.keeps_quality and item.record.speedup and item.record.speedup.interval.low > 1
-    ]
-    best = max(faster, key=_ratio, default=None)
-    records = tuple(
-        item.record.model_copy(update={"kept": True}) if item is best else item.record
-        for item in judged
+def _decided(record: QuantizationCandidate, choice: Choice, why: str) -> QuantizationCandidate:
+    """Return the record with its timings, and with why it was chosen or lost."""
+    kept = record.name == choice.chosen.name
+    reason = why if kept else choice.lost.get(record.name, record.reason)
+    return with_speed(record, choice.speeds.get(record.name)).model_copy(
+        update={"kept": kept, "reason": reason}
     )
-    if best is None:
-        holding = sum(item.keeps_quality for item in judged)
-        reason = (
-            f"fp32 is kept: {len(judged)} candidates were tried, {holding} of them keep the "
-            "quality, and none is measurably faster than fp32 on this machine"
-        )
-        return Selection(None, records, reason)
-    reason = f"the fastest of those that keep the quality: {best.record.reason}"
-    return Selection(best.built, records, reason)
 
 
-def _ratio(judged: Judged) -> float:
-    return judged.record.speedup.ratio if judged.record.speedup else 0.0
+def with_speed(record: QuantizationCandidate, speed: Speed | None) -> QuantizationCandidate:
+    """Return the record with timings; a speed-up that cannot be relied on is not told."""
+    if speed is None:
+        return record
+    overall = None if speed.doubt else speed.overall
+    return record.model_copy(update={"speedup": overall, "timings": speed.timings})
+
+
+def _why(choice: Choice, wanted: Wanted, *, tried: int, able: int) -> str:
+    """Return why the chosen option won, for the user."""
+    kept = "fp32 is kept" if choice.chosen.name == FP32 else "chosen"
+    if able == 0:
+        return f"{kept}: none of {tried} candidates runs in integers and keeps the quality"
+    criteria = {"speed": "latency", "quality": "quality", "size": "size"}
+    by = ", then ".join(criteria[each] for each in choice.decided_by)
+    by = f"by {by}" if by else "as the first of equals"
+    field = (
+        f"{wanted.prefer} is preferred; {able} of {tried} candidates run in integers and keep the "
+        "quality"
+    )
+    if choice.doubt:
+        return f"{kept} {by}, without timing ({field}): {choice.doubt}"
+    speed = choice.speeds.get(choice.chosen.name)
+    if speed is None or choice.chosen.name == FP32:
+        return f"{kept} {by} ({field})"
+    return f"{kept} {by}: {speed.overall.ratio:.2f} times as fast as fp32 ({field})"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError, QualityError
-from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
+from fulcrum_pipelines.evidence import Artifact, Details, StageEvidence, StageName
 from fulcrum_pipelines.resources.compressionjob import DataSource
 from fulcrum_pipelines.store import Store
 
@@ -107,12 +107,16 @@ class StageContext:
             raise InfrastructureError(message, where=f"stage {self.stage}")
         return found
 
-    def digest(self, stage: StageName, name: str) -> str:
-        """Return the digest of the output `name` of an earlier `stage`."""
+    def output(self, stage: StageName, name: str) -> Artifact:
+        """Return the output `name` of an earlier `stage`."""
         for output in self.evidence(stage).outputs:
             if output.name == name:
-                return output.digest
+                return output
         raise InfrastructureError(f"stage {stage} left no {name}", where=f"stage {self.stage}")
+
+    def digest(self, stage: StageName, name: str) -> str:
+        """Return the digest of the output `name` of an earlier `stage`."""
+        return self.output(stage, name).digest
 
     def fetch(self, stage: StageName, name: str, file_name: str = "") -> Path:
         """Return a local copy of the output `name` of an earlier `stage`, checked by digest."""

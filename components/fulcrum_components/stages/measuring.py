@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from fulcrum_components.data import Dataset, check_classes, find_overlap
 from fulcrum_components.evaluation import (
     Outcomes,
@@ -99,3 +101,9 @@ def _is_code(data: Data, *names: str) -> bool:
 def overall(metrics: Sequence[Metric], name: str) -> float | None:
     """Return the value of the metric `name` on all data."""
     return next((m.value for m in metrics if m.name == name and m.slice == "all"), None)
+
+
+def first_examples(data: Dataset, count: int) -> dict[str, Array]:
+    """Return `count` examples, from the start again where the data have fewer."""
+    whole = next(iter(data.batches(min(count, len(data))))).inputs
+    return {name: np.resize(array, (count, *array.shape[1:])) for name, array in whole.items()}

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 from fulcrum_components.data import Dataset, sample
-from fulcrum_components.evaluation import metric_value, run_onnx
-from fulcrum_components.latency import quick_speedup
+from fulcrum_components.evaluation import example_losses, metric_value, run_onnx
+from fulcrum_components.latency import compare_quickly, geometric_mean
 from fulcrum_components.quantization import quantize
+from fulcrum_components.quantization.choosing import (
+    EQUAL_SPEED,
+    Quality,
+    Speed,
+    Wanted,
+    largest_size,
+    preference,
+)
 from fulcrum_components.stages import measuring
-from fulcrum_components.stages.context import ONNX, Output, StageContext, StageResult
+from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
 from fulcrum_pipelines.contract import canonical_json, digest_of
-from fulcrum_pipelines.evidence import RatioInterval
 
 
 def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model as it comes, of the data, and of its options."""
     spec = context.spec
     assert spec.recipe.quantize is not None
+    wanted = wanted_of(context)
     asked = {
         "quantize": spec.recipe.quantize.model_dump(mode="json"),
         "samples": spec.data.calibration_samples,
         "threads": spec.measure.threads,
+        "batchSizes": spec.measure.batch_sizes,
+        "prefer": wanted.prefer,
+        "largestBytes": None if math.isinf(wanted.largest_bytes) else wanted.largest_bytes,
         "seed": spec.seed,
     }
     evaluated = context.evidence("evaluate").inputs
@@ -41,19 +53,23 @@ def run(context: StageContext) -> StageResult:
     source = context.fetch(context.previous_stage, "model.onnx")
     output = context.work_dir / "model.onnx"
     validation = context.dataset("validation")
-    metric = measuring.FIRST_METRIC[spec.data.task]
-    examples = next(iter(context.required_dataset("test").batches(1))).inputs
+    task, test = spec.data.task, context.required_dataset("test")
+    metric = measuring.FIRST_METRIC[task]
+    batches = {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes}
 
-    def quality(path: Path) -> float:
+    def measure_quality(path: Path) -> Quality:
         assert validation is not None
         context.report(f"measuring {path.stem} on validation", None)
         outcomes = run_onnx(path, validation, context.signature.meaning)
         value = metric_value(outcomes, metric)
-        return float("nan") if value is None else value
+        return Quality(math.nan if value is None else value, example_losses(outcomes, task))
 
-    def measure_speedup(baseline: Path, candidate: Path) -> RatioInterval:
+    def measure_speed(baseline: Path, candidate: Path) -> Speed:
         context.report(f"timing {candidate.stem}", None)
-        return quick_speedup(baseline, candidate, examples, threads=spec.measure.threads)
+        timings = compare_quickly(
+            baseline, candidate, batches, spec.measure, spec.seed, precision=EQUAL_SPEED
+        )
+        return Speed(geometric_mean([each.speedup for each in timings]), timings)
 
     context.report("calibrating", None)
     details = quantize(
@@ -61,14 +77,23 @@ def run(context: StageContext) -> StageResult:
         output,
         spec.recipe.quantize,
         calibration=calibration_data(context),
-        quality=quality if validation is not None else None,
+        measure_quality=measure_quality if validation is not None else None,
         quality_metric=metric,
-        higher_is_better=spec.data.task == "classification",
-        measure_speedup=measure_speedup,
+        higher_is_better=task == "classification",
+        measure_speed=measure_speed,
+        wanted=wanted_of(context),
         work_dir=context.work_dir / "quantize",
-        batch_for_shapes=examples,
+        batch_for_shapes=measuring.first_examples(test, 1),
     )
     return StageResult(details, {"model.onnx": Output(output, ONNX)})
+
+
+def wanted_of(context: StageContext) -> Wanted:
+    """Return what auto chooses by: what the recipe prefers, else what the gates ask for."""
+    spec = context.spec
+    assert spec.recipe.quantize is not None
+    prefer = spec.recipe.quantize.prefer or preference(spec.gates)
+    return Wanted(prefer, largest_size(spec.gates, context.output("evaluate", BASELINE).size_bytes))
 
 
 def calibration_data(context: StageContext) -> Dataset | None:

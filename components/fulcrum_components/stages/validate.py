@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fulcrum_components.data import Dataset, fingerprint
 from fulcrum_components.evaluation import (
     Outcomes,
@@ -21,7 +19,6 @@ from fulcrum_components.evaluation import (
     run_onnx,
     save_outcomes,
 )
-from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.requests import required_comparisons
 from fulcrum_components.latency import compare_latency, speedup_confidences
 from fulcrum_components.memory import compare_sizes
@@ -111,7 +108,7 @@ def run(context: StageContext) -> StageResult:
     candidate_path = context.fetch(candidate.stage, "model.onnx")
     identical = baseline.digest == candidate.digest
     latency = () if identical else _time(context)
-    batches = {size: _examples(test, size) for size in spec.measure.batch_sizes}
+    batches = {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes}
     context.report("measuring memory", 0.9)
     size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
     outcomes_path = context.work_dir / "outcomes.npz"
@@ -150,7 +147,7 @@ def _time(context: StageContext) -> tuple[LatencyComparison, ...]:
     return compare_latency(
         context.fetch("evaluate", BASELINE),
         context.fetch(context.previous_stage, "model.onnx"),
-        {size: _examples(test, size) for size in spec.measure.batch_sizes},
+        {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes},
         spec.measure,
         spec.seed,
         confidence_by_batch=speedup_confidences(spec.gates),
@@ -228,9 +225,3 @@ def _lever_metrics(levers: list[Lever], context: StageContext) -> tuple[LeverMet
         name = "baseline" if before is None else lever.stage
         found.append(LeverMetrics(lever=name, model=lever.digest, metrics=metrics, **comparisons))
     return tuple(found)
-
-
-def _examples(test: Dataset, count: int) -> dict[str, Array]:
-    """Return `count` examples, from the start again where the data have fewer."""
-    whole = next(iter(test.batches(min(count, len(test))))).inputs
-    return {name: np.resize(array, (count, *array.shape[1:])) for name, array in whole.items()}

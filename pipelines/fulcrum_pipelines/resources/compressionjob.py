@@ -242,7 +242,9 @@ class Quantize(Spec):
     """Replace floating point by integers."""
 
     method: Literal['auto', 'static', 'dynamic', 'weightOnly'] = 'auto'
-    """static needs calibration data; dynamic computes ranges at run time; weightOnly simulates fewer bits and claims no speed; auto builds several and keeps the fastest that holds its quality on validation, or fp32 if none is faster."""
+    """static needs calibration data; dynamic computes ranges at run time; weightOnly simulates fewer bits and claims no speed; auto builds several and keeps, of those that hold their quality on validation and of fp32, what prefer asks for."""
+    prefer: Literal['latency', 'size', 'quality'] | None = None
+    """For auto, what counts most. latency takes the fastest over measure.batchSizes, of those within 10 % of it the best on validation, then the smallest; size the smallest, then the best, then the fastest; quality the best, then the fastest, then the smallest. By default size where an enforced gate asks for size or memory and none for speedup, else latency. What gates on size reject is taken last."""
     activations: Literal['uint8', 'int8'] = 'uint8'
     """Integer type of activations for static."""
     weights: Literal['int8', 'uint8'] = 'int8'

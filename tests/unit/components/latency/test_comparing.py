@@ -13,14 +13,15 @@ from outcome_makers import Array, write_mlp
 
 from fulcrum_components.latency import (
     compare_latency,
+    compare_quickly,
     comparing,
     pairs_for_percentile,
-    quick_speedup,
     speedup_confidences,
 )
 from fulcrum_components.latency.comparing import FEWEST_CPU_SHARE
 from fulcrum_components.latency.interleaving import Effort, Interleaved, Timings, interleave
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import LatencyComparison
 from fulcrum_pipelines.resources.compressionjob import Gate, Measure
 
 MEASURE = Measure(pairs=200, sessions=5, warmup=20, percentiles=(50, 95))
@@ -84,11 +85,51 @@ def test_the_same_file_on_both_sides_gives_no_difference(slow: Path) -> None:
     assert interval.low * 0.97 < 1 < interval.high * 1.03
 
 
-def test_a_quick_speedup_finds_the_faster_model(slow: Path, fast: Path) -> None:
-    there = quick_speedup(slow, fast, examples(32), pairs=50)
-    back = quick_speedup(fast, slow, examples(32), pairs=50)
-    assert there.interval.low > 1.5
-    assert back.interval.high < 0.7
+def quickly(
+    baseline: Path, candidate: Path, *batches: int, precision: float = 9.0
+) -> tuple[LatencyComparison, ...]:
+    inputs = {batch: examples(batch) for batch in batches}
+    return compare_quickly(baseline, candidate, inputs, MEASURE, 0, precision=precision)
+
+
+def test_a_quick_comparison_finds_the_faster_model(slow: Path, fast: Path) -> None:
+    (there,) = quickly(slow, fast, 32)
+    (back,) = quickly(fast, slow, 32)
+    assert there.speedup.interval.low > 1.5
+    assert back.speedup.interval.high < 0.7
+    assert there.baseline.histogram_ms == there.candidate.histogram_ms == ()
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Give timings a whole CPU and a control that shows nothing; return what was timed."""
+    timed: list[Path] = []
+
+    def undisturbed(baseline: Path, candidate: Path, *arguments: Any) -> Interleaved:
+        timed.append(candidate)
+        found = interleave(baseline, candidate, *arguments)
+        return replace(found, itself=Timings(*[found.models.first] * 2), cpu_share=1.0)
+
+    monkeypatch.setattr(comparing, "interleave", undisturbed)
+    return timed
+
+
+def test_every_batch_size_is_timed_once_where_it_is_reliable(
+    quiet: list[Path], slow: Path, fast: Path
+) -> None:
+    found = quickly(slow, fast, 1, 8, 32)
+    assert [each.batch for each in found] == [1, 8, 32]
+    assert all(each.reliable for each in found)
+    assert len(quiet) == 3
+
+
+def test_unreliable_timings_are_repeated_and_then_given_up(
+    quiet: list[Path], slow: Path, fast: Path
+) -> None:
+    (found,) = quickly(slow, fast, 1, 8, 32, precision=0.0)
+    assert (found.batch, found.reliable) == (1, False)
+    assert "may be off by" in found.note
+    assert len(quiet) == comparing.TRIES
 
 
 def test_a_percentile_without_ten_calls_beyond_it_is_refused(fast: Path) -> None:
@@ -133,14 +174,13 @@ WRONG = (
 @pytest.mark.parametrize("row", WRONG, ids=lambda row: row.name)
 def test_inputs_that_do_not_fit_are_the_users_fault(row: Wrong, fast: Path) -> None:
     with pytest.raises(UserError, match=r"fast.onnx: the model fails on inputs"):
-        quick_speedup(fast, fast, row.inputs)
+        compare_quickly(fast, fast, {1: row.inputs}, MEASURE, 0, precision=0.1)
     assert gc.isenabled()
 
 
 def test_calls_are_interleaved_and_the_baseline_is_timed_against_itself(fast: Path) -> None:
     effort = Effort(pairs=12, fewest_pairs=10, rounds=5, warmup=2, budget_seconds=10)
     found = interleave(fast, fast, examples(1), 1, effort, 0)
-    assert found.itself is not None
     for timings in (found.models, found.itself):
         assert timings.first.shape == timings.second.shape == (5, 3)
         assert (timings.first > 0).all()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fulcrum_components.latency import median_ratio
+from fulcrum_components.latency import geometric_mean, median_ratio
 from fulcrum_components.latency.interleaving import Timings
 
 ROUNDS, PAIRS = 5, 20
@@ -46,3 +46,19 @@ def test_equal_times_give_exactly_one() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     timings = simulated(0, 2.0, 0.02)
     assert median_ratio(timings, 0.95, 3) == median_ratio(timings, 0.95, 3)
+
+
+def test_mean_over_batch_sizes_is_narrower_than_each_and_holds_the_truth() -> None:
+    """Of 40 with 95 % each, fewer than 32 would be seen once in a thousand seeds."""
+    hits = 0
+    for seed in range(40):
+        each = [
+            median_ratio(simulated(2 * seed + part, ratio, 0.03), 0.95, seed)
+            for part, ratio in enumerate((1.0, 4.0))
+        ]
+        mean = geometric_mean(each)
+        assert mean.ratio == pytest.approx((each[0].ratio * each[1].ratio) ** 0.5)
+        widths = [one.interval.high / one.interval.low for one in (*each, mean)]
+        assert widths[2] < max(widths[:2])
+        hits += mean.interval.low <= 2.0 <= mean.interval.high
+    assert hits >= 32

@@ -12,6 +12,7 @@ from onnx_graphs import Arrays, images, plain_net, residual_net
 
 from fulcrum_components.graph import GraphIndex, open_session, run_session
 from fulcrum_components.quantization import quantize
+from fulcrum_components.quantization.choosing import Wanted
 from fulcrum_components.quantization.equalization import equalize, find_pairs
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
@@ -114,10 +115,11 @@ def test_repairs_what_breaks_per_tensor(tmp_path: Path) -> None:
             path,
             options,
             calibration=Arrays(x=x),
-            quality=None,
+            measure_quality=None,
             quality_metric="accuracy",
             higher_is_better=True,
-            measure_speedup=None,
+            measure_speed=None,
+            wanted=Wanted(),
             work_dir=tmp_path / "work",
             batch_for_shapes={"x": x[:1]},
         )

@@ -14,10 +14,11 @@ import torch
 from model_zoo import FAMILIES
 from onnx import TensorProto, helper
 from onnx_graphs import Arrays, GraphBuilder, images, residual_net
-from quantizing import outputs, ratio, run
+from quantizing import outputs, run
 
 from fulcrum_components import graph
 from fulcrum_components.export import export_onnx
+from fulcrum_components.quantization.choosing import Wanted
 from fulcrum_components.quantization.coverage import optimized_graph
 from fulcrum_pipelines.errors import FulcrumError, QualityError, UserError
 
@@ -151,7 +152,12 @@ def test_equalisation_and_correction_say_what_they_did(residual: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Auto:
+    """What made-up candidates are like, and what `auto` must make of them.
+
+    Quality is 0.9 where none is named; fp32, `model`, has 0.9 too.
+    """
+
     name: str
     speed: dict[str, float]
     quality: dict[str, float]
@@ -159,52 +165,69 @@ class Choice:
     says: str
 
 
-CHOICES = (
-    Choice(
+AUTO = (
+    Auto(
         "fastest of the good",
         {"static-u8s8": 2.0, "static-s8s8": 1.2},
         {},
         "static-u8s8",
-        "2.00 times as fast as fp32",
+        "chosen by latency: 2.00 times as fast as fp32 (latency is preferred; 2 of 3 candidates "
+        "run in integers and keep the quality)",
     ),
-    Choice(
+    Auto(
         "a faster one that loses too much",
         {"static-u8s8": 1.2, "static-s8s8": 2.0},
         {"static-s8s8": 0.88},
         "static-u8s8",
-        "1.20 times as fast",
+        "1.20 times as fast as fp32 (latency is preferred; 1 of 3",
     ),
-    Choice(
-        "none is faster",
-        {"static-u8s8": 1.02, "static-s8s8": 0.9},
+    Auto(
+        "about as fast as fp32, and smaller",
+        {"static-u8s8": 0.97, "static-s8s8": 0.85},
+        {},
+        "static-u8s8",
+        "chosen by latency, then size",
+    ),
+    Auto(
+        "slower than fp32",
+        {"static-u8s8": 0.85, "static-s8s8": 0.8},
         {},
         "fp32",
-        "none is measurably faster than fp32",
+        "fp32 is kept by latency (latency is preferred; 2 of 3 candidates",
     ),
-    Choice(
+    Auto(
+        "none keeps the quality",
+        {},
+        {"static-u8s8": 0.7, "static-s8s8": 0.7}
+        | {f"static-u8s8-{name}": 0.5 for name in ("percentile", "entropy")}
+        | {f"static-u8s8-without-{count}": 0.6 for count in (1, 2)},
+        "fp32",
+        "none of 7 candidates runs in integers and keeps the quality",
+    ),
+    Auto(
         "another calibration where min-max loses too much",
-        {"static-u8s8-percentile": 1.4, "static-u8s8-entropy": 1.5, "static-s8s8-percentile": 1.1},
+        {"static-u8s8-percentile": 1.2, "static-u8s8-entropy": 1.5, "static-s8s8-percentile": 1.1},
         {"static-u8s8": 0.88, "static-u8s8-entropy": 0.895},
         "static-u8s8-entropy",
         "1.50 times as fast",
     ),
-    Choice(
+    Auto(
         "another calibration where min-max loses over half of what it may",
-        {"static-u8s8": 1.4, "static-u8s8-entropy": 1.5, "static-s8s8-entropy": 1.1},
+        {"static-u8s8": 1.4, "static-u8s8-entropy": 1.8, "static-s8s8-entropy": 1.1},
         {"static-u8s8": 0.894, "static-u8s8-percentile": 0.85},
         "static-u8s8-entropy",
-        "1.50 times as fast",
+        "1.80 times as fast",
     ),
-    Choice(
+    Auto(
         "no other calibration where min-max loses less than half",
         {"static-u8s8": 1.4, "static-s8s8": 1.1},
         {"static-u8s8": 0.896},
         "static-u8s8",
         "1.40 times as fast",
     ),
-    Choice(
+    Auto(
         "sensitive layers left out, by the calibration that loses least",
-        {"static-u8s8-entropy-without-1": 1.5, "static-u8s8-entropy-without-2": 1.4},
+        {"static-u8s8-entropy-without-2": 1.4},
         {
             "static-u8s8": 0.7,
             "static-u8s8-percentile": 0.6,
@@ -215,9 +238,9 @@ CHOICES = (
         "static-u8s8-entropy-without-2",
         "1.40 times as fast",
     ),
-    Choice(
+    Auto(
         "quality that is not a number",
-        {"static-u8s8": 2.0, "static-s8s8": 1.3},
+        {"static-s8s8": 1.3},
         {
             "static-u8s8": float("nan"),
             "static-u8s8-percentile": float("nan"),
@@ -231,23 +254,71 @@ CHOICES = (
 )
 
 
-@pytest.mark.parametrize("case", CHOICES, ids=lambda case: case.name)
-def test_auto_picks(case: Choice, residual: Path) -> None:
+@pytest.mark.parametrize("case", AUTO, ids=lambda case: case.name)
+def test_auto_picks(case: Auto, residual: Path) -> None:
     details = run(
         residual,
         data=Arrays(x=images(16)),
         method="auto",
         quality=lambda path: case.quality.get(path.stem, 0.9),
-        speedup=lambda _, path: ratio(case.speed[path.stem]),
+        speedup=lambda path: case.speed[path.stem],
     )
     assert details.chosen == case.chosen
     assert case.says in details.reason
-    assert [record.name for record in details.candidates if record.kept] == (
-        [] if case.chosen == "fp32" else [case.chosen]
-    )
+    assert [record.name for record in details.candidates if record.kept] == [case.chosen]
     same = residual.with_name("int8.onnx").read_bytes() == residual.read_bytes()
     assert same is (case.chosen == "fp32")
-    assert all(record.reason for record in details.candidates)
+
+
+def test_each_candidate_has_its_figures_and_why_it_lost(residual: Path) -> None:
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="auto",
+        quality=lambda path: {"static-s8s8": 0.85}.get(path.stem, 0.9),
+        speedup=lambda _: 2.0,
+    )
+    kept, lossy, _, original = details.candidates
+    assert (kept.name, lossy.name, original.name) == ("static-u8s8", "static-s8s8", "fp32")
+    assert kept.reason == details.reason
+    assert kept.speedup is not None
+    assert [timing.batch for timing in kept.timings] == [1]
+    assert lossy.reason == "loses 0.05 on validation, 0.01 is allowed"
+    assert (lossy.quality, lossy.speedup) == (0.85, None)
+    assert original.reason == "static-u8s8 is 2.00 times as fast"
+    assert original.size_bytes == residual.stat().st_size
+    assert (details.prefer, details.timing_reliable) == ("latency", True)
+
+
+def test_auto_chooses_without_timing_where_that_is_unreliable(residual: Path) -> None:
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="auto",
+        quality=lambda _: 0.9,
+        speedup=lambda _: 0.3,
+        doubt="unreliable: the machine was busy",
+    )
+    assert details.chosen == "static-u8s8"
+    assert "without timing" in details.reason
+    assert "unreliable: the machine was busy" in details.reason
+    assert details.timing_reliable is False
+    assert {record.name for record in details.candidates if record.speedup} == {"fp32"}
+
+
+def test_auto_needs_no_clock_where_size_is_wanted(residual: Path) -> None:
+    def timed(path: Path) -> float:
+        raise AssertionError(f"{path} was timed")
+
+    details = run(
+        residual,
+        data=Arrays(x=images(16)),
+        method="auto",
+        quality=lambda path: {"static-s8s8": 0.85}.get(path.stem, 0.9),
+        speedup=timed,
+        wanted=Wanted("size"),
+    )
+    assert (details.chosen, details.timing_reliable) == ("static-u8s8", None)
 
 
 def test_auto_counts_drop_relative_where_lower_is_better(residual: Path) -> None:
@@ -257,7 +328,7 @@ def test_auto_counts_drop_relative_where_lower_is_better(residual: Path) -> None
         data=Arrays(x=images(16)),
         method="auto",
         quality=lambda path: quality[path.stem],
-        speedup=lambda *_: ratio(2.0),
+        speedup=lambda _: 2.0,
         higher_is_better=False,
     )
     assert details.chosen == "static-u8s8"
@@ -270,7 +341,7 @@ def test_min_coverage_is_not_asked_of_fp32(residual: Path) -> None:
         data=Arrays(x=images(16)),
         method="auto",
         quality=lambda _: 0.9,
-        speedup=lambda *_: ratio(0.8),
+        speedup=lambda _: 0.8,
         minCoverage=1,
     )
     assert details.chosen == "fp32"
