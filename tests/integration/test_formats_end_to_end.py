@@ -128,6 +128,14 @@ def test_exported_program_is_pruned_trained_and_put_into_integers(directory: Pat
     assert "QuantizeLinear" in nodes_of(result["candidate"]["path"])
 
 
+def test_exported_program_is_truncated(directory: Path) -> None:
+    manifest, job = initialised(write_program(directory / "model.pt2"), "input")
+    recipe = {"prune": {"truncate": {"threshold": 0.2}}}
+    result, said = run(manifest, job, recipe=recipe)
+    assert result["outcome"] == "Pass", said
+    assert [stage["stage"] for stage in result["stages"]] == ["evaluate", "prune", "validate"]
+
+
 def test_onnx_file_is_put_into_integers(directory: Path) -> None:
     manifest, job = initialised(write_onnx(directory / "model.onnx"), "features")
     result, said = run(manifest, job, recipe={"quantize": {"method": "static"}})

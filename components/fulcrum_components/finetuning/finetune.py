@@ -16,6 +16,7 @@ from torch import nn
 
 from fulcrum_components.finetuning.determinism import deterministic
 from fulcrum_components.finetuning.early_stopping import best_epoch
+from fulcrum_components.finetuning.half_precision import float32_weights
 from fulcrum_components.finetuning.loop import Training, run
 from fulcrum_components.finetuning.optimizers import make_optimizer
 from fulcrum_components.finetuning.sparsity import Masks
@@ -27,6 +28,10 @@ from fulcrum_components.objective import Examples, Meaning, SignatureLike, Task
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Epoch
 from fulcrum_pipelines.resources.compressionjob import Finetune
+
+HALF_PRECISION = (
+    "weights of half precision were trained in float32 under bfloat16 autocast, and rounded back"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class FinetuneResult:
         device: Where it ran.
         precision: Precision of the computation.
         metric: Name of `validation_metric`.
+        notes: What was done otherwise than asked, in sentences for the user.
     """
 
     epochs: tuple[Epoch, ...]
@@ -52,6 +58,7 @@ class FinetuneResult:
     device: str
     precision: str
     metric: str
+    notes: tuple[str, ...] = ()
 
 
 def finetune(
@@ -95,6 +102,7 @@ def finetune(
     with (
         deterministic(),
         _teaching(teacher, device),
+        float32_weights(module) as converted,
         weight_norm(module, enabled=options.weight_norm),
     ):
         trainable = [value for value in module.parameters() if value.requires_grad]
@@ -113,6 +121,7 @@ def finetune(
             device=device,
             optimizer=make_optimizer(trainable, options),
             masks=masks,
+            half_weights=converted,
         )
         epochs, resumed = run(training, checkpoint_dir, on_epoch)
     module.zero_grad(set_to_none=True)
@@ -127,7 +136,8 @@ def finetune(
         resumed_from_epoch=resumed,
         sparsity_kept=masks.sparsity_kept(),
         device=str(device),
-        precision=options.precision,
+        precision="bf16" if training.autocast else "fp32",
+        notes=(HALF_PRECISION,) if converted else (),
         metric=METRICS[task],
     )
 

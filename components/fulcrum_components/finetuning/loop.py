@@ -65,6 +65,12 @@ class Training:
     device: torch.device
     optimizer: Optimizer
     masks: Masks
+    half_weights: bool
+
+    @property
+    def autocast(self) -> bool:
+        """Whether products are computed in bfloat16."""
+        return self.half_weights or self.options.precision == "bf16"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -147,6 +153,7 @@ def _validate(training: Training) -> tuple[float, float] | None:
         meaning=training.meaning,
         signature=training.signature,
         device=training.device,
+        autocast=training.half_weights,
     )
     if not math.isfinite(loss) or not math.isfinite(metric):
         message = (
@@ -213,9 +220,7 @@ def _loss(
 ) -> Tensor:
     """Return (1 - w) * labels' loss + w * teacher's + penalties, a scalar."""
     options = training.options
-    with torch.autocast(
-        training.device.type, dtype=torch.bfloat16, enabled=options.precision == "bf16"
-    ):
+    with torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=training.autocast):
         outputs = call(training.module, inputs)
     loss = task_loss(outputs, targets, training.meaning)
     if options.distillation is not None and training.teacher is not None:

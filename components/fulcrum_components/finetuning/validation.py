@@ -33,12 +33,17 @@ def validate(
     meaning: Meaning,
     signature: SignatureLike,
     device: torch.device,
+    autocast: bool,
 ) -> tuple[float, float]:
-    """Return (mean loss, metric of `METRICS[task]`) of `module` on all `examples`."""
+    """Return (mean loss, metric of `METRICS[task]`) of `module` on all `examples`.
+
+    Under `autocast` products are computed in bfloat16.
+    """
     module.eval()
     loss, score, count = 0.0, 0.0, 0
     for batch in examples.batches(BATCH_SIZE):
-        outputs = call(module, input_tensors(batch, signature, device))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
+            outputs = call(module, input_tensors(batch, signature, device))
         targets = target_tensor(batch, meaning, device)
         loss += float(per_example_loss(outputs, targets, meaning).double().sum())
         score += _score(outputs, targets, task, meaning)

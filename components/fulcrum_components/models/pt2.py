@@ -48,6 +48,7 @@ def as_module(program: ExportedProgram) -> torch.nn.Module:
     torch's own refuses to switch. What the modes change (dropout, batch-norm statistics) was fixed
     when the program was exported; parameters can be trained all the same.
     """
+    _rename_clashes(program)
     module = program.module(check_guards=False)
     assert isinstance(module, GraphModule)
     # they are instance attributes that raise; without them the class's own methods are back
@@ -55,6 +56,30 @@ def as_module(program: ExportedProgram) -> torch.nn.Module:
     del module.eval
     restore_layers(module)
     return module
+
+
+def _rename_clashes(program: ExportedProgram) -> None:
+    """Put `_` behind names of parts that a graph module has attributes of its own for, in place."""
+    targets = [spec.target for spec in program.graph_signature.input_specs if spec.target]
+    roots = {target.partition(".")[0] for target in targets}
+    taken = {*dir(GraphModule), "meta"}  # meta is an attribute of each instance
+
+    def renamed(name: str) -> str:
+        root, dot, rest = name.partition(".")
+        if root not in taken:
+            return name
+        while root in taken | roots:
+            root += "_"
+        return f"{root}{dot}{rest}"
+
+    if not roots & taken:
+        return
+    for spec in program.graph_signature.input_specs:
+        if spec.target:
+            spec.target = renamed(spec.target)
+    for tensors in (program.state_dict, program.constants):
+        for name in list(tensors):
+            tensors[renamed(name)] = tensors.pop(name)
 
 
 def load_pt2(

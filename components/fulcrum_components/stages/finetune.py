@@ -64,7 +64,7 @@ def run(context: StageContext) -> StageResult:
     outputs = torch_models.hand_on(context, state)
     details = FinetuneDetails(
         device=result.device,
-        precision=options.precision,
+        precision=result.precision,
         epochs=result.epochs,
         best_epoch=result.best_epoch,
         stopped_early=result.stopped_early,
@@ -73,4 +73,4 @@ def run(context: StageContext) -> StageResult:
         metric=result.metric,
     )
     checkpoints.drop()
-    return StageResult(details, outputs)
+    return StageResult(details, outputs, result.notes)

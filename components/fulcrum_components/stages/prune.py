@@ -94,15 +94,15 @@ def _refuse_fixed_shapes(context: StageContext, options: Prune) -> None:
     """Refuse what changes shapes of an exported program, since its operations hold them fast.
 
     Raises:
-        UserError: The model is a `.pt2` and the method is not one that only sets zeros.
+        UserError: The model is a `.pt2` and channels are to be removed.
     """
-    for method in ("structured", "truncate"):
-        if context.model.format == "pt2" and getattr(options, method) is not None:
-            message = (
-                "changes the shapes of layers, which an exported program (.pt2) has fixed; use "
-                "unstructured or nm, or give a bundle directory with the code that builds the model"
-            )
-            raise UserError(message, where=f"spec.recipe.prune.{method}")
+    if context.model.format == "pt2" and options.structured is not None:
+        message = (
+            "changes the shapes of layers, which an exported program (.pt2) has fixed; use "
+            "unstructured, nm or truncate, or give a bundle directory with the code that builds "
+            "the model"
+        )
+        raise UserError(message, where="spec.recipe.prune.structured")
 
 
 def _recovery_options(context: StageContext) -> object:
