@@ -11,6 +11,7 @@ from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
+    QuantizationCandidate,
     QuantizeDetails,
     StageEvidence,
     ValidateDetails,
@@ -19,6 +20,9 @@ from fulcrum_pipelines.evidence import (
 POINTS = frozenset({"accuracy", "top5", "macroF1", "ece", "auc"})
 """Metrics that are shares; people say their changes in points of a hundred."""
 REASON_LIMIT = 1024
+HEADLINE_LIMIT = 253
+MOST_CANDIDATES = 24
+"""The schema allows 32 figures a stage."""
 DIGITS = 6
 
 
@@ -151,6 +155,31 @@ def headlines(stage: StageEvidence) -> dict[str, str]:
         case "finetune":
             return {"epochs": str(len(details.epochs)), "bestEpoch": str(details.best_epoch)}
         case "quantize":
-            return {"chosen": details.chosen, "int8Coverage": f"{details.int8_coverage:.3g}"}
+            return _chosen(details)
         case "validate":
             return {"examples": str(details.test_examples)}
+
+
+def _chosen(details: QuantizeDetails) -> dict[str, str]:
+    """Return what was chosen and why, with a line for each candidate."""
+    candidates = details.candidates if len(details.candidates) > 1 else ()
+    return {
+        "chosen": details.chosen,
+        "int8Coverage": f"{details.int8_coverage:.3g}",
+        "why": _shortened(details.reason),
+        **{each.name: _candidate(each) for each in candidates[:MOST_CANDIDATES]},
+    }
+
+
+def _candidate(each: QuantizationCandidate) -> str:
+    figures = (
+        f"{each.size_bytes} bytes" if each.size_bytes else "",
+        f"quality {each.quality:.4g}" if each.quality is not None else "",
+        f"x{each.speedup.ratio:.3g}" if each.speedup else "",
+        "kept" if each.kept else each.reason,
+    )
+    return _shortened(", ".join(filter(None, figures)))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= HEADLINE_LIMIT else f"{text[: HEADLINE_LIMIT - 3]}..."

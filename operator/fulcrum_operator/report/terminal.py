@@ -32,11 +32,13 @@ from fulcrum_operator.report.reading import details, find_comparison, find_metri
 from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
 from fulcrum_operator.report.sections.levers import compared_metrics, lever_name
 from fulcrum_operator.report.sections.overview import IDENTICAL, TONES, change_tone, headline
+from fulcrum_operator.report.sections.quantization import speed_missing
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
     LatencyComparison,
     LeverMetrics,
+    QuantizeDetails,
     SizeComparison,
     StageEvidence,
     ValidateDetails,
@@ -125,6 +127,7 @@ def sheets(evidence: Evidence, verdict: Verdict | None) -> tuple[Sheet, ...]:
         *_gates(verdict),
         _quality(validate),
         *_levers(validate.levers),
+        *_candidates(details(evidence, QuantizeDetails)),
         _size(validate.size),
         _speed(validate),
         stages,
@@ -258,6 +261,25 @@ def _lever(lever: LeverMetrics, name: str) -> Row:
     tone = _COLOURS[change_tone(comparison)]
     interval = style.delta_span(comparison)
     return (style.label, lever_name(lever.lever), value, _text(change, tone), interval)
+
+
+def _candidates(quantize: QuantizeDetails | None) -> tuple[Sheet, ...]:
+    """Return the models that quantize chose from; nothing where there was only one."""
+    if quantize is None or len(quantize.candidates) < 2:
+        return ()
+    style = style_of(quantize.metric)
+    columns = ("Candidate", "#Size", f"#{style.label}", "#Speed-up", "Why kept or not")
+    rows = tuple(
+        (
+            each.name,
+            byte_size(each.size_bytes or None),  # 0 is a file that could not be built
+            style.value(each.quality),
+            factor(each.speedup.ratio) if each.speedup else speed_missing(each),
+            _text(f"kept: {each.reason}", "green") if each.kept else each.reason,
+        )
+        for each in quantize.candidates
+    )
+    return (Sheet("Candidates of the quantizer, on the validation data", columns, rows),)
 
 
 def _size(size: SizeComparison) -> Sheet:

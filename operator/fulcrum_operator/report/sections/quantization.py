@@ -19,7 +19,6 @@ from fulcrum_operator.report.blocks import (
     row,
 )
 from fulcrum_operator.report.formatting import (
-    NOT_MEASURED,
     byte_size,
     count,
     factor,
@@ -71,6 +70,7 @@ def _facts(quantize: QuantizeDetails) -> Facts:
     return Facts(
         (
             ("Weights", _weights(quantize)),
+            ("Preferred", quantize.prefer or "nothing: one method was asked for"),
             ("Arithmetic in int8", percent(quantize.int8_coverage, 1)),
             ("Quantized nodes", count(quantize.quantized_nodes)),
             ("Nodes left in float", count(len(quantize.unquantized))),
@@ -97,7 +97,7 @@ def _plot(candidates: Sequence[QuantizationCandidate]) -> tuple[Figures, ...]:
             each.speedup.ratio if each.speedup else None,
             each.speedup.interval.low if each.speedup else None,
             each.speedup.interval.high if each.speedup else None,
-            factor(each.speedup.ratio) if each.speedup else NOT_MEASURED,
+            factor(each.speedup.ratio) if each.speedup else speed_missing(each),
             "candidate" if each.kept else "baseline",
         )
         for each in candidates
@@ -143,10 +143,15 @@ def _row(each: QuantizationCandidate, style: Style) -> tuple[Cell, ...]:
         byte_size(each.size_bytes or None),  # 0 is a file that could not be built
         style.value(each.quality),
         change,
-        ratio(each.speedup),
+        ratio(each.speedup) if each.speedup else speed_missing(each),
         percent(each.int8_coverage, 1),
         each.reason,
     )
+
+
+def speed_missing(each: QuantizationCandidate) -> str:
+    """Return why a candidate has no speed-up."""
+    return "unreliable" if each.timings else "not timed"
 
 
 def _unquantized(quantize: QuantizeDetails) -> Block:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from builders.details import make_validate
-from builders.evidence import make_evidence
+from builders.details import make_quantize, make_validate
+from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison, make_latency
 from job_world import make_verdict
 
 from fulcrum_operator.gates.verdict import GateResult, Verdict
-from fulcrum_operator.lifecycle.summary import describe_gates, describe_results, summarise
+from fulcrum_operator.lifecycle.summary import (
+    describe_gates,
+    describe_results,
+    headlines,
+    summarise,
+)
 
 
 def verdict_on(*metrics: str) -> Verdict:
@@ -72,3 +77,20 @@ def test_texts_fit_into_columns() -> None:
     assert summary.size.startswith("x")
     (gate,) = describe_gates(verdict_on("accuracy"))
     assert len(gate.reason) <= 1024
+
+
+def test_quantizer_says_what_it_chose_and_why_for_each_candidate() -> None:
+    reason = "chosen by latency: " + "x" * 300
+    found = headlines(make_stage(details=make_quantize(reason=reason)))
+    assert found["chosen"] == "u8s8-per-channel"
+    assert found["why"].startswith("chosen by latency")
+    assert found["u8s8-per-channel"] == "120148 bytes, quality 0.978, x1.71, kept"
+    assert found["dynamic"] == "118020 bytes, quality 0.976, x0.31, slower than float32"
+    assert found["mixed"].endswith("not tried: no layer of u8s8-per-channel lost quality")
+    assert max(map(len, found.values())) <= 253
+
+
+def test_many_candidates_fit_into_status() -> None:
+    one = make_quantize().candidates[0]
+    many = tuple(one.model_copy(update={"name": f"c{number}"}) for number in range(100))
+    assert len(headlines(make_stage(details=make_quantize(candidates=many)))) <= 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from builders.details import make_validate
+from builders.details import make_quantize, make_validate
 from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison, make_latency
 from rich.console import Console
@@ -94,6 +94,26 @@ def test_the_reason_of_a_failure_is_printed() -> None:
     text = " ".join(shown(evidence, width=300).split())
     assert verdict.outcome == "Fail"
     assert " ".join(verdict.reasons[0].split()) in text
+
+
+def test_each_candidate_of_the_quantizer_has_a_line() -> None:
+    quantize = make_quantize()
+    first, second, *others = quantize.candidates
+    doubtful = second.model_copy(
+        update={"speedup": None, "timings": (make_latency(reliable=False),)}
+    )
+    records = (
+        make_stage(
+            "quantize",
+            details=quantize.model_copy(update={"candidates": (first, doubtful, *others)}),
+        ),
+        make_stage("validate"),
+    )
+    lines = shown(make_evidence(records=records), width=160).splitlines()
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines if line.strip()}
+    assert rows["u8s8-per-channel"].endswith("97.80 % ×1.71 kept: fastest that keeps quality")
+    assert rows["s8s8-per-channel"].endswith("unreliable not faster than float32")
+    assert "not timed not tried: no layer" in rows["mixed"]
 
 
 def test_failure_is_shown_with_the_leak_beside_it() -> None:
