@@ -139,7 +139,7 @@ def select(builder: Builder, judge: Judge) -> Selection:
         FP32, "", size_bytes=fp32.size_bytes, quality=fp32.quality, before=fp32.quality
     )
     records = tuple(
-        _decided(record, choice, reason) for record in (*(each.record for each in judged), original)
+        _decided(record, choice) for record in (*(each.record for each in judged), original)
     )
     winner = None if choice.chosen is fp32 else able[choice.chosen.name].built
     return Selection(winner, records, reason, judge.wanted.prefer, choice.timing_reliable)
@@ -202,10 +202,11 @@ def finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def _decided(record: QuantizationCandidate, choice: Choice, why: str) -> QuantizationCandidate:
+def _decided(record: QuantizationCandidate, choice: Choice) -> QuantizationCandidate:
     """Return the record with its timings, and with why it was chosen or lost."""
     kept = record.name == choice.chosen.name
-    reason = why if kept else choice.lost.get(record.name, record.reason)
+    lost = choice.lost.get(record.name, record.reason)
+    reason = f"chosen {_short_why(choice)}" if kept else lost
     return with_speed(record, choice.speeds.get(record.name)).model_copy(
         update={"kept": kept, "reason": reason}
     )
@@ -219,21 +220,27 @@ def with_speed(record: QuantizationCandidate, speed: Speed | None) -> Quantizati
     return record.model_copy(update={"speedup": overall, "timings": speed.timings})
 
 
+def _short_why(choice: Choice) -> str:
+    """Return what separated the chosen option from the others."""
+    criteria = {"speed": "latency", "quality": "quality", "size": "size"}
+    by = ", then ".join(criteria[each] for each in choice.decided_by)
+    if not by:
+        return "as the first of equals" if choice.lost else "as the only one that can be"
+    return f"by {by}, without timing" if choice.doubt else f"by {by}"
+
+
 def _why(choice: Choice, wanted: Wanted, *, tried: int, able: int) -> str:
     """Return why the chosen option won, for the user."""
     kept = "fp32 is kept" if choice.chosen.name == FP32 else "chosen"
     if able == 0:
         return f"{kept}: none of {tried} candidates runs in integers and keeps the quality"
-    criteria = {"speed": "latency", "quality": "quality", "size": "size"}
-    by = ", then ".join(criteria[each] for each in choice.decided_by)
-    by = f"by {by}" if by else "as the first of equals"
+    speed = choice.speeds.get(choice.chosen.name)
+    fast = ""
+    if speed is not None and not choice.doubt and choice.chosen.name != FP32:
+        fast = f": {speed.overall.ratio:.2f} times as fast as fp32"
     field = (
         f"{wanted.prefer} is preferred; {able} of {tried} candidates run in integers and keep the "
         "quality"
     )
-    if choice.doubt:
-        return f"{kept} {by}, without timing ({field}): {choice.doubt}"
-    speed = choice.speeds.get(choice.chosen.name)
-    if speed is None or choice.chosen.name == FP32:
-        return f"{kept} {by} ({field})"
-    return f"{kept} {by}: {speed.overall.ratio:.2f} times as fast as fp32 ({field})"
+    doubt = f"; {choice.doubt}" if choice.doubt else ""
+    return f"{kept} {_short_why(choice)}{fast} ({field}){doubt}"

@@ -275,11 +275,11 @@ def _candidates(quantize: QuantizeDetails | None) -> tuple[Sheet, ...]:
             byte_size(each.size_bytes or None),  # 0 is a file that could not be built
             style.value(each.quality),
             factor(each.speedup.ratio) if each.speedup else speed_missing(each),
-            _text(f"kept: {each.reason}", "green") if each.kept else each.reason,
+            _text(each.reason, "green") if each.kept else each.reason,
         )
         for each in quantize.candidates
     )
-    return (Sheet("Candidates of the quantizer, on the validation data", columns, rows),)
+    return (Sheet(f"Candidates of the quantizer; {quantize.reason}", columns, rows),)
 
 
 def _size(size: SizeComparison) -> Sheet:
