@@ -10,9 +10,10 @@ import torch
 
 from fulcrum_components.models.bundle import check_files, load_bundle
 from fulcrum_components.models.checking import Examples
+from fulcrum_components.models.meaning import check_labels
 from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
 from fulcrum_components.models.pt2 import load_pt2
-from fulcrum_components.models.signature import Signature
+from fulcrum_components.models.signature import Meaning, Signature
 from fulcrum_components.models.weights import NEEDS_UNPICKLING, STATE_DICTS
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.fetching import fetch
@@ -53,6 +54,7 @@ def load_model(
     cache_dir: Path,
     task: str | None = None,
     examples: Examples | None = None,
+    meaning: Meaning | None = None,
     where: str = "spec.model",
 ) -> LoadedModel:
     """Fetch, check and load a model.
@@ -66,6 +68,7 @@ def load_model(
             model holds, which the file cannot say.
         examples: Gives real inputs for the signature, to try the model on; without them, some are
             made up, which not every model takes (lengths, masks, identifiers).
+        meaning: What the manifest says that it holds.
         where: Field path for messages.
 
     Raises:
@@ -80,24 +83,46 @@ def load_model(
     if digest is not None and digest != found:
         message = f"the model at '{uri}' has digest {found}, expected {digest}"
         raise UserError(message, where=f"{where}.digest")
+    model = _loaded(kind, path, found, cache_dir, task, examples, meaning)
+    _check_meaning(model.signature, task, meaning, path)
+    check_labels(model.signature, task, str(path))
+    return model
+
+
+def _loaded(
+    kind: Format,
+    path: Path,
+    digest: str,
+    cache_dir: Path,
+    task: str | None,
+    examples: Examples | None,
+    meaning: Meaning | None,
+) -> LoadedModel:
     if kind == "bundle":
         module, signature = load_bundle(path, examples)
-        _check_meaning(signature, task, path)
-        return LoadedModel(kind, signature, module, None, found, path.resolve())
+        return LoadedModel(kind, signature, module, None, digest, path.resolve())
     if kind == "pt2":
-        module, signature = load_pt2(path, task, examples)
-        return LoadedModel(kind, signature, module, None, found, None)
-    onnx_path, signature, notes = load_onnx(path, cache_dir=cache_dir, task=task, examples=examples)
-    return LoadedModel(kind, signature, None, onnx_path, found, None, notes)
+        module, signature = load_pt2(path, task, examples, meaning)
+        return LoadedModel(kind, signature, module, None, digest, None)
+    onnx_path, signature, notes = load_onnx(
+        path, cache_dir=cache_dir, task=task, examples=examples, meaning=meaning
+    )
+    return LoadedModel(kind, signature, None, onnx_path, digest, None, notes)
 
 
-def _check_meaning(signature: Signature, task: str | None, path: Path) -> None:
-    """Refuse a bundle whose declared meaning contradicts the task."""
+def _check_meaning(
+    signature: Signature, task: str | None, said: Meaning | None, path: Path
+) -> None:
+    """Refuse a bundle whose declared meaning contradicts the task or the manifest."""
+    where = f"{path}: fulcrum.yaml"
+    if said is not None and said != signature.meaning:
+        message = f"meaning is {signature.meaning}, but spec.model.meaning is {said}"
+        raise UserError(message, where=where)
     if task is None or (signature.meaning == "value") == (task == "regression"):
         return
     wanted = "value" if task == "regression" else "logits or probabilities"
     message = f"meaning is {signature.meaning}, but spec.data.task {task} needs {wanted}"
-    raise UserError(message, where=f"{path}: fulcrum.yaml")
+    raise UserError(message, where=where)
 
 
 def _format_of(path: Path, declared: str, where: str) -> Format:

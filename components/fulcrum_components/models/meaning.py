@@ -1,28 +1,177 @@
 """What the first output of a model holds, where its format cannot say it.
 
-A bundle declares it. For `.pt2` and ONNX the task and the last operation tell: a softmax or sigmoid
-at the end gives probabilities, anything else before a classification is logits.
+A bundle declares it. For `.pt2` and ONNX the graph tells: from the output back through whatever
+only moves or copies numbers (reshape, cast, pick, clip) to the operation that made them. A softmax
+or sigmoid makes probabilities, written in one operation or in several; anything else before a
+classification is logits. What is found here is held against the data in stage evaluate.
 """
 
 from __future__ import annotations
 
-from fulcrum_components.models.signature import Meaning, TensorSpec
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
-PROBABILITY_OPERATIONS = ("softmax", "sigmoid")
+import numpy as np
+
+from fulcrum_components.models.signature import Meaning, Signature, TensorSpec
+from fulcrum_pipelines.errors import UserError
+
+KEEPING = frozenset(
+    {"alias", "cast", "clip", "clone", "contiguous", "detach", "dropout", "expand", "flatten",
+     "gather", "identity", "nan_to_num", "permute", "reshape", "select", "slice", "squeeze", "to", "transpose",
+     "unsqueeze"}
+)  # fmt: skip
+"""Operations that move, copy, pick or bound the numbers of their first input."""
+
+MIXING = frozenset(
+    {"add", "concat", "div", "max", "mean", "min", "mul", "reducemean", "sub", "sum"}
+)
+"""Operations that make probabilities of nothing but probabilities: 1 - p, (p + q) / 2."""
+
+SQUASHING = frozenset({"hardsigmoid", "normalizer", "sigmoid", "softmax", "unitclip"})
+"""Operations whose results are probabilities; `unitclip` is a clip to [0, 1]."""
+
+LOGARITHMS = frozenset({"logsigmoid", "logsoftmax"})
+SUMS = frozenset({"reducel1", "reducesum"})
+
+Kind = Literal["probabilities", "logarithms", "other"]
 
 
-def guess_meaning(task: str | None, last_operation: str, output: TensorSpec) -> Meaning:
+@dataclass(frozen=True)
+class Step:
+    """One operation of a graph.
+
+    Attributes:
+        operation: Its name as ONNX spells it, in lower case.
+        inputs: What it reads; None stands for a constant.
+    """
+
+    operation: str
+    inputs: tuple[str | None, ...]
+
+
+Maker = Callable[[str], Step | None]
+"""Returns the step that makes a tensor; None for an input of the graph."""
+
+
+def guess_meaning(task: str | None, maker: Maker, output: TensorSpec) -> Meaning:
     """Return the meaning of the first output.
 
     Args:
         task: `classification`, `regression`, or `None` if it is not known.
-        last_operation: Name of the operation that makes the output, in lower case.
+        maker: Who makes which tensor.
         output: The output; one number an example is a value where the task is not known.
+
+    Raises:
+        UserError: The output is the logarithm of one probability, which is none of the meanings.
     """
     if task == "regression":
         return "value"
-    if last_operation in PROBABILITY_OPERATIONS:
+    kind = _Trace(maker).kind(output.name)
+    single = output.shape[1:] in ((), (1,))
+    if kind == "probabilities":
         return "probabilities"
-    if task is None and output.shape[1:] in ((), (1,)):
-        return "value"
-    return "logits"
+    if kind == "logarithms" and single:
+        message = (
+            f"output '{output.name}' is the logarithm of one probability; end the model with the "
+            "sigmoid or with the logit before it"
+        )
+        raise UserError(message, where="spec.model")
+    # the softmax of log-probabilities gives the probabilities, so they are logits
+    return "value" if task is None and single else "logits"
+
+
+def check_labels(signature: Signature, task: str | None, where: str) -> None:
+    """Refuse a first output that holds the answers of a classification themselves.
+
+    Raises:
+        UserError: It is of an integer type or bool.
+    """
+    output = signature.outputs[0]
+    if task == "classification" and not np.issubdtype(np.dtype(output.dtype), np.floating):
+        message = (
+            f"the first output '{output.name}' is {output}, so it holds class labels; give logits "
+            "or probabilities as the first output (of a scikit-learn model, export with "
+            "zipmap=False and put the probabilities first)"
+        )
+        raise UserError(message, where=where)
+
+
+class _Trace:
+    """Follows a tensor back to what made its numbers, each tensor once."""
+
+    def __init__(self, maker: Maker) -> None:
+        self._maker = maker
+        self._known: dict[str, Kind] = {}
+
+    def kind(self, name: str) -> Kind:
+        """Return what `name` holds."""
+        pending = [name]
+        while pending:  # without recursion, since graphs are deeper than Python's stack
+            step = self._maker(pending[-1])
+            needed = _read(step) if step is not None and _passes(step) else []
+            missing = [each for each in needed if each not in self._known]
+            if missing:
+                pending += missing
+            else:
+                self._known[pending.pop()] = self._of(step)
+        return self._known[name]
+
+    def _of(self, step: Step | None) -> Kind:
+        """Return what `step` makes, where all that it reads is known."""
+        if step is None:
+            return "other"
+        if step.operation in SQUASHING or self._is_softmax(step) or self._is_sigmoid(step):
+            return "probabilities"
+        if step.operation in LOGARITHMS:
+            return "logarithms"
+        kinds = {self._known[name] for name in _read(step)} if _passes(step) else set()
+        kind: Kind = kinds.pop() if len(kinds) == 1 else "other"
+        if step.operation == "log":
+            return "logarithms" if kind == "probabilities" else "other"
+        if step.operation == "exp":
+            return "probabilities" if kind == "logarithms" else "other"
+        return "other" if kind == "logarithms" and step.operation in MIXING else kind
+
+    def _is_softmax(self, step: Step) -> bool:
+        """Tell whether it divides numbers by their own sum."""
+        if step.operation != "div" or None in step.inputs:
+            return False
+        above, below = step.inputs
+        total = self._behind(below)
+        return total is not None and total.operation in SUMS and total.inputs[0] == above
+
+    def _is_sigmoid(self, step: Step) -> bool:
+        """Tell whether it is 1 / (1 + exp(...))."""
+        if step.operation == "reciprocal":
+            below = step.inputs[0]
+        elif step.operation == "div" and step.inputs[0] is None:
+            below = step.inputs[1]
+        else:
+            return False
+        total = None if below is None else self._maker(below)
+        if total is None or total.operation != "add":
+            return False
+        parts = [self._maker(name) for name in total.inputs if name is not None]
+        return [part.operation if part else "" for part in parts] == ["exp"]
+
+    def _behind(self, name: str | None) -> Step | None:
+        """Return the step behind those that keep numbers or add a constant (an epsilon)."""
+        while name is not None:
+            step = self._maker(name)
+            if step is None or step.operation not in KEEPING | {"add"} or len(_read(step)) != 1:
+                return step
+            name = _read(step)[0]
+        return None
+
+
+def _passes(step: Step) -> bool:
+    """Tell whether what it gives depends on whether it reads probabilities."""
+    return step.operation in KEEPING or step.operation in MIXING or step.operation in ("log", "exp")
+
+
+def _read(step: Step) -> list[str]:
+    """Return the tensors that it takes numbers from."""
+    inputs = step.inputs[:1] if step.operation in KEEPING else step.inputs
+    return [name for name in inputs if name is not None]

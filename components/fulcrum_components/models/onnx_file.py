@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import external_data_helper, shape_inference, version_converter
+from onnx import external_data_helper, numpy_helper, shape_inference, version_converter
 
 from fulcrum_components.models.checking import (
     Examples,
@@ -24,8 +24,8 @@ from fulcrum_components.models.checking import (
     trial_batches,
 )
 from fulcrum_components.models.finite import check_graph
-from fulcrum_components.models.meaning import guess_meaning
-from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
+from fulcrum_components.models.meaning import Maker, Step, guess_meaning
+from fulcrum_components.models.signature import BATCH, DTYPES, Meaning, Signature, TensorSpec
 from fulcrum_components.sources.digest import file_digest
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
@@ -53,7 +53,12 @@ def onnx_digest(path: Path) -> str:
 
 
 def load_onnx(
-    path: Path, *, cache_dir: Path, task: str | None = None, examples: Examples | None = None
+    path: Path,
+    *,
+    cache_dir: Path,
+    task: str | None = None,
+    examples: Examples | None = None,
+    meaning: Meaning | None = None,
 ) -> tuple[Path, Signature, tuple[str, ...]]:
     """Check an ONNX file and return a self-contained one, its signature, and what was changed.
 
@@ -62,6 +67,7 @@ def load_onnx(
         cache_dir: Where a changed file goes.
         task: `classification` or `regression`; tells what the first output holds.
         examples: Gives real inputs to try it on.
+        meaning: What the manifest says that it holds.
 
     Raises:
         UserError: The file is damaged, breaks the standard, reads files it must not, has weights
@@ -79,7 +85,7 @@ def load_onnx(
         model = _upgraded(model, opset, path)
         notes.append(f"the operator set was upgraded from {opset} to {MIN_OPSET}")
     ready = _saved(model, path, cache_dir) if notes else path
-    signature = signature_of(model, path, task)
+    signature = signature_of(model, path, task, meaning)
     _check_run(ready, signature, path, examples)
     return ready, signature, tuple(notes)
 
@@ -164,7 +170,9 @@ def _saved(model: onnx.ModelProto, path: Path, cache_dir: Path) -> Path:
     return target
 
 
-def signature_of(model: onnx.ModelProto, path: Path, task: str | None = None) -> Signature:
+def signature_of(
+    model: onnx.ModelProto, path: Path, task: str | None = None, said: Meaning | None = None
+) -> Signature:
     """Return what the graph says about its inputs and outputs.
 
     Axis 0 of the first input is the batch, whatever the graph calls it; axes without a name get
@@ -187,9 +195,46 @@ def signature_of(model: onnx.ModelProto, path: Path, task: str | None = None) ->
             )
             raise UserError(message, where=str(path))
     outputs = tuple(_spec(value, batch, path) for value in _inferred(model).graph.output)
-    makers = {name: node.op_type for node in model.graph.node for name in node.output}
-    last = makers.get(outputs[0].name, "").lower()
-    return Signature(specs, outputs, guess_meaning(task, last, outputs[0]))
+    meaning = said or guess_meaning(task, _maker(model.graph), outputs[0])
+    return Signature(specs, outputs, meaning)
+
+
+def _maker(graph: onnx.GraphProto) -> Maker:
+    """Return who makes which tensor of `graph`, for finding what its output means."""
+    nodes = {name: node for node in graph.node for name in node.output if name}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    for name, node in nodes.items():
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[name] = node.attribute[0].t
+
+    def step(name: str) -> Step | None:
+        node = nodes.get(name)
+        if node is None:
+            return None
+        inputs = tuple(None if each in constants else each or None for each in node.input)
+        return Step(_operation(node, constants), inputs)
+
+    return step
+
+
+def _operation(node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto]) -> str:
+    """Return the name of a node's operation as `meaning` knows it."""
+    name = node.op_type.lower()
+    given = {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    transform = given.get("post_transform", b"NONE").decode()
+    if node.domain == "ai.onnx.ml" and transform in ("LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO"):
+        return "softmax"
+    if name == "normalizer":
+        return name if given.get("norm") == b"L1" else "scaled"
+    if name == "clip":
+        low, high = (
+            float(numpy_helper.to_array(constants[node.input[at]]))
+            if len(node.input) > at and node.input[at] in constants
+            else given.get(bound, unbounded)
+            for at, bound, unbounded in ((1, "min", -np.inf), (2, "max", np.inf))
+        )
+        return "unitclip" if 0 <= low < high <= 1 else name
+    return name
 
 
 def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -23,7 +23,8 @@ from fulcrum_components.models.finite import check_program
 from fulcrum_components.models.meaning import guess_meaning
 from fulcrum_components.models.pt2_checks import payload_problems, program_problems, sanitised
 from fulcrum_components.models.pt2_layers import restore_layers
-from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
+from fulcrum_components.models.pt2_steps import maker_of
+from fulcrum_components.models.signature import BATCH, DTYPES, Meaning, Signature, TensorSpec
 from fulcrum_components.models.weights import NEEDS_UNPICKLING
 from fulcrum_components.sources.archives import DAMAGE, check_archive
 from fulcrum_components.sources.naming import listed
@@ -83,7 +84,10 @@ def _rename_clashes(program: ExportedProgram) -> None:
 
 
 def load_pt2(
-    path: Path, task: str | None = None, examples: Examples | None = None
+    path: Path,
+    task: str | None = None,
+    examples: Examples | None = None,
+    meaning: Meaning | None = None,
 ) -> tuple[torch.nn.Module, Signature]:
     """Check a `.pt2` file and return its module and signature.
 
@@ -91,6 +95,7 @@ def load_pt2(
         path: The user's file.
         task: `classification` or `regression`; tells what the first output holds.
         examples: Gives real inputs to try it on.
+        meaning: What the manifest says that it holds.
 
     Raises:
         UserError: The file is damaged, holds anything that would run code, has weights that are
@@ -103,7 +108,7 @@ def load_pt2(
         program = _load(copy, path)
     check_program(program, path)
     _check_mode(program, path)
-    signature = signature_of(program, path, task)
+    signature = signature_of(program, path, task, meaning)
     module = as_module(program).eval()
     check_forward(module, signature, path, examples(signature) if examples is not None else None)
     return module, signature
@@ -209,7 +214,9 @@ def _check_sample_inputs(content: bytes, path: Path) -> None:
         raise UserError(message, where=str(path)) from None
 
 
-def signature_of(program: ExportedProgram, path: Path, task: str | None = None) -> Signature:
+def signature_of(
+    program: ExportedProgram, path: Path, task: str | None = None, said: Meaning | None = None
+) -> Signature:
     """Return what an exported program says about its inputs and outputs.
 
     Axis 0 of the first input is the batch; other dynamic axes go by torch's names (`s27`).
@@ -232,8 +239,7 @@ def signature_of(program: ExportedProgram, path: Path, task: str | None = None) 
             message = f"input '{spec.name}' is {spec}; its first axis must be the batch"
             raise UserError(message, where=str(path))
     results = tuple(_spec(name, values[name], batch, path) for name in outputs)
-    last = str(nodes[outputs[0]].target).removeprefix("aten.").removeprefix("_").partition(".")[0]
-    return Signature(specs, results, guess_meaning(task, last, results[0]))
+    return Signature(specs, results, said or guess_meaning(task, maker_of(program), results[0]))
 
 
 def _batch_symbol(name: str, value: torch.Tensor, path: Path) -> str:

@@ -136,6 +136,7 @@ class StageContext:
             cache_dir=self.work_dir / "model",
             task=self.spec.data.task,
             examples=self._examples,
+            meaning=model.meaning,
         )
 
     def _examples(self, signature: Signature) -> Arrays | None:

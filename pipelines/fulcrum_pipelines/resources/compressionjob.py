@@ -27,6 +27,8 @@ class Model(Spec):
     """Format of the model; auto tells a directory, .pt2 and .onnx apart by name."""
     digest: Annotated[str, Field(pattern='^sha256:[0-9a-f]{64}$')] | None = None
     """Expected digest of the model; a different one is refused before anything runs."""
+    meaning: Literal['logits', 'probabilities', 'value'] | None = None
+    """What the first output of a .pt2 or .onnx file holds, where its graph does not show it. Default, a softmax or sigmoid at the end gives probabilities, anything else logits, and a regression value. A bundle says so itself."""
 
 
 class DataSource(Spec):
@@ -436,6 +438,8 @@ class CompressionJobSpec(Spec):
     """Retries after infrastructure faults; a model or data that is wrong is never tried twice."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0, le=315360000)] | None = None
     """Delete the job this long after it finished. Evidence and artifacts stay in the store."""
+    allow_weak_baseline: bool = False
+    """Accept a baseline that answers one class only, or that no gate's metric can tell from a constant answer (the most frequent class, the mean). Without it the verdict is Anomalous, since such a comparison proves nothing."""
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """Seed of everything that is random."""
     managed_by: Annotated[str, Field(max_length=63)] | None = None
