@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from builders.details import make_evaluate
 from builders.evidence import make_evidence, make_stage
 from builders.figures import make_interval
 from builders.plans import make_digest
@@ -150,6 +151,28 @@ def _nan_elsewhere() -> Evidence:
     return with_stage("prune", details=details)
 
 
+def _baseline(weak_baseline_allowed: bool = False, **changes: Any) -> Evidence:
+    """Return evidence in which the baseline's first output is changed."""
+    good = make_evaluate()
+    assert good.first_output is not None
+    first = good.first_output.model_copy(update=changes)
+    details = make_evaluate(first_output=first, weak_baseline_allowed=weak_baseline_allowed)
+    return with_stage("evaluate", details=details)
+
+
+def _no_better(**changes: Any) -> Evidence:
+    """Return evidence in which a constant answer is as accurate as the baseline's lower bound."""
+    accuracy = GOOD_DETAILS.metrics_baseline[0]
+    assert accuracy.interval is not None
+    constant = tuple(
+        metric.model_copy(update={"value": accuracy.interval.low})
+        if metric.name == "accuracy"
+        else metric
+        for metric in make_evaluate().constant_answer
+    )
+    return with_stage("evaluate", details=make_evaluate(constant_answer=constant, **changes))
+
+
 FAILS = make_gate("size", name="fails", max=0.001)
 UNDECIDED = make_gate(name="undecided", metric="accuracy", margin=0.001)
 EVALUATED = {"data.test": make_digest("test data"), "data.train": make_digest("train")}
@@ -223,6 +246,32 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
     ),
     "identical models of different digests": lambda: (
         _details(identical_models=True),
+        [accuracy_gate()],
+    ),
+    "the baseline answers one class only": lambda: (_baseline(only_class=3), [accuracy_gate()]),
+    "the baseline answers one class only, allowed": lambda: (
+        _baseline(only_class=3, weak_baseline_allowed=True),
+        [accuracy_gate()],
+    ),
+    "the baseline is no better than a constant": lambda: (_no_better(), [accuracy_gate()]),
+    "the baseline is no better than a constant by one of two metrics": lambda: (
+        _no_better(),
+        [accuracy_gate(), make_gate("threshold", metric="logLoss", max=0.2)],
+    ),
+    "the baseline is no better than a constant, allowed": lambda: (
+        _no_better(weak_baseline_allowed=True),
+        [accuracy_gate()],
+    ),
+    "logits that lie in [0, 1] and sum to 1": lambda: (
+        _baseline(low=0.001, high=0.99, sum_low=0.9999, sum_high=1.0),
+        [accuracy_gate()],
+    ),
+    "probabilities that do not sum to 1": lambda: (
+        _baseline(meaning="probabilities", low=0.0, high=1.0, sum_low=0.9, sum_high=1.3),
+        [accuracy_gate()],
+    ),
+    "what the baseline answers was not recorded": lambda: (
+        with_stage("evaluate", details=make_evaluate(first_output=None, constant_answer=())),
         [accuracy_gate()],
     ),
     "NaN where no gate looks": lambda: (_nan_elsewhere(), [accuracy_gate()]),

@@ -180,6 +180,17 @@ class ConfusionMatrix(Record):
     counts: tuple[tuple[int, ...], ...]
 
 
+class FirstOutput(Record):
+    """What the baseline's first output held on the test data, as the model gave it."""
+
+    meaning: Literal["logits", "probabilities", "value"]  # declared, or found in the graph
+    low: Finite
+    high: Finite
+    sum_low: Finite | None = None  # of the values of one example, where there are several
+    sum_high: Finite | None = None
+    only_class: int | None = None  # the one answer to all examples, where there is but one
+
+
 class EvaluateDetails(Record):
     kind: Literal["evaluate"] = "evaluate"
     metrics: tuple[Metric, ...]
@@ -190,6 +201,9 @@ class EvaluateDetails(Record):
     test_examples: int
     overlaps: tuple[Overlap, ...] = ()
     advice: tuple[str, ...] = ()  # e.g. the test set is too small for a gate's margin
+    first_output: FirstOutput | None = None
+    constant_answer: tuple[Metric, ...] = ()  # of the best answer that ignores the inputs
+    weak_baseline_allowed: bool = False  # spec.allowWeakBaseline
 
 
 class LayerSparsity(Record):

@@ -36,6 +36,8 @@ ACCEPTED = (
         Row(f"scheme {scheme}", {"spec.model.uri": f"{scheme}://bucket/m.onnx"})
         for scheme in ("file", "s3", "gs", "abfs", "https")
     ),
+    Row("meaning of a file", {"spec.model.meaning": "probabilities"}),
+    Row("weak baseline allowed", {"spec.allowWeakBaseline": True}),
     Row("dots within a name", {"spec.model.uri": "a..b/c"}),
     Row("absolute URL", {"spec.model.uri": "file:///models/m"}),
     Row("at sign after the host", {"spec.model.uri": "https://host/m@1.onnx"}),

@@ -58,6 +58,12 @@ RULES_REFUSED = (
         "spec.gates",
         ("rmse", "regression"),
     ),
+    Row(
+        "value of a classifier",
+        {"spec.model.meaning": "value"},
+        "spec.model.meaning",
+        ("for data.task regression",),
+    ),
     Row("accuracy of a regression", REGRESSION, "spec.gates", ("accuracy", "classification")),
     Row(
         "churn of a regression",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fulcrum_components.evaluation.baseline import OutputRange, constant_answer
 from fulcrum_components.evaluation.comparing import Request, compare, compare_all
 from fulcrum_components.evaluation.confusion import confusion_matrix
 from fulcrum_components.evaluation.measuring import compute_metrics, example_losses, metric_value
@@ -34,6 +35,7 @@ __all__ = [
     "METRICS",
     "WHOLE",
     "Outcomes",
+    "OutputRange",
     "Request",
     "Slice",
     "check_outcomes",
@@ -44,6 +46,7 @@ __all__ = [
     "compare_all",
     "compute_metrics",
     "confusion_matrix",
+    "constant_answer",
     "declared_slices",
     "example_losses",
     "find_metric",

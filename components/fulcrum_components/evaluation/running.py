@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,15 @@ import onnxruntime as ort
 from fulcrum_components.evaluation.outcomes import Array, Outcomes
 from fulcrum_components.models.signature import Meaning
 from fulcrum_components.sessions import fixed_batch, open_session, run_session
+from fulcrum_pipelines.baselines import SUM_TOLERANCE
 from fulcrum_pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Batch, Dataset
 
-_SUM_TOLERANCE = 0.5
-"""How far declared probabilities may sum from 1. Integer softmax loses up to 1/512 a class, so the
-check is only meant to find logits that were declared as probabilities."""
-_RANGE_TOLERANCE = 0.01
+_INTEGER_STEP = 1 / 512
+"""How far 8-bit integers round a probability: half a step of 1/256. Baselines are held to the sum
+of 1 more strictly, in stage evaluate."""
 
 
 def run_onnx(
@@ -31,6 +31,7 @@ def run_onnx(
     columns: Sequence[str] = (),
     batch_size: int = 64,
     threads: int = 1,
+    observe: Callable[[Array], None] | None = None,
 ) -> Outcomes:
     """Return what the ONNX file `path` answers for each example of `dataset`, in its order.
 
@@ -44,6 +45,7 @@ def run_onnx(
         columns: Further columns of the data to keep for slices and groups.
         batch_size: Examples a call, where the model does not fix their number itself.
         threads: Intra-op threads.
+        observe: Called with the first outputs of each batch, as the model gives them.
 
     Raises:
         UserError: Where the model does not take the data, gives something not finite or something
@@ -58,6 +60,8 @@ def run_onnx(
             raise UserError("the data have no targets to compare with", where=path.name)
         raw = _answers(session, batch, path.name)
         _check_finite(raw, seen, path.name)
+        if observe is not None:
+            observe(raw)
         outputs.append(_to_meaning(raw, meaning, seen, path.name))
         targets.append(np.asarray(batch.targets))
         for name, values in kept.items():
@@ -148,16 +152,17 @@ def _both_classes(probabilities: Array) -> Array:
 
 
 def _check_probabilities(values: Array, seen: int, where: str) -> None:
-    low, high = -_RANGE_TOLERANCE, 1 + _RANGE_TOLERANCE
+    low, high = -SUM_TOLERANCE, 1 + SUM_TOLERANCE
     wrong = ((values < low) | (values > high)).any(axis=1)
     if values.shape[1] > 1:
-        wrong |= np.abs(values.sum(axis=1) - 1) > _SUM_TOLERANCE
+        rounding = SUM_TOLERANCE + values.shape[1] * _INTEGER_STEP
+        wrong |= np.abs(values.sum(axis=1) - 1) > rounding
     if wrong.any():
         row = int(wrong.argmax())
         message = (
-            f"the first output is declared as probabilities, but for example {seen + row} it is "
-            f"{np.array2string(values[row], precision=3, threshold=6)}; declare it as logits, or "
-            "end the model with a softmax"
+            f"the first output is taken for probabilities, but for example {seen + row} it is "
+            f"{np.array2string(values[row], precision=3, threshold=6)}; set meaning: logits in "
+            "fulcrum.yaml (for .pt2 and ONNX in spec.model), or end the model with a softmax"
         )
         raise UserError(message, where=where)
 

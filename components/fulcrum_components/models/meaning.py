@@ -19,8 +19,8 @@ from fulcrum_pipelines.errors import UserError
 
 KEEPING = frozenset(
     {"alias", "cast", "clip", "clone", "contiguous", "detach", "dropout", "expand", "flatten",
-     "gather", "identity", "nan_to_num", "permute", "reshape", "select", "slice", "squeeze", "to", "transpose",
-     "unsqueeze"}
+     "gather", "identity", "nan_to_num", "permute", "reshape", "select", "slice", "squeeze", "to",
+     "transpose", "unsqueeze"}
 )  # fmt: skip
 """Operations that move, copy, pick or bound the numbers of their first input."""
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from fulcrum_components.data import fingerprint
 from fulcrum_components.evaluation import (
+    OutputRange,
     check_outcomes,
     columns_needed,
+    constant_answer,
     run_onnx,
     save_outcomes,
 )
@@ -30,6 +32,7 @@ from fulcrum_components.stages.context import (
     StageResult,
 )
 from fulcrum_components.stages.torch_models import export, size_of
+from fulcrum_pipelines.baselines import contradiction, weaknesses
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, Metric
@@ -48,7 +51,9 @@ def inputs(context: StageContext) -> dict[str, str]:
         dataset = context.dataset(name)
         if dataset is not None:
             digests[f"data.{name}"] = fingerprint(dataset)
-    asked = context.spec.model_dump(mode="json", by_alias=True, include={"gates", "seed"})
+    asked = context.spec.model_dump(
+        mode="json", by_alias=True, include={"gates", "seed", "allow_weak_baseline"}
+    )
     asked["data"] = measuring.what_data_mean(context.spec.data)
     digests["asked"] = digest_of(canonical_json(asked))
     return digests
@@ -64,7 +69,8 @@ def run(context: StageContext) -> StageResult:
     difference = _export(context, onnx_path)
     baseline_path = _baseline(context, onnx_path)
     context.report("running the test data", 0.4)
-    outcomes = run_onnx(baseline_path, test, model.signature.meaning, columns=columns_needed(data))
+    meaning, seen = model.signature.meaning, OutputRange()
+    outcomes = run_onnx(baseline_path, test, meaning, columns=columns_needed(data), observe=seen)
     check_outcomes(outcomes, data.task, where="spec.data.test")
     context.report("computing metrics", 0.7)
     metrics = measuring.all_metrics(outcomes, context)
@@ -80,7 +86,11 @@ def run(context: StageContext) -> StageResult:
         test_examples=len(outcomes),
         overlaps=measuring.overlaps(context, measuring.read_by_code(data)),
         advice=advice(context.spec.gates, _shares(metrics), len(outcomes)),
+        first_output=seen.record(outcomes, meaning),
+        constant_answer=constant_answer(outcomes, data.task),
+        weak_baseline_allowed=context.spec.allow_weak_baseline,
     )
+    warnings = (*model.notes, *_doubts(details, context))
     signature_path = context.work_dir / SIGNATURE
     signature_path.write_text(model.signature.to_json())
     outputs = {
@@ -89,7 +99,20 @@ def run(context: StageContext) -> StageResult:
         SIGNATURE: Output(signature_path, JSON),
         "outcomes.npz": Output(outcomes_path, NPZ),
     }
-    return StageResult(details, outputs, model.notes)
+    return StageResult(details, outputs, warnings)
+
+
+def _doubts(details: EvaluateDetails, context: StageContext) -> list[str]:
+    """Return why a comparison with this baseline will prove nothing.
+
+    Raises:
+        UserError: Its outputs cannot mean what is thought.
+    """
+    problem = contradiction(details)
+    if problem is not None:
+        field = "spec.model" if context.spec.baseline_model is None else "spec.baseline"
+        raise UserError(problem, where=field)
+    return list(weaknesses(details, details.metrics, context.spec.gates))
 
 
 def _shares(metrics: Sequence[Metric]) -> dict[str, float]:

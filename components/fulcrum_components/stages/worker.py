@@ -28,10 +28,15 @@ from fulcrum_components.stages.broker import BROKER
 from fulcrum_components.stages.brokered import install
 from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
 from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
-from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES, canonical_json, digest_of
+from fulcrum_pipelines.contract import (
+    OPTIONAL_STAGES,
+    STAGES,
+    ResolvedSpec,
+    canonical_json,
+    digest_of,
+)
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Details, Evidence, StageEvidence, StageName
-from fulcrum_pipelines.resources.compressionjob import Recipe
 from fulcrum_pipelines.store import StageState, Store, cache_path, stage_path, state_path
 from fulcrum_pipelines.texts import reason
 
@@ -51,7 +56,7 @@ def execute(
     context = StageContext(stage, plan, store, work_dir, progress)
     module = cast(Stage, importlib.import_module(f"fulcrum_components.stages.{stage}"))
     inputs = context.inputs = module.inputs(context)
-    inputs_digest = context.inputs_digest = _inputs_digest(stage, inputs, plan.spec.recipe)
+    inputs_digest = context.inputs_digest = _inputs_digest(stage, inputs, plan.spec)
     space = plan.namespace
     found = store.cached(stage, inputs_digest, space) if use_cache else None
     if found is not None and must_time_again(found.details, plan.remeasure):
@@ -126,7 +131,7 @@ def _write_state(
     store.write_record(state_path(run, stage), record)
 
 
-def _inputs_digest(stage: StageName, inputs: dict[str, str], recipe: Recipe) -> str:
+def _inputs_digest(stage: StageName, inputs: dict[str, str], spec: ResolvedSpec) -> str:
     """Return the cache key: the inputs, our code and, for what is measured, the hardware."""
     environment = describe_environment()
     key: dict[str, object] = {
@@ -134,9 +139,10 @@ def _inputs_digest(stage: StageName, inputs: dict[str, str], recipe: Recipe) -> 
         "inputs": inputs,
         "code": code_digest(),
         "libraries": environment.libraries,
+        "meaning": spec.model.meaning,
     }
     if stage in OPTIONAL_STAGES:
-        key["allowNoop"] = recipe.allow_noop
+        key["allowNoop"] = spec.recipe.allow_noop
     if stage in MEASURING:
         key["hardware"] = [environment.cpu_model, environment.cpu_flags, environment.logical_cpus]
     return digest_of(canonical_json(key))

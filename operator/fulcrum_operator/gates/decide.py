@@ -58,7 +58,7 @@ def decide(evidence: Evidence, gates: Sequence[Gate]) -> Verdict:
     Gates of mode DryRun are decided and reported, but do not count. An empty list, or one with
     nothing enforced, is inconclusive.
     """
-    digest, found = _digest(evidence), tuple(anomalies(evidence))
+    digest, found = _digest(evidence), tuple(anomalies(evidence, gates))
     if digest is None:
         found = (*found, "the evidence has numbers that are not finite")
     details = validate_details(evidence)

@@ -5,8 +5,9 @@ What holds for the whole run, whichever gates there are. Any answer but yes bloc
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from fulcrum_pipelines.baselines import contradiction, weaknesses
 from fulcrum_pipelines.contract import OPTIONAL_STAGES
 from fulcrum_pipelines.evidence import (
     EvaluateDetails,
@@ -15,6 +16,7 @@ from fulcrum_pipelines.evidence import (
     StageEvidence,
     ValidateDetails,
 )
+from fulcrum_pipelines.resources.compressionjob import Gate
 
 DATA = "data."
 """What the names of inputs that are data sets begin with."""
@@ -32,8 +34,8 @@ def validate_details(evidence: Evidence) -> ValidateDetails | None:
     return stage.details if stage and isinstance(stage.details, ValidateDetails) else None
 
 
-def anomalies(evidence: Evidence) -> Iterator[str]:
-    """Yield why this evidence cannot be trusted, one line each."""
+def anomalies(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
+    """Yield why this evidence cannot be trusted, or proves nothing for `gates`, one line each."""
     yield from _records(evidence)
     details = validate_details(evidence)
     evaluate = evidence.stage("evaluate")
@@ -44,6 +46,7 @@ def anomalies(evidence: Evidence) -> Iterator[str]:
     else:
         yield from _models(evidence, evaluate, details)
         yield from _data(evidence, evaluate, details)
+        yield from _baseline(evaluate, details, gates)
     if details.identical_models != (details.baseline_model == details.candidate_model):
         yield "identical_models contradicts the digests of the models"
     overlaps = details.overlaps
@@ -113,6 +116,17 @@ def _data(evidence: Evidence, evaluate: StageEvidence, details: ValidateDetails)
             f"the test data changed: {evaluate.details.test_examples} examples in stage evaluate, "
             f"{details.test_examples} in stage validate"
         )
+
+
+def _baseline(
+    evaluate: StageEvidence, details: ValidateDetails, gates: Sequence[Gate]
+) -> Iterator[str]:
+    """Yield what is wrong with the baseline itself; validate's metrics are no code of its own."""
+    measured = evaluate.details
+    if isinstance(measured, EvaluateDetails):
+        problem = contradiction(measured)
+        yield from [problem] if problem is not None else []
+        yield from weaknesses(measured, details.metrics_baseline, gates)
 
 
 def _overlaps(overlaps: tuple[Overlap, ...], test_examples: int) -> Iterator[str]:

@@ -79,7 +79,8 @@ REFUSED = (
     Refused(
         "logits-as-probabilities", np.array([[0.5, 0.5], [3, -1]]), "probabilities", "example 1"
     ),
-    Refused("sums-to-2", np.array([[1.0, 1.0], [0, 1]]), "probabilities", "declare it as logits"),
+    Refused("sums-to-2", np.array([[1.0, 1.0], [0, 1]]), "probabilities", "meaning: logits"),
+    Refused("sums-to-0.97", np.array([[0.97, 0.0], [0, 1]]), "probabilities", "example 0"),
     Refused("a-map", np.zeros((2, 3, 4)), "logits", r"must have shape \(batch, classes\)"),
 )
 
@@ -91,7 +92,7 @@ def test_outputs_that_mean_nothing_are_refused(row: Refused) -> None:
 
 
 def test_integer_softmax_may_miss_a_sum_of_one() -> None:
-    raw = np.array([[0.97, 0.0], [1.004, 0.0]], dtype=np.float32)
+    raw = np.array([[0.996, 0.0], [1.004, 0.0]], dtype=np.float32)
     found = to_outcomes(raw, np.array([0, 1]), "probabilities", where="model")
     assert found.outputs.max() == 1
 

@@ -1,0 +1,83 @@
+"""What says whether a baseline means what is thought and is good for anything.
+
+The rules that look at it are in `fulcrum_pipelines.baselines`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fulcrum_components.evaluation.measuring import metric_value
+from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, metric_names
+from fulcrum_components.evaluation.outcomes import Array, Outcomes
+from fulcrum_components.models.signature import Meaning
+from fulcrum_pipelines.evidence import FirstOutput, Metric
+
+LEFT_OUT = ("ece",)
+"""Metrics by which a constant answer is perfect."""
+
+
+class OutputRange:
+    """Follows the first outputs as a model gives them, batch by batch."""
+
+    def __init__(self) -> None:
+        self._low = self._sum_low = np.inf
+        self._high = self._sum_high = -np.inf
+        self._several = False
+
+    def __call__(self, raw: Array) -> None:
+        """Take in the first outputs of one batch, (examples, ...)."""
+        rows = raw.reshape(len(raw), -1).astype(np.float64)
+        self._several = rows.shape[1] > 1
+        self._low = min(self._low, float(rows.min()))
+        self._high = max(self._high, float(rows.max()))
+        sums = rows.sum(axis=1)
+        self._sum_low = min(self._sum_low, float(sums.min()))
+        self._sum_high = max(self._sum_high, float(sums.max()))
+
+    def record(self, outcomes: Outcomes, meaning: Meaning) -> FirstOutput:
+        """Return the evidence of what was seen."""
+        return FirstOutput(
+            meaning=meaning,
+            low=self._low,
+            high=self._high,
+            sum_low=self._sum_low if self._several else None,
+            sum_high=self._sum_high if self._several else None,
+            only_class=None if meaning == "value" else _only_answer(outcomes),
+        )
+
+
+def _only_answer(outcomes: Outcomes) -> int | None:
+    answers = outcomes.outputs.argmax(axis=1)
+    return int(answers[0]) if (answers == answers[0]).all() else None
+
+
+def constant_answer(outcomes: Outcomes, task: str) -> tuple[Metric, ...]:
+    """Return the metrics of the best answer that ignores the inputs.
+
+    The frequencies of the classes, most frequent first of all; the mean of the targets, for the
+    absolute error their median.
+    """
+    targets, names = outcomes.targets, metric_names(task)
+    if task == "classification":
+        counts = np.bincount(targets, minlength=outcomes.outputs.shape[1])
+        answers = dict.fromkeys(names, counts / counts.sum())
+    else:
+        answers = dict.fromkeys(names, targets.mean(axis=0))
+        answers["mae"] = np.median(targets, axis=0)
+    return tuple(
+        _of_constant(METRICS[name], answers[name], outcomes)
+        for name in names
+        if name not in LEFT_OUT
+    )
+
+
+def _of_constant(metric: MetricDefinition, answer: Array, outcomes: Outcomes) -> Metric:
+    outputs = np.broadcast_to(answer, outcomes.outputs.shape).astype(outcomes.outputs.dtype)
+    return Metric(
+        name=metric.name,
+        value=metric_value(Outcomes(outputs, outcomes.targets), metric.name),
+        direction=metric.direction,
+        unit=metric.unit,
+        n=len(outcomes),
+    )

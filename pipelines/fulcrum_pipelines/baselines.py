@@ -1,0 +1,134 @@
+"""Does the baseline mean what is thought, and is it good for anything?
+
+A comparison with a baseline whose outputs are misread proves nothing: a ruined candidate gives the
+same wrong answers. Pure, because stage evaluate warns by these rules and the operator decides by
+them, from the same evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fulcrum_pipelines.evidence import EvaluateDetails, FirstOutput, Metric
+from fulcrum_pipelines.resources.compressionjob import Gate
+
+SUM_TOLERANCE = 0.01
+"""How far the probabilities of one example may sum from 1. Over 2 to 32,000 classes, 500 examples
+each, a softmax in float32 missed 1 by up to 4e-6, in float16 by 7e-4, in bfloat16 by 3e-3."""
+
+ENOUGH_EXAMPLES = 20
+"""From this many on, outputs that never leave [0, 1] are no chance: logits of fewer may."""
+
+KINDS = ("nonInferiority", "threshold", "change")
+"""Gates that look at a metric of right answers."""
+
+MAIN_METRICS = ("accuracy", "rmse")
+"""The metric of each task to look at where no gate does."""
+
+
+def contradiction(details: EvaluateDetails) -> str | None:
+    """Return why the first output cannot hold what is thought, or None where it can."""
+    first = details.first_output
+    if first is None or first.meaning == "value":
+        return None
+    shown = f"from {first.low:.4g} to {first.high:.4g} on {details.test_examples} test examples"
+    within = first.low >= -SUM_TOLERANCE and first.high <= 1 + SUM_TOLERANCE
+    one = first.sum_low is not None and first.sum_high is not None
+    sums_to_one = one and _is_one(first.sum_low) and _is_one(first.sum_high)
+    if first.meaning == "probabilities":
+        if not within:
+            return f"the outputs are taken for probabilities, but go {shown}; {_say('logits')}"
+        if one and not sums_to_one:
+            return (
+                "the outputs are taken for probabilities, but those of one example sum to between "
+                f"{first.sum_low:.4g} and {first.sum_high:.4g}, not to 1 (a sigmoid for each "
+                f"class?); end the model with a softmax, or {_say('logits')}"
+            )
+        return None
+    if within and sums_to_one:
+        return (
+            f"the outputs are taken for logits, but go {shown}, and those of each example sum to "
+            f"1: do they mean probabilities? Then {_say('probabilities')}"
+        )
+    enough = details.test_examples >= ENOUGH_EXAMPLES
+    if first.low >= 0 and first.high <= 1 and enough and not details.weak_baseline_allowed:
+        return (
+            f"the outputs are taken for logits, but go {shown} and never leave [0, 1]: do they "
+            f"mean probabilities? Then {_say('probabilities')}; if they are logits, set "
+            "spec.allowWeakBaseline"
+        )
+    return None
+
+
+def _is_one(total: float | None) -> bool:
+    return total is not None and abs(total - 1) <= SUM_TOLERANCE
+
+
+def _say(meaning: str) -> str:
+    return f"set meaning: {meaning} in fulcrum.yaml (for .pt2 and ONNX in spec.model)"
+
+
+def weaknesses(
+    details: EvaluateDetails, metrics: Sequence[Metric], gates: Sequence[Gate]
+) -> Iterator[str]:
+    """Yield why a comparison with this baseline proves nothing, one line each.
+
+    Args:
+        details: What stage evaluate recorded.
+        metrics: The baseline's, with intervals.
+        gates: Those that are asked; with a metric of theirs by which the baseline is measurably
+            better than a constant answer, a candidate that lost everything cannot pass.
+    """
+    first = details.first_output
+    if first is None or details.weak_baseline_allowed:
+        return
+    if first.only_class is not None:
+        yield (
+            f"do the outputs mean {first.meaning}? The baseline answers class {first.only_class} "
+            f"on all {details.test_examples} test examples, {_ALLOW}"
+        )
+        return
+    named = [gate.metric for gate in gates if gate.kind in KINDS and gate.mode == "Enforce"]
+    rows = _rows(details, metrics)
+    asked = [str(name) for name in dict.fromkeys(named) if name in rows]
+    asked = asked or [name for name in MAIN_METRICS if name in rows]
+    found = [_no_better(*rows[name]) for name in asked]
+    if found and all(found):
+        yield f"{_question(first)} {'; '.join(map(str, found))}, {_ALLOW}"
+
+
+def _rows(details: EvaluateDetails, metrics: Sequence[Metric]) -> dict[str, tuple[Metric, float]]:
+    """Return the baseline's metrics that are defined, each with that of a constant answer."""
+    constant = {metric.name: metric.value for metric in details.constant_answer}
+    rows: dict[str, tuple[Metric, float]] = {}
+    for metric in metrics:
+        value = constant.get(metric.name)
+        if metric.slice == "all" and metric.value is not None and value is not None:
+            rows.setdefault(metric.name, (metric, value))
+    return rows
+
+
+_ALLOW = "so no gate can tell a ruined candidate from it. Set spec.allowWeakBaseline if it is meant"
+
+
+def _question(first: FirstOutput) -> str:
+    if first.meaning == "value":
+        return "are outputs and targets of the same unit and order?"
+    return f"do the outputs mean {first.meaning}, in the order of the labels?"
+
+
+def _no_better(metric: Metric, constant: float) -> str | None:
+    """Return that the baseline is not measurably better than a constant, or None where it is."""
+    interval, shown = metric.interval, ""
+    low = high = metric.value
+    if interval is not None:
+        low, high = interval.low, interval.high
+        shown = f" ({100 * interval.level:g} % interval {low:.4g} to {high:.4g})"
+    bound = low if metric.direction == "higher" else high
+    assert bound is not None  # `_rows` has checked
+    if bound > constant if metric.direction == "higher" else bound < constant:
+        return None
+    return (
+        f"the baseline's {metric.name} of {metric.value:.4g}{shown} is not measurably better than "
+        f"the {constant:.4g} of an answer that is always the same"
+    )
