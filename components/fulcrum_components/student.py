@@ -8,6 +8,7 @@ variance is (n - 1) / n of the right one and it looks up normal tails, not t's. 
 
 from __future__ import annotations
 
+import functools
 import math
 from statistics import NormalDist
 
@@ -39,6 +40,7 @@ def t_cdf(t: float, degrees: int) -> float:
     return (1 + math.copysign(inside, t)) / 2
 
 
+@functools.cache
 def t_quantile(level: float, degrees: int) -> float:
     """Return t such that T lies in [-t, t] with probability `level`."""
     target = (1 + level) / 2

@@ -66,6 +66,9 @@ class Metric(Record):
     n: int
     slice: str = "all"  # "all", or "<by>=<value>"
     interval: Interval | None = None
+    groups: int | None = None  # as in `Comparison`, like the two that follow
+    effective_n: Finite | None = None
+    unseen: Finite | None = None
     note: str = ""
 
 
@@ -85,6 +88,10 @@ class Comparison(Record):
     `direction` tells which sign is good. `p_inferior` is the one-sided p-value of "no worse than
     -margin" (small: measurably worse than the margin), for Holm's correction over slices; it is
     given only where a gate's margin applied.
+
+    No interval is narrower than changes that the sample lacks allow: `unseen` is how much the
+    metric changes if one more independent example is lost, and `effective_n` is how many there are
+    of those that move it most (of the smallest class, or groups instead of examples).
     """
 
     metric: str
@@ -103,6 +110,8 @@ class Comparison(Record):
     mcnemar_p: Finite | None = None
     churn: Finite | None = None  # share of examples with another answer
     churn_interval: Interval | None = None
+    effective_n: Finite | None = None
+    unseen: Finite | None = None
     note: str = ""
 
 

@@ -104,6 +104,36 @@ def wilson_interval(successes: int, n: int, level: float) -> Interval:
     return Interval(level=level, low=low, high=high, method="wilson")
 
 
+def unseen_half_width(z: float, variance: float, unseen: float, effective_n: float) -> float:
+    """Return how far from its estimate a figure may lie, with changes that the sample lacks.
+
+    The score test, as Wilson's and Tango's: at a distance t the figure has its own variance and
+    that of the t / `unseen` examples which changed and were not drawn, of `effective_n` that can;
+    t is kept if t <= z sqrt(variance + unseen t - t^2 / effective_n). Without any variance that is
+    z^2 `unseen` / (1 + z^2 / `effective_n`): with z = 1.96 it is 3.84 changes.
+
+    Args:
+        z: Quantile of the standard normal, or of Student's t.
+        variance: Of the estimate, as the sample shows it.
+        unseen: How much the figure changes if one more example changes.
+        effective_n: How many independent examples there are of that kind, above 0.
+    """
+    share = z * z / effective_n
+    linear = z * z * unseen
+    root = math.sqrt(linear * linear + 4 * z * z * variance * (1 + share))
+    return max((linear + root) / (2 * (1 + share)), z * math.sqrt(variance))
+
+
+def unseen_score(distance: float, variance: float, unseen: float, effective_n: float) -> float:
+    """Return the z at which `unseen_half_width` is `distance`; 0 or more."""
+    if distance <= 0:
+        return 0.0
+    added = max(0.0, unseen * distance - distance * distance / effective_n)
+    if variance + added <= 0:
+        return math.inf
+    return distance / math.sqrt(variance + added)
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return the p-values adjusted by Holm's step-down method (Holm 1979), in the given order.
 

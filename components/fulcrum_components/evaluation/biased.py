@@ -9,7 +9,7 @@ reflection at the value ("basic", Davison and Hinkley 1997, section 5.2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import NormalDist
 
 import numpy as np
@@ -44,13 +44,7 @@ class BiasedReplicates(Replicates):
         z = clipped_quantile((min(below, mirrored) + 1) / (count + 1), count)
         return max(1 - expanded_cdf(z, self.units), 1 / (count + 1))
 
-    def negated(self) -> BiasedReplicates:
-        """See `Replicates`."""
-        return biased(super().negated())
-
 
 def biased(replicates: Replicates) -> BiasedReplicates:
     """Return the same resampled values, read as biased ones."""
-    return BiasedReplicates(
-        replicates.value, replicates.resampled, replicates.acceleration, replicates.units
-    )
+    return BiasedReplicates(**{f.name: getattr(replicates, f.name) for f in fields(replicates)})

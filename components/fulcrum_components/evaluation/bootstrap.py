@@ -11,7 +11,7 @@ t for the number of units (`student`), because BCa alone is too narrow for few.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -93,7 +93,8 @@ class Replicates:
 
     def negated(self) -> Replicates:
         """Return the same of the negative statistic."""
-        return Replicates(-self.value, -self.resampled, -self.acceleration, self.units)
+        turned = -self.resampled
+        return replace(self, value=-self.value, resampled=turned, acceleration=-self.acceleration)
 
     def _share(self, z: float) -> float:
         """Return the share of resamples to cut off for the normal quantile `z`."""
@@ -148,16 +149,6 @@ def paired_replicates(pairs: Sequence[Pair], units: int, count: int, seed: int) 
     return [
         _collect(pair, np.concatenate(part), units) for pair, part in zip(pairs, parts, strict=True)
     ]
-
-
-def hull(intervals: Sequence[Interval]) -> Interval:
-    """Return the smallest interval that holds all of `intervals`, which are at one level."""
-    return Interval(
-        level=intervals[0].level,
-        low=min(interval.low for interval in intervals),
-        high=max(interval.high for interval in intervals),
-        method=" or ".join(interval.method for interval in intervals),
-    )
 
 
 def _draw(generator: np.random.Generator, rows: int, units: int) -> Array:

@@ -1,13 +1,14 @@
 """Candidate against baseline on the same examples.
 
 What each comparison rests on: shares of right answers on the 2x2 counts (Tango's score interval,
-McNemar's exact test); AUC on DeLong's variance; everything else on a paired bootstrap. With groups,
-shares are bootstrapped over groups too, and the interval is never narrower than Tango's, because a
-bootstrap of no differences has no width.
+McNemar's exact test), or with groups on a score interval over groups; AUC on DeLong's variance;
+everything else on a paired bootstrap. The latter two are never narrower than what the sample may
+lack allows (`unseen`), because a bootstrap of no differences has no width.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self
@@ -18,18 +19,19 @@ from fulcrum_components.evaluation.biased import biased
 from fulcrum_components.evaluation.bootstrap import (
     Pair,
     Replicates,
-    hull,
     paired_replicates,
     replicates_for,
     unit_numbers,
 )
-from fulcrum_components.evaluation.influence import estimate
-from fulcrum_components.evaluation.measuring import metric_value
+from fulcrum_components.evaluation.floor import floor_of, floored, influenced
+from fulcrum_components.evaluation.measuring import NO_SPREAD, metric_value, within_metric
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics.accuracy import answers
+from fulcrum_components.evaluation.metrics.definition import SHARE
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
-from fulcrum_components.evaluation.statistic import Array, mean_statistic
+from fulcrum_components.evaluation.statistic import Array
+from fulcrum_components.evaluation.unseen import Lost, share_of_units
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval
 from fulcrum_pipelines.statistics import (
@@ -39,11 +41,8 @@ from fulcrum_pipelines.statistics import (
     wilson_interval,
 )
 
-_CHURN = "churn"
-
 NO_EXAMPLES = "no examples"
-NO_DIFFERENCE = "both models do equally well on every example"
-NO_SPREAD = "one example or group has no spread"
+NO_DIFFERENCE = "both models give the same outputs for every example"
 
 
 @dataclass(frozen=True)
@@ -201,10 +200,8 @@ def _bootstrapped(
     pairs: dict[str, Pair] = {
         m.name: (m.on_units(pair.baseline, units), m.on_units(pair.candidate, units))
         for m in metrics
-        if not m.influence and (not m.correct or pair.groups is not None) and pair.defines(m)
+        if m.statistic and pair.defines(m)
     }
-    if pair.groups is not None and pair.task == "classification":
-        pairs[_CHURN] = (mean_statistic(pair.changed.astype(np.float64), units), None)
     if not pairs or count < 2:
         return {}
     sampled = paired_replicates(list(pairs.values()), count, replicates_for(levels), seed)
@@ -218,9 +215,9 @@ def _comparison(
     before, after = (metric_value(outcomes, metric.name) for outcomes in pair.both)
     delta = None if before is None or after is None else after - before
     counts = None if delta is None else _counts(pair, metric)
-    sources = [] if delta is None else _sources(pair, metric, counts, sampled)
-    interval, p_inferior = _bounded(sources, metric, request)
-    churn, churn_interval = _churn(pair, request.confidence, sampled.get(_CHURN))
+    known = None if delta is None else _known(pair, metric, counts, sampled)
+    interval, p_inferior = _bounded(known, metric, request)
+    churn, churn_interval = _churn(pair, request.confidence)
     return Comparison(
         metric=metric.name,
         direction=metric.direction,
@@ -238,38 +235,69 @@ def _comparison(
         mcnemar_p=mcnemar_p(counts) if counts and pair.groups is None else None,
         churn=churn,
         churn_interval=churn_interval,
+        effective_n=known.worst.units if known else None,
+        unseen=known.worst.cost if known else None,
         note=_note(pair, metric, interval),
     )
 
 
-def _sources(
+@dataclass(frozen=True)
+class _Known:
+    """What bounds a difference.
+
+    Attributes:
+        sources: What was seen, and the floor if that needs one; the weaker conclusion holds.
+        worst: What a lost unit costs.
+    """
+
+    sources: tuple[Difference, ...]
+    worst: Lost
+
+    def interval(self, level: float) -> Interval:
+        """Return the interval that holds those of all sources."""
+        first, *others = (source.interval(level) for source in self.sources)
+        return functools.reduce(floored, others, first)
+
+
+def _known(
     pair: _Pair, metric: MetricDefinition, counts: Counts | None, sampled: dict[str, Replicates]
-) -> list[Difference]:
-    """Return what bounds the difference; where it is several, the weakest conclusion holds."""
-    found: list[Difference] = []
+) -> _Known | None:
+    """Return what bounds the difference, or None where too few units do."""
     if counts is not None:
-        found.append(CountsDifference(counts))
+        return _counted(pair, metric, counts)
+    seen: Difference | None = influenced(metric, pair.both, pair.groups)
     if metric.name in sampled:
-        replicates = sampled[metric.name]
-        found.append(biased(replicates) if metric.noise else replicates)
-    if metric.influence:
-        before, after = (metric.influence(o, pair.groups is None) for o in pair.both)
-        difference = estimate(after[0] - before[0], after[1] - before[1], pair.groups)
-        found += [difference] if difference.units > 1 else []
-    return found
+        seen = biased(sampled[metric.name]) if metric.noise else sampled[metric.name]
+    floor = None if seen is None else floor_of(metric, pair.both, pair.groups)
+    return None if seen is None or floor is None else _Known((seen, floor), floor.worst)
+
+
+def _counted(pair: _Pair, metric: MetricDefinition, counts: Counts) -> _Known | None:
+    """Return what counts say, which need no floor; and of groups their own score interval."""
+    if pair.groups is None:
+        n = len(pair.baseline)
+        return _Known((CountsDifference(counts),), Lost(1 / n, n))
+    assert metric.correct is not None
+    before, after = (metric.correct(outcomes).astype(np.float64) for outcomes in pair.both)
+    seen = share_of_units(after - before, pair.groups)
+    return _Known((seen,), seen.worst) if seen.units > 1 else None
 
 
 def _bounded(
-    sources: Sequence[Difference], metric: MetricDefinition, request: Request
+    known: _Known | None, metric: MetricDefinition, request: Request
 ) -> tuple[Interval | None, float | None]:
     """Return the interval of the difference, and the p-value of no worse than -margin."""
-    if not sources:
+    if known is None:
         return None, None
-    outer = hull([source.interval(request.confidence) for source in sources])
+    interval = known.interval(request.confidence)
+    if metric.unit == SHARE:
+        within = {"low": max(interval.low, -1.0), "high": min(interval.high, 1.0)}
+        interval = interval.model_copy(update=within)
     if request.margin is None:
-        return outer, None
-    oriented = [s if metric.direction == "higher" else s.negated() for s in sources]
-    return outer, max(source.p_at_least(-request.margin) for source in oriented)
+        return interval, None
+    higher = metric.direction == "higher"
+    oriented = [each if higher else each.negated() for each in known.sources]
+    return interval, max(each.p_at_least(-request.margin) for each in oriented)
 
 
 def _counts(pair: _Pair, metric: MetricDefinition) -> Counts | None:
@@ -292,19 +320,21 @@ def _note(pair: _Pair, metric: MetricDefinition, interval: Interval | None) -> s
         return why
     if interval is None:
         return NO_SPREAD
-    return NO_DIFFERENCE if interval.low == interval.high else ""
+    return NO_DIFFERENCE if np.array_equal(pair.baseline.outputs, pair.candidate.outputs) else ""
 
 
-def _churn(
-    pair: _Pair, level: float, sampled: Replicates | None
-) -> tuple[float | None, Interval | None]:
+def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
     """Return the share of changed answers; None for regression, where all change a little."""
     if pair.task != "classification" or len(pair.baseline) == 0:
         return None, None
     changed = pair.changed
-    interval = wilson_interval(int(changed.sum()), len(changed), level)
-    if sampled is not None:
-        interval = hull([interval, sampled.interval(level)])
+    if pair.groups is None:
+        interval = wilson_interval(int(changed.sum()), len(changed), level)
+    else:
+        over_groups = share_of_units(changed.astype(np.float64), pair.groups)
+        if over_groups.units < 2:
+            return float(changed.mean()), None
+        interval = within_metric(over_groups.interval(level), "lower", SHARE)
     return float(changed.mean()), interval
 
 

@@ -37,14 +37,32 @@ class Estimate:
         return Estimate(-self.value, self.error, self.units)
 
 
-def estimate(value: float, influence: Array, groups: Array | None) -> Estimate:
+def estimate(value: float, influence: Array, targets: Array, groups: Array | None) -> Estimate:
     """Return `value` with the error that `influence` (n,) gives, summed within `groups` (n,).
 
     Without groups the influence is expected to be scaled so that its squares sum to the variance.
+    Classes vary apart, each with its own number of units, so the degrees of freedom are those of
+    Satterthwaite (1946): hardly more than those of the class that varies most.
     """
-    if groups is None:
-        return Estimate(value, math.sqrt(float(influence @ influence)), len(influence))
-    numbers = np.unique(groups, return_inverse=True)[1]
-    sums = np.bincount(numbers, weights=influence)
-    variance = float(sums @ sums) * len(sums) / max(len(sums) - 1, 1)
-    return Estimate(value, math.sqrt(variance), len(sums))
+    variances, counts = _by_class(influence, targets, groups)
+    variance = float(variances.sum())
+    degrees = float(counts.min()) - 1
+    if variance > 0 and degrees > 0:
+        degrees = variance**2 / float((variances**2 / (counts - 1)).sum())
+    if groups is not None:
+        sums = np.bincount(np.unique(groups, return_inverse=True)[1], weights=influence)
+        variance = float(sums @ sums) * len(sums) / max(len(sums) - 1, 1)
+    return Estimate(value, math.sqrt(variance), int(degrees) + 1)
+
+
+def _by_class(influence: Array, targets: Array, groups: Array | None) -> tuple[Array, Array]:
+    """Return each class's sum of squared influence, and the number of units that have examples."""
+    variances, counts = [], []
+    for label in np.unique(targets):
+        own = influence[targets == label]
+        if groups is not None:
+            numbers = np.unique(groups[targets == label], return_inverse=True)[1]
+            own = np.bincount(numbers, weights=own)
+        variances.append(float(own @ own))
+        counts.append(float(len(own)))
+    return np.array(variances), np.array(counts)

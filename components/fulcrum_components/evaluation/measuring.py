@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,23 +12,25 @@ from fulcrum_components.evaluation.biased import biased
 from fulcrum_components.evaluation.bootstrap import (
     Pair,
     Replicates,
-    hull,
     paired_replicates,
     replicates_for,
     unit_numbers,
 )
-from fulcrum_components.evaluation.influence import estimate
+from fulcrum_components.evaluation.floor import floor_of, floored, influenced
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics import metric_names as names_of_task
 from fulcrum_components.evaluation.metrics.accuracy import answers
+from fulcrum_components.evaluation.metrics.definition import SHARE
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
-from fulcrum_pipelines.evidence import Interval, Metric
+from fulcrum_components.evaluation.unseen import Lost, share_of_units
+from fulcrum_pipelines.evidence import Direction, Interval, Metric
 from fulcrum_pipelines.statistics import wilson_interval
 
 SLICE_METRICS = {"classification": ("accuracy", "logLoss"), "regression": ("rmse", "mae")}
 """What is reported of each slice where nobody asked for more."""
+NO_SPREAD = "no interval: it needs two examples or groups, for AUC two of each class"
 
 
 def metric_value(outcomes: Outcomes, name: str) -> float | None:
@@ -83,18 +86,21 @@ def compute_metrics(
     sliced = part.of(outcomes)
     if groups is not None and part.selected is not None:
         groups = groups[part.selected]
-    intervals = _intervals(sliced, wanted, level, groups, seed)
-    return tuple(_metric(sliced, metric, part.name, intervals) for metric in wanted)
+    known = _known(sliced, wanted, level, groups, seed)
+    found = (_metric(sliced, metric, part.name, known.get(metric.name)) for metric in wanted)
+    if groups is None:
+        return tuple(found)
+    count = len(np.unique(groups))
+    return tuple(metric.model_copy(update={"groups": count}) for metric in found)
 
 
 def _metric(
-    outcomes: Outcomes, metric: MetricDefinition, name: str, intervals: dict[str, Interval]
+    outcomes: Outcomes, metric: MetricDefinition, name: str, known: _Bounded | None
 ) -> Metric:
     value = metric_value(outcomes, metric.name)
     note = "" if value is not None else _why_undefined(outcomes, metric)
-    interval = intervals.get(metric.name)
-    if value is not None and interval is None:
-        note = "no interval: it needs at least two examples or groups, of both classes for AUC"
+    if value is not None and known is None:
+        note = NO_SPREAD
     return Metric(
         name=metric.name,
         value=value,
@@ -102,7 +108,11 @@ def _metric(
         unit=metric.unit,
         n=len(outcomes),
         slice=name,
-        interval=interval,
+        interval=None
+        if known is None
+        else within_metric(known.interval, metric.direction, metric.unit),
+        effective_n=None if known is None else known.worst.units,
+        unseen=None if known is None else known.worst.cost,
         note=note,
     )
 
@@ -113,39 +123,65 @@ def _why_undefined(outcomes: Outcomes, metric: MetricDefinition) -> str:
     return metric.undefined(outcomes) or "the metric is not finite on these examples"
 
 
-def _intervals(
+@dataclass(frozen=True)
+class _Bounded:
+    """An interval of a metric, and what one more lost unit costs."""
+
+    interval: Interval
+    worst: Lost
+
+
+def _known(
     outcomes: Outcomes,
     metrics: Sequence[MetricDefinition],
     level: float,
     groups: Array | None,
     seed: int,
-) -> dict[str, Interval]:
+) -> dict[str, _Bounded]:
     """Return the intervals of those metrics that are defined and have one."""
     metrics = [m for m in metrics if len(outcomes) and not m.undefined(outcomes)]
-    resampled = [m for m in metrics if not m.influence and (groups is not None or not m.correct)]
-    found = _bootstrapped(outcomes, resampled, level, groups, seed)
+    resampled = _bootstrapped(outcomes, [m for m in metrics if m.statistic], level, groups, seed)
+    found = {}
     for metric in metrics:
-        if metric.correct:
-            right = int(metric.correct(outcomes).sum())
-            wilson = wilson_interval(right, len(outcomes), level)
-            sampled = found.get(metric.name)
-            found[metric.name] = hull([wilson, sampled]) if sampled else wilson
-        elif metric.influence and (interval := _influenced(outcomes, metric, level, groups)):
-            found[metric.name] = interval
+        if metric.correct is not None:
+            bounded = _counted(metric.correct(outcomes), groups, level)
+        else:
+            seen = influenced(metric, [outcomes], groups)
+            exact = seen.interval(level) if seen and seen.units > 1 else None
+            interval = exact or resampled.get(metric.name)
+            bounded = _above_floor(outcomes, metric, groups, interval) if interval else None
+        if bounded is not None:
+            found[metric.name] = bounded
     return found
 
 
-def _influenced(
-    outcomes: Outcomes, metric: MetricDefinition, level: float, groups: Array | None
-) -> Interval | None:
-    if metric.influence is None:
+def _counted(right: Array, groups: Array | None, level: float) -> _Bounded | None:
+    if groups is None:
+        interval = wilson_interval(int(right.sum()), len(right), level)
+        return _Bounded(interval, Lost(1 / len(right), len(right)))
+    found = share_of_units(right.astype(np.float64), groups)
+    return _Bounded(found.interval(level), found.worst) if found.units > 1 else None
+
+
+def _above_floor(
+    outcomes: Outcomes, metric: MetricDefinition, groups: Array | None, interval: Interval
+) -> _Bounded | None:
+    floor = floor_of(metric, [outcomes], groups)
+    if floor is None:
         return None
-    found = estimate(*metric.influence(outcomes, groups is None), groups)
-    return _within_unit(found.interval(level)) if found.units > 1 else None
+    return _Bounded(floored(interval, floor.interval(interval.level)), floor.worst)
 
 
-def _within_unit(interval: Interval) -> Interval:
-    low, high = max(interval.low, 0.0), min(interval.high, 1.0)
+def within_metric(interval: Interval, direction: Direction, unit: str) -> Interval:
+    """Return `interval` without values that no such metric has.
+
+    Errors and shares are not below 0. If more is better, 1 is perfect, and no share is above it.
+    """
+    low, high = interval.low, interval.high
+    if direction == "lower" or unit == SHARE:
+        low = max(low, 0.0)
+    if direction == "higher" or unit == SHARE:
+        high = min(high, 1.0)
     return interval.model_copy(update={"low": low, "high": high})
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.interval import Observation, declared
 from fulcrum_operator.gates.metrics import max_gain
-from fulcrum_operator.gates.recompute import recorded_interval
+from fulcrum_operator.gates.recompute import metric_interval
 from fulcrum_operator.gates.records import ALL, find_metric
 from fulcrum_operator.gates.undecided import anomalous, finite, inconclusive
 from fulcrum_operator.gates.verdict import Limit
@@ -31,11 +31,17 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
     metric = find_metric(details.metrics_candidate, METRIC, where, gate.confidence)
     what = f"the candidate's {METRIC} on {where}"
     value = finite(metric.value, what, metric.note)
-    interval = recorded_interval(metric.interval, gate.confidence, what)
-    if where == ALL and metric.n >= gate.min_samples:
+    interval = metric_interval(metric, gate.confidence, what)
+    units = metric.n if metric.groups is None else metric.groups
+    if where == ALL and units >= gate.min_samples:
         _check_gain(gate, details, value)
     return Observation(
-        subject=what, value=value, interval=interval, n=metric.n, show=wording.percent
+        subject=what,
+        value=value,
+        interval=interval,
+        n=units,
+        show=wording.percent,
+        unit="examples" if metric.groups is None else "groups",
     )
 
 

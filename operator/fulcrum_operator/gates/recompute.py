@@ -6,16 +6,19 @@ is, and where the two differ the evidence was altered or is broken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from fulcrum_operator.gates.metrics import COUNTED, DIRECTIONS
-from fulcrum_operator.gates.undecided import agree, anomalous, finite, inconclusive
-from fulcrum_pipelines.evidence import Comparison, Counts, Interval
+from fulcrum_operator.gates.metrics import COUNTED, DIRECTIONS, SHARES
+from fulcrum_operator.gates.undecided import SAME, agree, anomalous, finite, inconclusive
+from fulcrum_pipelines.evidence import Comparison, Counts, Interval, Metric
 from fulcrum_pipelines.statistics import (
     mcnemar_p,
+    normal_quantile,
     p_worse_than_margin,
     paired_difference_interval,
     pairs,
+    unseen_half_width,
     wilson_interval,
 )
 
@@ -59,12 +62,16 @@ def paired_interval(comparison: Comparison, level: float) -> Interval:
     Otherwise it is the recorded one.
 
     Raises:
-        Undecided: There is none, it is at another level, or it does not follow from the counts.
+        Undecided: There is none, it is at another level, it does not follow from the counts, or it
+            is narrower than the examples allow.
     """
     what = f"the change of {name_of(comparison)}"
     counts = counts_of(comparison)
     if counts is None:
-        return recorded_interval(comparison.interval, level, what)
+        interval = recorded_interval(comparison.interval, level, what)
+        ends = (-1.0, 1.0) if comparison.metric in SHARES else (-math.inf, math.inf)
+        _check_width(comparison, comparison.delta or 0.0, interval, ends, what)
+        return interval
     computed = paired_difference_interval(counts, level)
 
     def at_level(recorded: float) -> Interval:
@@ -86,6 +93,20 @@ def share_interval(
     return wilson_interval(successes, n, level)
 
 
+def metric_interval(metric: Metric, level: float, what: str) -> Interval:
+    """Return the recorded interval of one model's figure at `level`.
+
+    Raises:
+        Undecided: As `recorded_interval`, or it is narrower than the examples allow.
+    """
+    interval = recorded_interval(metric.interval, level, what)
+    share = metric.name in SHARES
+    low = 0.0 if metric.direction == "lower" or share else -math.inf
+    high = 1.0 if metric.direction == "higher" or share else math.inf
+    _check_width(metric, metric.value or 0.0, interval, (low, high), what)
+    return interval
+
+
 def recorded_interval(interval: Interval | None, level: float, what: str) -> Interval:
     """Return the interval as it is recorded, if it can be used at `level`.
 
@@ -104,6 +125,38 @@ def recorded_interval(interval: Interval | None, level: float, what: str) -> Int
             f"but the gate asks for {100 * level:.4g} %"
         )
     return interval
+
+
+def _check_width(
+    record: Comparison | Metric,
+    value: float,
+    interval: Interval,
+    ends: tuple[float, float],
+    what: str,
+) -> None:
+    """Refuse an interval that is narrower than changes which the sample lacks allow.
+
+    `ends` are what no such figure is beyond. Evidence of older versions does not say how much one
+    more changed example costs; then the interval must have a width at least.
+    """
+    if record.unseen is None or record.effective_n is None:
+        if interval.low == interval.high:
+            raise inconclusive(
+                f"the interval of {what} has no width, which no number of examples gives; "
+                "run validate again with this version"
+            )
+        return
+    unseen = finite(record.unseen, f"unseen of {what}")
+    effective_n = finite(record.effective_n, f"effective_n of {what}")
+    if unseen <= 0 or effective_n <= 0:
+        raise anomalous(f"altered evidence: {what} says that nothing unseen could change it")
+    half = unseen_half_width(normal_quantile(interval.level), 0.0, unseen, effective_n)
+    low, high = max(value - half, ends[0]), min(value + half, ends[1])
+    if interval.low > low + SAME or interval.high < high - SAME:
+        raise anomalous(
+            f"altered evidence: the interval of {what} is narrower than {effective_n:.4g} "
+            f"independent examples allow, [{low:.4g}, {high:.4g}]"
+        )
 
 
 def _check_counts(comparison: Comparison, counts: Counts) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.interval import Observation, declared
 from fulcrum_operator.gates.metrics import COUNTED, SHARES
-from fulcrum_operator.gates.recompute import counts_of, recorded_interval, share_interval
+from fulcrum_operator.gates.recompute import counts_of, metric_interval, share_interval
 from fulcrum_operator.gates.records import find_comparison, find_metric
 from fulcrum_operator.gates.undecided import agree, anomalous, finite, inconclusive
 from fulcrum_operator.gates.verdict import Limit
@@ -33,20 +33,21 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         subject=f"the candidate's {name} on {where}",
         value=finite(metric.value, f"{name} on {where}", metric.note),
         interval=_interval(gate, details, metric),
-        n=metric.n,
+        n=metric.n if metric.groups is None else metric.groups,
         show=wording.percent if name in SHARES else wording.number,
+        unit="examples" if metric.groups is None else "groups",
     )
 
 
 def _interval(gate: Gate, details: ValidateDetails, metric: Metric) -> Interval:
     what = f"the candidate's {metric.name} on {metric.slice}"
     if metric.name not in COUNTED:
-        return recorded_interval(metric.interval, gate.confidence, what)
+        return metric_interval(metric, gate.confidence, what)
     comparison = find_comparison(details, metric.name, metric.slice, gate.confidence)
     if not agree(comparison.candidate or 0.0, metric.value or 0.0) or comparison.n != metric.n:
         raise anomalous(f"altered evidence: {what} is recorded with two different values")
     counts = counts_of(comparison)
     if counts is None:
-        return recorded_interval(metric.interval, gate.confidence, what)
+        return metric_interval(metric, gate.confidence, what)
     right = counts.both_right + counts.only_candidate_right
     return share_interval(metric.interval, right, comparison.n, gate.confidence, what)

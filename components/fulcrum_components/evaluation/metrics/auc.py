@@ -16,6 +16,7 @@ import numpy as np
 from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array
+from fulcrum_components.evaluation.unseen import Stratum
 
 
 def mid_ranks(values: Array) -> Array:
@@ -48,6 +49,7 @@ def binary_auc(scores: Array, positive: Array, unbiased: bool) -> tuple[float, A
 
 
 def _scale(count: int, unbiased: bool) -> float:
+    """Return what turns deviations into influence; of one example there is no deviation."""
     return 1 / math.sqrt(count * (count - 1)) if unbiased and count > 1 else 1 / count
 
 
@@ -73,6 +75,29 @@ def _one_class(outcomes: Outcomes) -> str:
     return "AUC needs examples of at least two classes"
 
 
+def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
+    """Return what an example costs that goes from one end of the ranking to the other, by class.
+
+    It is all of its share of its own class's AUC. With more than two classes, in which AUC is a
+    mean over them, it is also first among the others of one more class.
+    """
+    labels, counts = np.unique(outcomes.targets, return_counts=True)
+    classes = outcomes.outputs.shape[1]
+    if classes == 2:
+        costs = 1 / counts
+    else:
+        others = 1 / (len(outcomes) - counts)
+        costs = (1 / counts + others.max()) / len(labels)
+    pairs = zip(labels.tolist(), costs.tolist(), strict=True)
+    return tuple(Stratum(cost, outcomes.targets == label) for label, cost in pairs)
+
+
 AUC = MetricDefinition(
-    "auc", ("classification",), "higher", SHARE, influence=_auc, undefined=_one_class
+    "auc",
+    ("classification",),
+    "higher",
+    SHARE,
+    influence=_auc,
+    costs=_costs,
+    undefined=_one_class,
 )

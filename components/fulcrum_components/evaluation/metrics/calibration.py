@@ -13,6 +13,7 @@ from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, summed_by_unit
+from fulcrum_components.evaluation.unseen import Stratum
 
 BINS = 15
 """Equally wide bins of confidence, (0, 1/15], (1/15, 2/15] ..., as in the paper."""
@@ -52,6 +53,17 @@ def _noise(statistic: SumStatistic) -> SumStatistic:
     return SumStatistic(centred, _gaps)
 
 
+def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
+    """Return that a certain answer which becomes wrong moves the gap of its bin by one example."""
+    return (Stratum(1 / len(outcomes)),)
+
+
 ECE = MetricDefinition(
-    "ece", ("classification",), "lower", SHARE, statistic=_statistic, noise=_noise
+    "ece",
+    ("classification",),
+    "lower",
+    SHARE,
+    statistic=_statistic,
+    noise=_noise,
+    costs=_costs,
 )

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
+from fulcrum_components.evaluation.unseen import Stratum
 from fulcrum_pipelines.evidence import Direction
 
 SHARE = "share"
 """Unit of metrics that are shares of examples or otherwise lie in 0..1."""
+
+_MOST_MIXED = 20_000
+"""Examples whose answers are mixed up to see what a lost one costs; the mean needs no more."""
+_MOST_BIAS = 3.0
+"""As of squares of normal errors. Without this end one outlier would decide every interval."""
+_LOST = 4
+"""Examples lost at once for that, since the root of a sum is no sum: as many as z^2 at 95 %."""
 
 
 def _always_defined(_: Outcomes) -> str:
@@ -34,6 +44,7 @@ class MetricDefinition:
         statistic: The metric as a function of sums over units; see `statistic`.
         influence: The metric's value, and each example's influence on it, (n,).
         noise: Of a metric that sampling noise can only raise, the statistic of that noise.
+        costs: What one lost example costs, by kind of example; see `strata`.
         undefined: Why the metric has no value on these outcomes; empty where it has.
     """
 
@@ -45,6 +56,7 @@ class MetricDefinition:
     statistic: Callable[[Outcomes, Array], SumStatistic] | None = None
     influence: Callable[[Outcomes, bool], tuple[float, Array]] | None = None
     noise: Callable[[SumStatistic], SumStatistic] | None = None
+    costs: Callable[[Outcomes], Sequence[Stratum]] | None = None
     undefined: Callable[[Outcomes], str] = _always_defined
 
     def on_units(self, outcomes: Outcomes, units: Array) -> SumStatistic:
@@ -58,3 +70,50 @@ class MetricDefinition:
         if self.statistic is not None:
             return self.statistic(outcomes, units)
         raise ValueError(f"{self.name} is not a function of sums over examples")
+
+    def strata(self, outcomes: Outcomes, effective_n: float) -> tuple[Stratum, ...]:
+        """Return the kinds of examples, and how much the metric changes if one of them is lost.
+
+        Where the metric does not say so itself, a lost example has another one's answer; of a
+        classification, one of another class.
+
+        Args:
+            outcomes: Of a model for which the metric is defined.
+            effective_n: Independent units among them.
+        """
+        if self.costs is not None:
+            return tuple(self.costs(outcomes))
+        if self.correct is not None:
+            return (Stratum(1 / len(outcomes)),)
+        return (Stratum(self._cost_of_another_answer(outcomes, effective_n)),)
+
+    def _cost_of_another_answer(self, outcomes: Outcomes, effective_n: float) -> float:
+        generator = np.random.default_rng(0)
+        seen = outcomes.take(generator.permutation(len(outcomes))[:_MOST_MIXED])
+        others = generator.permutation(len(seen))
+        one_unit = np.zeros(len(seen), dtype=np.int64)
+        each = np.arange(len(seen))
+        mixed = Outcomes(seen.outputs[others], seen.targets)
+        before, after = (self.on_units(found, each).features for found in (seen, mixed))
+        if np.issubdtype(seen.targets.dtype, np.integer):
+            other = seen.targets != seen.targets[others]
+            before, after = (features[other] for features in (before, after))
+        if not len(before):
+            return 0.0
+        share = min(1.0, _LOST / effective_n)
+        sums = self.on_units(seen, one_unit)
+        moved = (after - before).mean(axis=0) * len(seen)
+        weight = min(1.0, share * _size_bias(after[:, 0] - before[:, 0]))
+        changed = sums.evaluate(sums.features + weight * moved) - sums.evaluate(sums.features)
+        return float(abs(changed[0])) / (share * len(outcomes))
+
+
+def _size_bias(costs: Array) -> float:
+    """Return by how much the mean of `costs`, each counted by its size, is above their mean.
+
+    A sum of rare and unequal costs varies as one of costs of that size.
+    """
+    mean = float(costs.mean())
+    if mean <= 0:
+        return 1.0
+    return min(_MOST_BIAS, float(costs @ costs) / len(costs) / mean**2)

@@ -8,6 +8,7 @@ from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic
+from fulcrum_components.evaluation.unseen import Stratum
 
 
 def _statistic(outcomes: Outcomes, units: Array) -> SumStatistic:
@@ -34,4 +35,26 @@ def _macro_f1(sums: Array) -> Array:
     return result
 
 
-MACRO_F1 = MetricDefinition("macroF1", ("classification",), "higher", SHARE, statistic=_statistic)
+def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
+    """Return what one right answer costs that becomes wrong, by its class.
+
+    Its class loses a right answer and an answer: (2 - F1) / (targets + answers - 1). The class that
+    is answered instead gets one too many: F1 / (targets + answers + 1), of the class that this
+    hurts most.
+    """
+    sums = _statistic(outcomes, np.zeros(len(outcomes), dtype=np.int64)).features
+    right, wanted, given = np.split(sums[0], 3)
+    present = np.flatnonzero(wanted)
+    both = (wanted + given)[present]
+    scores = 2 * right[present] / both
+    own = (2 - scores) / np.maximum(both - 1, 1)
+    other = float((scores / (both + 1)).max())
+    return tuple(
+        Stratum((cost + other) / len(present), outcomes.targets == label)
+        for label, cost in zip(present.tolist(), own.tolist(), strict=True)
+    )
+
+
+MACRO_F1 = MetricDefinition(
+    "macroF1", ("classification",), "higher", SHARE, statistic=_statistic, costs=_costs
+)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from outcome_makers import Array, PairOfModels, classifiers, labelled, regressors
+from outcome_makers import Array, PairOfModels, classifiers, labelled, regressors, softmax
 from scipy import stats
 
 from fulcrum_components.evaluation import (
+    METRICS,
     Outcomes,
     Request,
     Slice,
@@ -23,7 +24,10 @@ from fulcrum_components.evaluation import (
     metric_names,
     metric_value,
 )
+from fulcrum_components.evaluation.bootstrap import paired_replicates
 from fulcrum_components.evaluation.comparing import NO_DIFFERENCE, NO_EXAMPLES, NO_SPREAD
+from fulcrum_components.evaluation.floor import influenced
+from fulcrum_components.evaluation.statistic import mean_statistic
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison
 from fulcrum_pipelines.statistics import paired_difference_interval
@@ -105,11 +109,22 @@ def test_shares_of_right_answers_rest_on_counts() -> None:
 
 def test_auc_differs_by_delongs_variance() -> None:
     pair = classifiers(80, 2)
-    found = compare(pair.baseline, pair.candidate, "auc", "classification")
-    error = delong_error(pair)
-    quantile = stats.t.ppf(0.975, 79)
-    assert found.interval is not None
-    assert found.interval.high - found.delta == pytest.approx(quantile * error, rel=1e-9)
+    found = influenced(METRICS["auc"], [pair.baseline, pair.candidate], None)
+    assert found is not None
+    assert found.error == pytest.approx(delong_error(pair), rel=1e-9)
+
+
+def test_auc_has_the_degrees_of_freedom_of_the_class_that_varies() -> None:
+    """Nine positives among 500: Student's t is about that of 8 degrees, not of 499."""
+    generator = np.random.default_rng(0)
+    targets = (np.arange(500) < 9).astype(np.int64)
+    both = [
+        Outcomes(softmax(generator.normal(size=(500, 2)) + np.eye(2)[targets]), targets)
+        for _ in range(2)
+    ]
+    found = influenced(METRICS["auc"], both, None)
+    assert found is not None
+    assert 8 <= found.units - 1 <= 10
 
 
 def delong_error(pair: PairOfModels) -> float:
@@ -196,13 +211,15 @@ def test_no_difference_in_right_answers_still_has_an_interval() -> None:
         assert found.churn_interval.high > 0.02
 
 
-def test_a_small_shift_of_every_error_is_a_difference_without_spread() -> None:
+def test_a_shift_of_every_error_is_not_known_exactly() -> None:
     targets = np.arange(20.0)
     pair = PairOfModels(Outcomes(targets + 1, targets), Outcomes(targets + 2, targets))
     found = compare(pair.baseline, pair.candidate, "mae", "regression", margin=0.5)
     assert found.interval is not None
-    assert (found.interval.low, found.interval.high) == (1, 1)
-    assert found.p_inferior == pytest.approx(1 / 2001)
+    assert found.unseen is not None
+    assert found.interval.high - 1 > 3 * found.unseen
+    assert found.interval.low == pytest.approx(2 - found.interval.high)
+    assert found.interval.method == "bootstrap-bca, not below unseen-changes"
 
 
 def test_groups_widen_the_interval_of_repeated_examples() -> None:
@@ -219,7 +236,7 @@ def test_groups_widen_the_interval_of_repeated_examples() -> None:
             widths.append(found.interval.high - found.interval.low)
         alone, ignored, grouped = widths
         assert ignored < 0.5 * alone
-        assert grouped == pytest.approx(alone, rel=0.15)
+        assert grouped == pytest.approx(alone, rel=0.25)
 
 
 def test_grouped_comparisons_say_so() -> None:
@@ -230,7 +247,9 @@ def test_grouped_comparisons_say_so() -> None:
     assert found.groups == 12
     assert found.mcnemar_p is None
     assert found.interval is not None
-    assert found.interval.method == "tango-score or bootstrap-bca"
+    assert found.interval.method == "score-over-groups"
+    assert found.effective_n == 12
+    assert found.unseen == pytest.approx(1 / 12)
 
 
 def test_a_slice_is_compared_as_if_it_were_all() -> None:
@@ -311,7 +330,8 @@ def test_very_many_examples_are_pooled_into_parts() -> None:
     differences -= (pair.baseline.outputs - pair.baseline.targets) ** 2
     half = NormalDist().inv_cdf(0.975) * differences.std() / math.sqrt(100_000)
     assert found.interval is not None
-    assert found.interval.high - found.interval.low == pytest.approx(2 * half, rel=0.1)
+    width = found.interval.high - found.interval.low
+    assert 2 * half < width < 2.6 * half  # the floor is a tenth of it here
 
 
 @settings(max_examples=25, deadline=None)
@@ -364,15 +384,15 @@ def simulated(task: str, n: int, seed: tuple[int, ...]) -> PairOfModels:
     return classifiers(n, 3, seed) if task == "classification" else regressors(n, seed)
 
 
-def test_single_metrics_agree_with_textbook_intervals() -> None:
+def test_bootstrap_intervals_agree_with_textbook_ones() -> None:
     outcomes = regressors(400).baseline
-    (metric,) = compute_metrics(outcomes, "regression", names=["mae"])
     errors = np.abs(outcomes.outputs - outcomes.targets)
+    statistic = mean_statistic(errors, np.arange(400))
+    (replicates,) = paired_replicates([(statistic, None)], 400, 2000, 0)
+    interval = replicates.interval(0.95)
     expected = stats.t.interval(0.95, 399, errors.mean(), stats.sem(errors))
-    assert metric.interval is not None
-    width = metric.interval.high - metric.interval.low
-    assert width == pytest.approx(expected[1] - expected[0], rel=0.1)
-    assert metric.interval.low > expected[0]  # skewed errors: BCa reaches further up
+    assert interval.high - interval.low == pytest.approx(expected[1] - expected[0], rel=0.1)
+    assert interval.low > expected[0]  # skewed errors: BCa reaches further up
 
 
 def test_noise_does_not_make_a_calibrated_model_fail() -> None:
