@@ -200,6 +200,30 @@ class FirstOutput(Record):
     only_class: int | None = None  # the one answer to all examples, where there is but one
 
 
+class ClassLabel(Record):
+    """One label of the data, and the class of the model that it stands for."""
+
+    label: str  # as the data spell it
+    folder: bool = False  # it is the name of a folder of images
+    index: int  # of the model's output
+    name: str  # of the class
+    examples: dict[str, int] = {}  # how many have it, by data set
+
+
+class LabelMapping(Record):
+    """Which class each label stands for; the same for every data set and stage."""
+
+    how: str
+    labels: tuple[ClassLabel, ...]
+
+
+class Conversion(Record):
+    """What was done to values of some data sets before the model gets them."""
+
+    data: tuple[str, ...]
+    text: str
+
+
 class EvaluateDetails(Record):
     kind: Literal["evaluate"] = "evaluate"
     metrics: tuple[Metric, ...]
@@ -213,6 +237,9 @@ class EvaluateDetails(Record):
     first_output: FirstOutput | None = None
     constant_answer: tuple[Metric, ...] = ()  # of the best answer that ignores the inputs
     weak_baseline_allowed: bool = False  # spec.allowWeakBaseline
+
+    labels: LabelMapping | None = None  # of a classification
+    conversions: tuple[Conversion, ...] = ()
 
 
 class LayerSparsity(Record):

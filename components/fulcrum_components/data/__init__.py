@@ -8,18 +8,25 @@ from fulcrum_components.data.comparing import (
     fingerprint,
     sample,
 )
-from fulcrum_components.data.dataset import Batch, Dataset
-from fulcrum_components.data.opening import from_arrays, open_dataset
+from fulcrum_components.data.dataset import Batch, Dataset, TableDataset
+from fulcrum_components.data.labels import Labels, class_labels, find_labels, from_record
+from fulcrum_components.data.opening import from_arrays, open_dataset, open_unlabelled
 
 __all__ = [
     "Batch",
     "Dataset",
+    "Labels",
+    "TableDataset",
     "check_classes",
+    "class_labels",
     "column_values",
     "example_hashes",
+    "find_labels",
     "find_overlap",
     "fingerprint",
     "from_arrays",
+    "from_record",
     "open_dataset",
+    "open_unlabelled",
     "sample",
 ]

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fulcrum_components.data.dataset import TEXT, Array, Indices
+from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.data.label_values import Array, Indices
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
@@ -44,6 +45,7 @@ class ArrayTable:
 
     flat = False
     targets_are_cheap = True
+    folders = None
 
     def __init__(self, arrays: Mapping[str, Column], *, origin: str, where: str) -> None:
         self.names = tuple(arrays)

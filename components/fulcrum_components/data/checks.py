@@ -9,21 +9,30 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_pipelines.errors import UserError
 
-Array = npt.NDArray[Any]
+COARSE = 1e-3
+"""Rounding of this share of a column's spread is worth a note; float32 rounds values that lie
+around their spread by 1e-7 of it."""
+
+FEWEST_FOR_SPREAD = 16
+
+EXACT_WHOLE = 2**53
+"""Up to here float64 holds every whole number."""
 
 
 def check_inputs(
     values: Array,
     spec: TensorSpec,
-    indices: npt.NDArray[np.int64],
+    indices: Indices,
     *,
     scale: float | None,
     where: str,
+    notes: Notes,
 ) -> Array:
     """Return `values` in the type of `spec`, scaled if it is a floating one.
 
@@ -33,13 +42,14 @@ def check_inputs(
         indices: Their numbers in the file, for messages.
         scale: Factor, or `None`.
         where: Field path and file, for messages.
+        notes: Takes what the model's type cannot hold.
 
     Raises:
         UserError: Shape or type do not fit, or a value is not finite.
     """
     wanted = np.dtype(spec.dtype)
     found = f"{values.dtype.name}[n{''.join(f', {size}' for size in values.shape[1:])}]"
-    if not spec.matches(values.shape) or not _converts(values.dtype, wanted):
+    if not spec.matches(values.shape) or not _converts(values, wanted):
         message = f"input '{spec.name}' is {found}, but the model takes {spec}"
         raise UserError(message, where=where)
     if np.issubdtype(values.dtype, np.floating):
@@ -47,26 +57,64 @@ def check_inputs(
     if np.issubdtype(wanted, np.integer):
         _check_range(values, wanted, spec.name, where)
     if scale is not None and np.issubdtype(wanted, np.floating):
-        with np.errstate(over="ignore"):
-            values = np.multiply(values, wanted.type(scale), dtype=wanted)
+        values = _scaled(values, scale, wanted)
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(values, dtype=wanted)
     if np.issubdtype(wanted, np.floating):
         _check_finite(converted, f"input '{spec.name}' as {spec.dtype}", indices, where)
+        _note_rounding(values, converted, f"input '{spec.name}'", spec.dtype, indices, notes)
     return converted
 
 
-def _converts(found: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """Tell whether values of type `found` may feed a model that takes `wanted`."""
+def _converts(values: Array, wanted: np.dtype[Any]) -> bool:
+    """Tell whether `values` may feed a model that takes `wanted`, without a change of meaning."""
+    kind = values.dtype.kind
     if wanted == np.bool_:
-        return found == np.bool_
-    numeric = np.issubdtype(found, np.integer) or found == np.bool_
+        return kind == "b" or (kind in "iu" and bool(((values == 0) | (values == 1)).all()))
     if np.issubdtype(wanted, np.floating):
-        return numeric or np.issubdtype(found, np.floating)
-    return bool(numeric)
+        return kind in "biuf"
+    if kind == "f" and values.dtype.itemsize > 4:  # whole numbers where one was missing once
+        return bool(((np.trunc(values) == values) & (np.abs(values) <= EXACT_WHOLE)).all())
+    return kind in "biu"
 
 
-def _check_finite(values: Array, name: str, indices: npt.NDArray[np.int64], where: str) -> None:
+def _scaled(values: Array, scale: float, wanted: np.dtype[Any]) -> Array:
+    """Return `values` times `scale`, in float64 where `wanted` would round the values first."""
+    wide = np.dtype(np.float64) if np.result_type(values.dtype, wanted) != wanted else wanted
+    with np.errstate(over="ignore"):
+        scaled: Array = np.multiply(values, wide.type(scale), dtype=wide)
+    return scaled
+
+
+def _note_rounding(
+    values: Array, converted: Array, name: str, dtype: str, indices: Indices, notes: Notes
+) -> None:
+    """Note where the model's type makes values equal that are not, such as ids and times."""
+    if values.dtype.kind == "b" or values.dtype.itemsize <= 2 or values.dtype == converted.dtype:
+        return
+    wide = values.astype(np.float64)
+    error = np.abs(converted.astype(np.float64) - wide)
+    whole = error * (np.trunc(wide) == wide)
+    bad = whole if whole.any() else _coarse(wide, error)
+    if bad.any():
+        place = np.unravel_index(int(bad.argmax()), bad.shape)
+        notes.add(
+            f"rounding {name}",
+            f"{name} is {values.dtype.name}, and the model's {dtype} cannot hold all digits: "
+            f"{values[place]} of example {indices[place[0]]} becomes {converted[place]:.10g}",
+        )
+
+
+def _coarse(values: Array, error: Array) -> Array:
+    """Return `error` where it is large against how much that value differs between examples."""
+    if len(values) < FEWEST_FOR_SPREAD:
+        return np.zeros_like(error)
+    spread = values.std(axis=0)
+    coarse: Array = np.where((spread > 0) & (error > COARSE * spread), error, 0)
+    return coarse
+
+
+def _check_finite(values: Array, name: str, indices: Indices, where: str) -> None:
     finite = np.isfinite(values)
     if finite.all():
         return
@@ -87,22 +135,14 @@ def _check_range(values: Array, wanted: np.dtype[Any], name: str, where: str) ->
 
 
 def check_targets(
-    values: Array,
-    signature: Signature,
-    task: str,
-    indices: npt.NDArray[np.int64],
-    *,
-    where: str,
+    values: Array, signature: Signature, indices: Indices, *, where: str, notes: Notes
 ) -> Array:
-    """Return labels as int64 or regression targets as float32.
+    """Return the targets of a regression as float64.
 
     Raises:
-        UserError: They have the wrong shape or type, are not finite, or a label is negative or
-            not below the number of classes.
+        UserError: They have the wrong shape or type, or are not finite.
     """
-    if task == "classification":
-        return _labels(values, signature.classes, indices, where)
-    if not (np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)):
+    if values.dtype.kind not in "iuf":
         message = f"targets are {values.dtype.name}, expected numbers"
         raise UserError(message, where=where)
     output = signature.outputs[0]
@@ -113,29 +153,8 @@ def check_targets(
         message = f"targets have the shape [{', '.join(shape)}], but the model gives {output}"
         raise UserError(message, where=where)
     _check_finite(values, "the target", indices, where)
-    return values.astype(np.float32)
-
-
-def _labels(
-    values: Array, classes: int | None, indices: npt.NDArray[np.int64], where: str
-) -> Array:
-    if not np.issubdtype(values.dtype, np.integer):
-        message = (
-            f"class labels are {values.dtype.name}, expected integers from 0; "
-            "convert them once, for instance with .astype('int64')"
-        )
-        raise UserError(message, where=where)
-    if values.ndim != 1:
-        hint = "; for one-hot rows store their argmax" if values.ndim == 2 else ""
-        message = f"class labels have {values.ndim} axes, expected one label an example{hint}"
-        raise UserError(message, where=where)
-    bad = values < 0 if classes is None else (values < 0) | (values >= classes)
-    if bad.any():
-        first = int(np.flatnonzero(bad)[0])
-        allowed = "0 or more" if classes is None else f"0 to {classes - 1}"
-        message = (
-            f"the label of example {indices[first]} is {values[first]}, but the model's classes "
-            f"are {allowed}"
-        )
-        raise UserError(message, where=where)
-    return values.astype(np.int64)
+    converted = values.astype(np.float64)
+    if values.dtype.kind in "iu" and values.size and (np.abs(converted) > EXACT_WHOLE).any():
+        text = f"targets above {EXACT_WHOLE} are rounded: float64 cannot hold all their digits"
+        notes.add("targets", text)
+    return converted

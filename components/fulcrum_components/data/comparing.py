@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fulcrum_components.data.dataset import Array, Dataset
+from fulcrum_components.data.dataset import Dataset
+from fulcrum_components.data.label_values import Array
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Overlap
 

@@ -14,6 +14,7 @@ from pyarrow import csv
 
 from fulcrum_components.data.dataset import TEXT
 from fulcrum_components.sources.archives import check_expansion
+from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
 BLOCK_BYTES = 1 << 18
@@ -25,6 +26,11 @@ ROWS_A_BLOCK = 16
 LONGEST_ROW_BYTES = 1 << 24
 
 CONVERSION = re.compile(r"CSV column #(\d+).*conversion error to (\w+): invalid value '(.*)'")
+LINE_END = re.compile(rb"[\r\n]")
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+KINDS = {"double": "float64", "float": "float32"}
 LINE = re.compile(r"Row #(\d+)")
 """How Arrow words a value of the wrong type; columns count from 0, lines from 1."""
 
@@ -54,13 +60,17 @@ class CsvRows:
         """Return the number of rows: of the lines with something in them, but for the header."""
         return self._rows
 
+    def is_text(self, column: str) -> bool:
+        """Tell whether `column` may hold something else than numbers, which only reading shows."""
+        return column in self.names
+
     def _count(self, path: Path) -> int:
         """Return the number of rows of one file, read piece by piece.
 
         Raises:
             UserError: It is damaged, expands beyond reason, or has a line that no block can hold.
         """
-        opener = gzip.open if path.suffix == ".gz" else open
+        opener = gzip.open if path.suffix.lower() == ".gz" else open
         size, expanded, lines = path.stat().st_size, 0, _Lines()
         try:
             with opener(path, "rb") as stream:
@@ -103,15 +113,27 @@ class CsvRows:
 
     def _header(self, path: Path) -> tuple[str, ...]:
         try:
+            with _stream(path) as stream:
+                if stream.read(2) in UTF_16:
+                    message = f"{path.name} is text in UTF-16; save it as UTF-8"
+                    raise UserError(message, where=self._where)
             with csv.open_csv(_stream(path), read_options=_options(path)) as reader:
                 names = tuple(reader.schema.names)
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
             raise UserError(_readable(error, ()), where=self._where) from None
-        numbers = [name for name in names if re.fullmatch(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?", name)]
-        if len(numbers) == len(names) or len(set(names)) < len(names) or "" in names:
-            message = f"{path.name} needs a first line with distinct names of the columns"
-            raise UserError(message, where=self._where)
+        self._check_header(path, names)
         return names
+
+    def _check_header(self, path: Path, names: Sequence[str]) -> None:
+        for separator, word in OTHER_SEPARATORS.items():
+            if len(names) == 1 and separator in names[0]:
+                message = f"{path.name} has its columns separated by {word}; write it with commas"
+                raise UserError(message, where=self._where)
+        twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+        if all(map(NUMBER.fullmatch, names)) or twice:
+            detail = f"; there are several named {listed(map(repr, twice))}" if twice else ""
+            message = f"{path.name} needs a first line with distinct names of the columns{detail}"
+            raise UserError(message, where=self._where)
 
 
 class _Lines:
@@ -133,9 +155,10 @@ class _Lines:
 
     def add(self, piece: bytes) -> None:
         """Count one piece more."""
+        piece = piece.replace(b"\r", b"\n")  # of both together, the line between is empty
         last = piece.rfind(b"\n")
         self.unended_bytes = len(piece) - last - 1 + (self.unended_bytes if last < 0 else 0)
-        ends = np.frombuffer(piece.replace(b"\r", b""), np.uint8) == ord("\n")
+        ends = np.frombuffer(piece, np.uint8) == ord("\n")
         if ends.size:
             before = np.concatenate([[not self._open], ends[:-1]])
             self._ended += int(np.count_nonzero(ends & ~before))
@@ -144,19 +167,19 @@ class _Lines:
 
 def _stream(path: Path) -> pa.NativeFile:
     """Open `path`; Arrow alone would also unpack what other endings promise."""
-    return pa.input_stream(path, compression="gzip" if path.suffix == ".gz" else None)
+    return pa.input_stream(path, compression="gzip" if path.suffix.lower() == ".gz" else None)
 
 
 def _options(path: Path) -> csv.ReadOptions:
     """Return how to read `path`, in blocks that hold several of its first rows."""
     with _stream(path) as stream:
         start = stream.read(BLOCK_BYTES)
-        while b"\n" not in start and len(start) < LONGEST_ROW_BYTES:
+        while not LINE_END.search(start) and len(start) < LONGEST_ROW_BYTES:
             more = stream.read(BLOCK_BYTES)
             if not more:
                 break
             start += more
-    longest = max(map(len, start.split(b"\n")))
+    longest = max(map(len, LINE_END.split(start)))
     return csv.ReadOptions(use_threads=False, block_size=max(BLOCK_BYTES, ROWS_A_BLOCK * longest))
 
 
@@ -171,5 +194,5 @@ def _readable(error: Exception, names: Sequence[str]) -> str:
         column = names[int(number)] if int(number) < len(names) else number
         line = LINE.search(text)
         place = f" in line {line.group(1)}" if line else ""
-        return f"column '{column}': '{value}'{place} is no {kind}"
+        return f"column '{column}': '{value}'{place} is no {KINDS.get(kind, kind)}"
     return f"is damaged, truncated or no CSV file ({text})"

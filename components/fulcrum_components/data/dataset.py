@@ -9,21 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from fulcrum_components.data.checks import check_inputs, check_targets
+from fulcrum_components.data.label_values import Array, Indices, Observed, plain_labels
+from fulcrum_components.data.labels import Labels
+from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import UserError
 
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
-
 TEXT = "text"
 """Stands for the element type of columns that name slices or groups."""
+
+LABEL = "label"
+"""Stands for the element type of class labels: the numbers or text that the data hold."""
+
+LABELS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Batch:
 
     Attributes:
         inputs: For each input of the signature, an array of its type; axis 0 is the example.
-        targets: int64 labels for classification, float32 values for regression, or absent.
+        targets: int64 classes for classification, float64 values for regression, or absent.
         columns: The slice and group columns that were asked for.
     """
 
@@ -75,6 +79,10 @@ class Table(Protocol):
     origin: str
     targets_are_cheap: bool
 
+    @property
+    def folders(self) -> tuple[str, ...] | None:
+        """Names of the folders of images, also of empty ones; None of other formats."""
+
     def __len__(self) -> int:
         """Return the number of examples."""
 
@@ -87,7 +95,7 @@ class Table(Protocol):
         Args:
             names: Names out of `self.names`.
             indices: Numbers of examples, each below the length.
-            dtype: What text is to be understood as: numpy's name of a type, or `TEXT`.
+            dtype: What text is to be understood as: numpy's name of a type, `TEXT` or `LABEL`.
         """
 
 
@@ -101,6 +109,7 @@ class Binding:
         target: Name of the answer, or `None`.
         task: `classification` or `regression`.
         scale: Factor for floating inputs.
+        labels: Which class each label stands for, once that is decided.
     """
 
     signature: Signature
@@ -108,6 +117,7 @@ class Binding:
     target: str | None
     task: str
     scale: float | None = None
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True)
@@ -119,12 +129,14 @@ class TableDataset:
         binding: How they feed the model.
         order: Numbers of the table's examples, in the order of this data set.
         where: Field path and file, for messages.
+        notes: What was converted so far; subsets add to the same ones.
     """
 
     table: Table
     binding: Binding
     order: Indices = field(repr=False)
     where: str
+    notes: Notes = field(default_factory=Notes, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -165,6 +177,33 @@ class TableDataset:
         """Return a data set of the examples at `positions`, in that order."""
         return replace(self, order=self.order[positions])
 
+    def examples(self, count: int) -> dict[str, Array]:
+        """Return the inputs of the first `count` examples, without their answers.
+
+        Raises:
+            UserError: They are not what the model takes.
+        """
+        return {spec.name: self._input(spec, self.order[:count]) for spec in self._specs}
+
+    def bound(self, signature: Signature, labels: Labels | None) -> TableDataset:
+        """Return this data set for a model with `signature`, with the classes of its labels."""
+        return replace(self, binding=replace(self.binding, signature=signature, labels=labels))
+
+    def observed(self) -> Observed | None:
+        """Return the labels that occur, before they are mapped; None where there are none.
+
+        Raises:
+            UserError: They are no labels, or several an example.
+        """
+        if self.binding.target is None or self.binding.task != "classification":
+            return None
+        found = Observed(self.where, self.table.folders is not None)
+        found.expect(self.table.folders or ())
+        for start in range(0, len(self.order), LABELS_AT_ONCE):
+            indices = self.order[start : start + LABELS_AT_ONCE]
+            found.add(self._labels(self.binding.target, indices), indices)
+        return found
+
     def _check_columns(self, columns: Sequence[str]) -> None:
         for name in columns:
             if name not in self.table.names:
@@ -177,19 +216,31 @@ class TableDataset:
         return self.binding.signature.inputs
 
     def _input(self, spec: TensorSpec, indices: Indices) -> Array:
-        values = self.table.read(self.binding.inputs[spec.name], indices, spec.dtype)
+        dtype = "float64" if spec.dtype.startswith("float") else spec.dtype
+        values = self.table.read(self.binding.inputs[spec.name], indices, dtype)
         if self.table.flat:
             values = _reshaped(values, spec)
-        return check_inputs(values, spec, indices, scale=self.binding.scale, where=self.where)
+        return check_inputs(
+            values, spec, indices, scale=self.binding.scale, where=self.where, notes=self.notes
+        )
 
     def _targets(self, indices: Indices) -> Array | None:
-        if self.binding.target is None:
+        target, labels = self.binding.target, self.binding.labels
+        if target is None:
             return None
-        dtype = "int64" if self.binding.task == "classification" else "float64"
-        values = self.table.read([self.binding.target], indices, dtype)
-        return check_targets(
-            values, self.binding.signature, self.binding.task, indices, where=self.where
-        )
+        if self.binding.task != "classification":
+            values = self.table.read([target], indices, "float64")
+            return check_targets(
+                values, self.binding.signature, indices, where=self.where, notes=self.notes
+            )
+        assert labels is not None
+        folders = self.table.folders is not None
+        return labels.classes_of(self._labels(target, indices), folders=folders)
+
+    def _labels(self, target: str, indices: Indices) -> Array:
+        values = self.table.read([target], indices, LABEL)
+        classes = self.binding.signature.classes
+        return plain_labels(values, classes, indices, where=self.where, notes=self.notes)
 
 
 def _reshaped(values: Array, spec: TensorSpec) -> Array:

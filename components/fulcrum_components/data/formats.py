@@ -7,8 +7,10 @@ from pathlib import Path
 
 from fulcrum_components.data.arrays import ArrayTable, concatenated
 from fulcrum_components.data.csv_rows import CsvRows
-from fulcrum_components.data.dataset import Array, Table
+from fulcrum_components.data.dataset import Table
 from fulcrum_components.data.image_folder import ImageTable
+from fulcrum_components.data.label_values import Array
+from fulcrum_components.data.notes import Notes
 from fulcrum_components.data.npy import open_npy, open_npz
 from fulcrum_components.data.parquet_rows import ParquetRows
 from fulcrum_components.data.python_source import open_python
@@ -22,8 +24,10 @@ from fulcrum_pipelines.resources.compressionjob import DataSource
 ENDINGS = {".npz": "npz", ".npy": "npy", ".csv": "csv", ".csv.gz": "csv", ".parquet": "parquet"}
 
 
-def open_table(source: DataSource, signature: Signature, *, where: str, cache_dir: Path) -> Table:
-    """Fetch the files of `source` and open them by their format.
+def open_table(
+    source: DataSource, signature: Signature, *, where: str, cache_dir: Path, notes: Notes
+) -> Table:
+    """Fetch the files of `source` and open them by their format; `notes` takes conversions.
 
     Raises:
         UserError: The format cannot be told, or the files do not hold it.
@@ -36,7 +40,7 @@ def open_table(source: DataSource, signature: Signature, *, where: str, cache_di
         folder = _single(paths, kind, where)
         if not folder.is_dir():
             raise UserError("is a file, an image folder is a directory", where=place)
-        return ImageTable(folder, target=source.target, signature=signature, where=place)
+        return ImageTable(folder, source, signature, where=place, notes=notes)
     if kind == "python":
         _check_kind(paths, where)
         if source.function is None:
@@ -58,7 +62,7 @@ def _format_of(path: Path, where: str) -> str:
     if path.is_dir():
         return "imageFolder"
     for ending, kind in ENDINGS.items():
-        if path.name.endswith(ending):
+        if path.name.lower().endswith(ending):
             return kind
     message = (
         f"the format of '{path.name}' cannot be told from its name; known endings are "
@@ -80,7 +84,11 @@ def _files_of(paths: Sequence[Path], kind: str, where: str) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            files += sorted(item for item in path.iterdir() if item.name.endswith(endings))
+            files += sorted(
+                item
+                for item in path.iterdir()
+                if item.name.lower().endswith(endings) and item.name[0] != "."
+            )
         else:
             files.append(path)
     if not files:

@@ -13,62 +13,76 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fulcrum_components.data.dataset import TEXT, Array, Indices
+from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.notes import Notes
+from fulcrum_components.data.pixels import MODES, pixels_of
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.resources.compressionjob import DataSource
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What these endings stand for. Pillow goes by content, and hands some others to programs."""
 
-MODES = {1: "L", 3: "RGB"}
+LEFT_OUT = 3
+"""How many files that are no images a note names."""
 
 
 class ImageTable:
-    """The images below `directory`, labelled by the position of their class directory.
+    """The images below `directory`, labelled by the name of their class folder.
 
     Args:
-        directory: Holds one directory a class; they count from 0 in the order of their names.
-        target: Name that the label goes by.
+        directory: Holds one folder a class.
+        source: The data source; its target is the name that the label goes by.
         signature: Its only input tells size and number of channels, as [batch, channels, height,
             width].
         where: Field path and directory, for messages.
+        notes: Takes what was converted or left out.
 
     Raises:
-        UserError: There are no class directories or no images, or the model takes no images.
+        UserError: There are no class folders or no images, or the model takes no images.
     """
 
     flat = False
     targets_are_cheap = True
 
-    def __init__(self, directory: Path, *, target: str, signature: Signature, where: str) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        source: DataSource,
+        signature: Signature,
+        *,
+        where: str,
+        notes: Notes,
+    ) -> None:
         self._spec = _image_input(signature, where)
         self._where = where
         self._directory = directory
-        self._target = target
+        self._scale = source.scale
+        self._notes = notes
         classes = sorted(
-            item for item in directory.iterdir() if item.is_dir() and item.name[0] != "."
+            item for item in directory.iterdir() if item.is_dir() and not _is_foreign(item)
         )
-        self._files = [
-            (file, label)
-            for label, folder in enumerate(classes)
+        found = [
+            (file, folder.name)
+            for folder in classes
             for file in sorted(folder.rglob("*"))
-            if file.suffix.lower() in ENDINGS
+            if not file.is_dir() and not _is_foreign(file)
         ]
+        self._files = [(file, name) for file, name in found if file.suffix.lower() in ENDINGS]
         if not self._files:
             message = f"there are no images ({listed(ENDINGS)}) in directories of classes"
             raise UserError(message, where=where)
-        empty = [
-            folder.name
-            for label, folder in enumerate(classes)
-            if label not in {label for _, label in self._files}
-        ]
-        if empty:
-            raise UserError(f"no images of class {listed(empty)}", where=where)
+        others = [file.name for file, _ in found if file.suffix.lower() not in ENDINGS]
+        if others:
+            text = (
+                f"files that are no images by their ending are left out: {listed(others, LEFT_OUT)}"
+            )
+            notes.add("left out", text)
+        self.folders = tuple(folder.name for folder in classes)
         self.origin = directory.name
-        self.names: tuple[str, ...] = (self._spec.name, target, "file", "class")
-        self._classes = [folder.name for folder in classes]
+        self.names: tuple[str, ...] = (self._spec.name, source.target, "file", "class")
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -79,16 +93,13 @@ class ImageTable:
         return self
 
     def read(self, names: Sequence[str], indices: Indices, dtype: str) -> Array:
-        """Return images as uint8 [n, channels, height, width], labels, or names of files."""
+        """Return images [n, channels, height, width], or names of files or class folders."""
         files = [self._files[index] for index in indices]
         if names[0] == self._spec.name:
             return self._stacked([self._decode(file) for file, _ in files])
         if names[0] == "file":
             return np.array([file.relative_to(self._directory).as_posix() for file, _ in files])
-        if names[0] == "class":
-            return np.array([self._classes[label] for _, label in files])
-        labels = np.array([label for _, label in files], np.int64)
-        return labels.astype(str) if dtype == TEXT else labels
+        return np.array([folder for _, folder in files])
 
     def _stacked(self, images: Sequence[Array]) -> Array:
         """Return images as one array; where the model takes any size, they may still differ."""
@@ -118,16 +129,20 @@ class ImageTable:
                             f"{width} x {height}"
                         )
                         raise UserError(message, where=place)
-                    pixels = np.asarray(image.convert(MODES[int(channels)]))
+                    return pixels_of(image, int(channels), scale=self._scale, note=self._notes.add)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             message = "the image claims too many pixels; refused as a decompression bomb"
             raise UserError(message, where=place) from None
-        except UserError:
-            raise
+        except UserError as error:
+            raise error if error.where else UserError(error.message, where=place) from None
         except Exception:  # Pillow raises nearly anything on a damaged file
             message = "is damaged, truncated or no image"
             raise UserError(message, where=place) from None
-        return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+
+
+def _is_foreign(path: Path) -> bool:
+    """Tell whether a file or folder is none of the user's: hidden, or left by an archiver."""
+    return path.name[0] == "." or path.name == "__MACOSX"
 
 
 def _image_input(signature: Signature, where: str) -> TensorSpec:

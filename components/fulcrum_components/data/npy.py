@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy_format
 
-from fulcrum_components.data.dataset import Array
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.sources.archives import DAMAGE, check_archive
 from fulcrum_components.sources.digest import file_digest
 from fulcrum_pipelines.errors import UserError

@@ -9,8 +9,11 @@ import numpy as np
 
 from fulcrum_components.data.arrays import ArrayTable
 from fulcrum_components.data.columns import input_columns, resolve
-from fulcrum_components.data.dataset import Array, Binding, Indices, TableDataset
+from fulcrum_components.data.dataset import Binding, TableDataset
 from fulcrum_components.data.formats import open_table
+from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.labels import find_labels
+from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
@@ -26,8 +29,45 @@ def open_dataset(
     cache_dir: Path,
     columns: Sequence[str] = (),
     needs_targets: bool = True,
+    classes: Sequence[str] | None = None,
+) -> TableDataset:
+    """Open a data source for a model by itself, as `open_unlabelled` does, and map its labels.
+
+    Args:
+        source: As there.
+        signature: As there.
+        task: As there.
+        where: As there.
+        cache_dir: As there.
+        columns: As there.
+        needs_targets: As there.
+        classes: Names of the classes, in the order of the model's outputs.
+    """
+    dataset = open_unlabelled(
+        source,
+        signature,
+        task,
+        where=where,
+        cache_dir=cache_dir,
+        columns=columns,
+        needs_targets=needs_targets,
+    )
+    return _labelled_alone(dataset, classes)
+
+
+def open_unlabelled(
+    source: DataSource,
+    signature: Signature,
+    task: str,
+    *,
+    where: str,
+    cache_dir: Path,
+    columns: Sequence[str] = (),
+    needs_targets: bool = True,
 ) -> TableDataset:
     """Open a data source for a model, reading no more than names, sizes and answers.
+
+    Class labels are not mapped to classes yet, since that depends on the other data sets.
 
     Args:
         source: The data source of the manifest; its URLs are absolute.
@@ -36,21 +76,21 @@ def open_dataset(
         where: Field path for messages, for instance `spec.data.test`.
         cache_dir: Where copies of remote files and unpacked ones go.
         columns: Slice and group columns that will be read later, to find wrong names now.
-        needs_targets: Whether answers must be there; calibration does without.
+        needs_targets: Whether answers are used; calibration does without, and does not read them.
 
     Raises:
-        UserError: Files, names, shapes, types or labels are wrong.
+        UserError: Files, names, shapes or types are wrong.
         InfrastructureError: Remote storage did not answer.
     """
     _check_scale(source, signature, where)
-    table = open_table(source, signature, where=where, cache_dir=cache_dir)
+    notes = Notes()
+    table = open_table(source, signature, where=where, cache_dir=cache_dir, notes=notes)
     place = f"{where} ({table.origin})"
     if not len(table):
         raise UserError("the data set is empty", where=place)
     inputs = input_columns(source.inputs, signature, table.names, where=where, file=table.origin)
-    has_target = source.target in table.names
     target = None
-    if needs_targets or has_target:
+    if needs_targets:
         field = f"{where}.target"
         (target,) = resolve(source.target, table.names, field=field, where=table.origin)
     extra = [
@@ -60,11 +100,19 @@ def open_dataset(
     used = [name for names in inputs.values() for name in names]
     table = table.restrict([*used, *([target] if target else []), *extra])
     binding = Binding(signature, inputs, target, task, source.scale)
-    dataset = TableDataset(table, binding, _order(source, len(table), place), place)
-    next(dataset.batches(2))  # shapes and types of inputs are the same for all examples
-    if table.targets_are_cheap:
+    dataset = TableDataset(table, binding, _order(source, len(table), place), place, notes)
+    dataset.examples(2)  # shapes and types of inputs are the same for all
+    if table.targets_are_cheap and task != "classification":
         _ = dataset.targets
     return dataset
+
+
+def _labelled_alone(dataset: TableDataset, classes: Sequence[str] | None) -> TableDataset:
+    found = dataset.observed()
+    if found is None:
+        return dataset
+    signature = dataset.binding.signature
+    return dataset.bound(signature, find_labels({"test": found}, classes, signature.classes))
 
 
 def from_arrays(
@@ -86,7 +134,7 @@ def from_arrays(
         arrays["targets"] = targets
     table = ArrayTable(arrays, origin="arrays", where="arrays").restrict(list(arrays))
     binding = Binding(signature, {name: (name,) for name in inputs}, target, task)
-    return TableDataset(table, binding, np.arange(len(table)), "arrays")
+    return _labelled_alone(TableDataset(table, binding, np.arange(len(table)), "arrays"), None)
 
 
 def _check_scale(source: DataSource, signature: Signature, where: str) -> None:

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from pyarrow import parquet
 
 from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.data.tabular import holds_numbers
 from fulcrum_components.sources.archives import check_expansion
 from fulcrum_pipelines.errors import UserError
 
@@ -25,6 +26,10 @@ MAX_BATCH_ROWS = 1 << 16
 
 WIDTHS = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, "BYTE_ARRAY": 4}
 """Bytes of a value after decoding; of text, those of its number in a dictionary."""
+
+TEMPORAL_ADVICE = (
+    "; store times as numbers, such as seconds since a fixed day, in the form that the model takes"
+)
 
 ROW_NUMBER_BYTES = 8
 """A data set keeps the number of each row."""
@@ -51,10 +56,11 @@ class ParquetRows:
                 size, place = path.stat().st_size, f"{where}: {path.name}"
                 check_expansion(decoded_bytes(file.metadata), size, place, kind="Parquet")
         self.names = tuple(schemas[0].names)
+        self._schema = schemas[0]
         for path, schema in zip(paths, schemas, strict=True):
             if not schema.equals(schemas[0], check_metadata=False):
                 message = f"{path.name} has other columns than {paths[0].name}"
-                raise UserError(message, where=where)
+                raise UserError(message + _difference(schema, schemas[0]), where=where)
 
     def count(self) -> int:
         """Return the number of rows, which each file's footer tells."""
@@ -64,12 +70,15 @@ class ParquetRows:
                 rows += file.metadata.num_rows
         return rows
 
+    def is_text(self, column: str) -> bool:
+        """Tell whether `column` holds something else than numbers."""
+        return not holds_numbers(self._schema.field(column).type)
+
     def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
         """Yield all rows of `columns`, some at a time; numbers keep the type they have."""
         for path in self._paths:
             with self._open(path, columns if dtype == TEXT else ()) as file:
-                if dtype != TEXT:
-                    self._check_numbers(file.schema_arrow, columns)
+                self._check_kinds(columns, text=dtype == TEXT)
                 try:
                     for batch in file.iter_batches(
                         _batch_rows(file.metadata), columns=list(columns), use_threads=False
@@ -91,13 +100,40 @@ class ParquetRows:
             message = f"{path.name} is no Parquet file, or is truncated"
             raise UserError(message, where=self._where) from None
 
-    def _check_numbers(self, schema: pa.Schema, columns: Sequence[str]) -> None:
-        """Refuse text where numbers are wanted, before any of it is decoded."""
+    def _check_kinds(self, columns: Sequence[str], *, text: bool) -> None:
+        """Refuse what is no number, or cannot be text, before any of it is decoded."""
         for name in columns:
-            kind = schema.field(name).type
-            if pa.types.is_string(kind) or pa.types.is_binary(kind):
-                message = f"column '{name}' holds {kind}, expected numbers"
+            kind = self._schema.field(name).type
+            if not (_has_text(kind) if text else holds_numbers(kind)):
+                expected = "text or numbers" if text else "numbers"
+                advice = TEMPORAL_ADVICE if pa.types.is_temporal(kind) else ""
+                message = f"column '{name}' holds {kind}, expected {expected}{advice}"
                 raise UserError(message, where=self._where)
+
+
+def _has_text(kind: pa.DataType) -> bool:
+    """Tell whether Arrow writes values of `kind` as text."""
+    if pa.types.is_dictionary(kind):
+        return _has_text(kind.value_type)
+    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or _is_text(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _difference(schema: pa.Schema, first: pa.Schema) -> str:
+    """Return the first column in which two files differ, in words."""
+    for one, other in zip(schema, first, strict=False):
+        if not one.equals(other):
+            return f": '{one.name}' is {one.type}, there '{other.name}' is {other.type}"
+    return f": {len(schema)} columns, there {len(first)}"
 
 
 def decoded_bytes(metadata: parquet.FileMetaData) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fulcrum_components.data.arrays import ArrayTable
-from fulcrum_components.data.dataset import TEXT, Array, Indices, Table
+from fulcrum_components.data.dataset import TEXT, Table
+from fulcrum_components.data.label_values import Array, Indices
 from fulcrum_components.sources.naming import listed
 from fulcrum_components.sources.usercode import load_function, user_errors
 from fulcrum_pipelines.errors import UserError
@@ -26,6 +27,7 @@ class ItemTable:
 
     flat = False
     targets_are_cheap = False
+    folders = None
 
     def __init__(self, items: Any, *, origin: str, where: str) -> None:
         self.origin = origin

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from fulcrum_components.data.dataset import TEXT, Array, Indices
+from fulcrum_components.data.dataset import LABEL, TEXT
+from fulcrum_components.data.label_values import Array, Indices
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
 
@@ -44,6 +45,9 @@ class RowReader(Protocol):
     def count(self) -> int:
         """Return the number of rows."""
 
+    def is_text(self, column: str) -> bool:
+        """Tell whether `column` may hold something else than numbers."""
+
 
 class RowTable:
     """Columns of rows, mapped from arrays in the cache.
@@ -57,6 +61,7 @@ class RowTable:
 
     flat = True
     targets_are_cheap = True
+    folders = None
 
     def __init__(
         self, reader: RowReader, paths: Sequence[Path], *, cache_dir: Path, where: str
@@ -80,6 +85,9 @@ class RowTable:
 
     def read(self, names: Sequence[str], indices: Indices, dtype: str) -> Array:
         """Return the values of `names` for the rows `indices`, side by side if several."""
+        self._check_names(names)
+        if dtype == LABEL:
+            dtype = TEXT if self._reader.is_text(names[0]) else "float64"
         folder = self._cache / self._key(names, dtype)
         if folder not in self._mapped:
             if not folder.is_dir():
@@ -88,6 +96,12 @@ class RowTable:
         values, vocabulary = self._mapped[folder]
         found: Array = np.asarray(values[indices])
         return found if vocabulary is None else vocabulary[found]
+
+    def _check_names(self, names: Sequence[str]) -> None:
+        for name in names:
+            if self.names.count(name) > 1:
+                message = f"has {self.names.count(name)} columns named '{name}'; rename one"
+                raise UserError(message, where=self._where)
 
     def _key(self, names: Sequence[str], dtype: str) -> str:
         """Return a name for these columns of these files as they are now."""
@@ -125,19 +139,16 @@ class RowTable:
 
     def _block(self, batch: pa.RecordBatch, names: Sequence[str], row: int) -> Array:
         """Return a piece as an array of shape (rows,) or (rows, values)."""
-        for name in names:
-            column = batch.column(name)
-            if column.null_count:
-                first = row + int(np.flatnonzero(column.is_null().to_numpy(False))[0])
-                message = f"column '{name}' has no value in row {first}"
-                raise UserError(message, where=self._where)
-        if len(names) == 1:
-            return _flat(batch.column(names[0]), names[0], self._where)
-        if all(_is_number(batch.column(name).type) for name in names):
-            joined: Array = np.asarray(batch.select(list(names)).to_tensor())
-            return joined
-        parts = [_flat(batch.column(name), name, self._where) for name in names]
+        parts = [self._values(batch.column(name), name, row) for name in names]
+        if len(parts) == 1:
+            return parts[0]
         return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+    def _values(self, column: Any, name: str, row: int) -> Array:
+        if column.null_count:
+            first = row + int(np.flatnonzero(column.is_null().to_numpy(False))[0])
+            raise UserError(f"column '{name}' has no value in row {first}", where=self._where)
+        return _flat(column, name, self._where)
 
     def _write_text(self, name: str, made: Path) -> None:
         codes = np.lib.format.open_memmap(
@@ -162,8 +173,28 @@ class RowTable:
             raise UserError(message, where=self._where)
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+def holds_numbers(kind: pa.DataType) -> bool:
+    """Tell whether values of the Arrow type `kind` are numbers, or lists of numbers."""
+    kind = _stored(kind)
+    if pa.types.is_dictionary(kind) or _is_list(kind):
+        return holds_numbers(kind.value_type)
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def _stored(kind: pa.DataType) -> pa.DataType:
+    """Return what values of `kind` are stored as, where it is an extension such as a tensor."""
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
 
 
 def _open(folder: Path) -> tuple[Array, Array | None]:
@@ -176,17 +207,24 @@ def _open(folder: Path) -> tuple[Array, Array | None]:
 
 def _flat(column: Any, name: str, where: str) -> Array:
     """Return a column of numbers, or of lists of equally many numbers, as an array."""
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        lengths = np.unique(column.value_lengths().to_numpy(False))
-        if len(lengths) != 1:
-            raise UserError(f"column '{name}' has lists of different lengths", where=where)
+    if isinstance(column.type, pa.BaseExtensionType):
+        return _flat(column.storage, name, where)
+    if _is_list(column.type):
+        if not pa.types.is_fixed_size_list(column.type):
+            lengths = np.unique(column.value_lengths().to_numpy(False))
+            if len(lengths) > 1:
+                raise UserError(f"column '{name}' has lists of different lengths", where=where)
         return _flat(column.flatten(), name, where).reshape(len(column), -1)
-    if pa.types.is_fixed_size_list(column.type):
-        return _flat(column.flatten(), name, where).reshape(len(column), -1)
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_decimal(column.type):
+        column = column.cast(pa.float64())
     if column.null_count:
-        raise UserError(f"column '{name}' has lists with empty values", where=where)
+        raise UserError(f"column '{name}' has empty values", where=where)
     values: Array = column.to_numpy(zero_copy_only=False)
-    if values.dtype.hasobject:
-        message = f"column '{name}' holds {column.type}, expected numbers"
-        raise UserError(message, where=where)
+    if values.dtype == np.uint64:  # beside signed numbers it would become fractions
+        if values.size and values.max() > np.iinfo(np.int64).max:
+            message = f"column '{name}' holds {values.max()}, which does not fit int64"
+            raise UserError(message, where=where)
+        values = values.astype(np.int64)
     return values

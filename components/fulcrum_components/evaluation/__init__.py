@@ -25,7 +25,6 @@ from fulcrum_components.evaluation.slices import (
     ALL,
     WHOLE,
     Slice,
-    class_labels,
     declared_slices,
     slices_by,
 )
@@ -39,7 +38,6 @@ __all__ = [
     "Request",
     "Slice",
     "check_outcomes",
-    "class_labels",
     "column_of",
     "columns_needed",
     "compare",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fulcrum_components.data.labels import class_labels
 from fulcrum_components.evaluation.outcomes import Outcomes, column_of
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_pipelines.errors import UserError
@@ -37,23 +37,6 @@ class Slice:
 
 
 WHOLE = Slice(ALL, ALL)
-
-
-def class_labels(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """Return the names of `count` classes: those declared, or the labels themselves.
-
-    Raises:
-        UserError: Where the declared names are of another number, or not all different.
-    """
-    if classes is None:
-        return tuple(map(str, range(count)))
-    if len(classes) != count or len(set(classes)) != count:
-        message = (
-            f"has {len(classes)} names, {len(set(classes))} of them different; "
-            f"the model tells {count} classes apart, so {count} different names are needed"
-        )
-        raise UserError(message, where="spec.data.classes")
-    return tuple(classes)
 
 
 def slices_by(outcomes: Outcomes, by: str, data: Data) -> tuple[Slice, ...]:

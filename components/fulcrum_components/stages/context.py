@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError, QualityError
-from fulcrum_pipelines.evidence import Artifact, Details, StageEvidence, StageName
-from fulcrum_pipelines.resources.compressionjob import DataSource
+from fulcrum_pipelines.evidence import Artifact, Conversion, Details, StageEvidence, StageName
+from fulcrum_pipelines.resources.compressionjob import Data, DataSource
 from fulcrum_pipelines.store import Store
 
 if TYPE_CHECKING:
-    from fulcrum_components.data import Dataset
+    from fulcrum_components.data import Dataset, Labels, TableDataset
     from fulcrum_components.models.checking import Arrays
     from fulcrum_components.models.loading import LoadedModel
     from fulcrum_components.models.signature import Signature
+
+LABELLED = ("train", "validation", "test")
+"""Data sets whose labels are used."""
 
 SIGNATURE = "signature.json"
 """What evaluate leaves of the model's signature."""
@@ -69,6 +72,7 @@ class StageContext:
     earlier: StageEvidence | None = None
     """Of a run with the same inputs, where only what was timed is to be repeated."""
     warnings: list[str] = field(default_factory=list)
+    _opened: dict[str, TableDataset] = field(default_factory=dict)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
     @property
@@ -142,8 +146,7 @@ class StageContext:
     def _examples(self, signature: Signature) -> Arrays | None:
         """Return a few inputs of the test data, on which to try a model with `signature`."""
         test = self._open("test", signature)
-        batch = next(iter(test.batches(TRIAL_EXAMPLES)), None) if test is not None else None
-        return None if batch is None else batch.inputs
+        return None if test is None else test.examples(TRIAL_EXAMPLES)
 
     @cached_property
     def signature(self) -> Signature:
@@ -154,21 +157,58 @@ class StageContext:
 
         return Signature.from_json(self.fetch("evaluate", SIGNATURE).read_bytes())
 
+    @cached_property
+    def labels(self) -> Labels | None:
+        """Which class each label stands for: evaluate decides, all other stages do the same."""
+        from fulcrum_components.data import find_labels, from_record
+
+        data, count = self.spec.data, self.signature.classes
+        if data.task != "classification":
+            return None
+        if self.stage != "evaluate":
+            details = self.evidence("evaluate").details
+            if details.kind != "evaluate" or details.labels is None:
+                raise InfrastructureError("evaluate recorded no labels", where="stage evaluate")
+            return from_record(details.labels, data.classes, count)
+        opened = {name: self._open(name, self.signature) for name in LABELLED}
+        observed = {name: each.observed() for name, each in opened.items() if each is not None}
+        found = {name: labels for name, labels in observed.items() if labels is not None}
+        return find_labels(found, data.classes, count)
+
+    @cached_property
+    def data(self) -> Data:
+        """`spec.data` with the names of the classes, also where the data and not it name them."""
+        names = None if self.labels is None else self.labels.names
+        data = self.spec.data
+        return data if names is None else data.model_copy(update={"classes": list(names)})
+
+    def conversions(self) -> tuple[Conversion, ...]:
+        """Return what was done to values of the data sets that were read so far."""
+        found: dict[str, list[str]] = {}
+        for name in ("train", "calibration", "validation", "test"):
+            for text in self._opened[name].notes if name in self._opened else ():
+                found.setdefault(text, []).append(name)
+        return tuple(Conversion(data=tuple(names), text=text) for text, names in found.items())
+
     def dataset(self, name: str) -> Dataset | None:
         """Return the data set `spec.data.<name>`, or None where the manifest has none."""
         if getattr(self.spec.data, name) is None:
             return None
-        return self._open(name, self.signature)
+        if name not in self._datasets:
+            opened = self._open(name, self.signature)
+            assert opened is not None
+            self._datasets[name] = opened.bound(self.signature, self.labels)
+        return self._datasets[name]
 
-    def _open(self, name: str, signature: Signature) -> Dataset | None:
-        from fulcrum_components.data import open_dataset
+    def _open(self, name: str, signature: Signature) -> TableDataset | None:
+        from fulcrum_components.data import open_unlabelled
         from fulcrum_components.evaluation import columns_needed
 
         source: DataSource | None = getattr(self.spec.data, name)
         if source is None:
             return None
-        if name not in self._datasets:
-            self._datasets[name] = open_dataset(
+        if name not in self._opened:
+            self._opened[name] = open_unlabelled(
                 source,
                 signature,
                 self.spec.data.task,
@@ -177,7 +217,7 @@ class StageContext:
                 columns=columns_needed(self.spec.data) if name == "test" else (),
                 needs_targets=name != "calibration",
             )
-        return self._datasets[name]
+        return self._opened[name]
 
     def required_dataset(self, name: str) -> Dataset:
         """Return the data set `spec.data.<name>`, which admission made sure of."""

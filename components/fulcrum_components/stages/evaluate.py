@@ -62,7 +62,7 @@ def inputs(context: StageContext) -> dict[str, str]:
 def run(context: StageContext) -> StageResult:
     """Export the model, and measure the baseline on the test data."""
     test = context.required_dataset("test")
-    model, data = context.model, context.spec.data
+    model, data = context.model, context.data
     measuring.check_test_data(context, test)
     onnx_path = context.work_dir / "model.onnx"
     context.report("exporting to ONNX", 0.2)
@@ -89,6 +89,8 @@ def run(context: StageContext) -> StageResult:
         first_output=seen.record(outcomes, meaning),
         constant_answer=constant_answer(outcomes, data.task),
         weak_baseline_allowed=context.spec.allow_weak_baseline,
+        labels=None if context.labels is None else context.labels.record,
+        conversions=context.conversions(),
     )
     warnings = (*model.notes, *_doubts(details, context))
     signature_path = context.work_dir / SIGNATURE
@@ -113,6 +115,7 @@ def _doubts(details: EvaluateDetails, context: StageContext) -> list[str]:
         field = "spec.model" if context.spec.baseline_model is None else "spec.baseline"
         raise UserError(problem, where=field)
     return list(weaknesses(details, details.metrics, context.spec.gates))
+    return StageResult(details, outputs, (*model.notes, *measuring.data_warnings(context)))
 
 
 def _shares(metrics: Sequence[Metric]) -> dict[str, float]:

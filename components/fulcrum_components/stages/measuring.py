@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fulcrum_components.data import Dataset, check_classes, find_overlap
+from fulcrum_components.data import Dataset, check_classes, class_labels, find_overlap
 from fulcrum_components.evaluation import (
     Outcomes,
-    class_labels,
     column_of,
     compute_metrics,
     confusion_matrix,
@@ -43,6 +42,15 @@ def check_test_data(context: StageContext, test: Dataset) -> None:
         check_classes(test, "spec.data.test")
 
 
+def data_warnings(context: StageContext) -> tuple[str, ...]:
+    """Return what a person should know of how labels and values of the data were read."""
+    notes = () if context.labels is None else context.labels.notes
+    return (
+        *(f"spec.data: {note}" for note in notes),
+        *(f"spec.data.{', '.join(each.data)}: {each.text}" for each in context.conversions()),
+    )
+
+
 def groups_of(outcomes: Outcomes, data: Data) -> Array | None:
     """Return which examples belong together, (n,), or None where they are independent."""
     if data.group_by is None:
@@ -52,9 +60,9 @@ def groups_of(outcomes: Outcomes, data: Data) -> Array | None:
 
 def all_metrics(outcomes: Outcomes, context: StageContext) -> tuple[Metric, ...]:
     """Return what gates and report need of one model, on all data and on slices."""
-    spec = context.spec
-    groups = groups_of(outcomes, spec.data)
-    return metrics_for(outcomes, spec.gates, spec.data, groups=groups, seed=spec.seed)
+    spec, data = context.spec, context.data
+    groups = groups_of(outcomes, data)
+    return metrics_for(outcomes, spec.gates, data, groups=groups, seed=spec.seed)
 
 
 def whole_metrics(outcomes: Outcomes, data: Data, seed: int) -> tuple[Metric, ...]:

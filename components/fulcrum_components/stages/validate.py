@@ -95,7 +95,7 @@ def run(context: StageContext) -> StageResult:
     baseline, candidate = levers[0], levers[-1]
     groups = measuring.groups_of(baseline.outcomes, spec.data)
     context.report("comparing", 0.3)
-    requests = required_comparisons(spec.gates, spec.data, baseline.outcomes)
+    requests = required_comparisons(spec.gates, context.data, baseline.outcomes)
     comparisons = compare_all(
         baseline.outcomes,
         candidate.outcomes,
@@ -129,8 +129,8 @@ def run(context: StageContext) -> StageResult:
         size=size,
         overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
         overlap_on_trust=measuring.read_by_code(spec.data),
-        confusion_baseline=measuring.confusion(baseline.outcomes, spec.data),
-        confusion_candidate=measuring.confusion(candidate.outcomes, spec.data),
+        confusion_baseline=measuring.confusion(baseline.outcomes, context.data),
+        confusion_candidate=measuring.confusion(candidate.outcomes, context.data),
         identical_models=identical,
     )
     outputs = {

@@ -41,7 +41,7 @@ class DataSource(Spec):
     inputs: dict[str, str] | None = None
     """For each input of the model, the array, column or columns ("a,b,c" or "a:c" for a range of columns) that feed it. Default, the key with the input's own name."""
     target: Annotated[str, Field(max_length=253)] = 'y'
-    """Array or column that holds the right answer. Class labels are integers from 0."""
+    """Array or column that holds the right answer. Class labels are positions of the model's outputs from 0, or names in data.classes."""
     target_uri: Annotated[str, Field(max_length=1024)] | None = None
     """For npy, the file that holds the answers."""
     function: Annotated[str, Field(max_length=253, pattern='^[A-Za-z_][A-Za-z0-9_]*$')] | None = None
@@ -49,7 +49,7 @@ class DataSource(Spec):
     arguments: dict[str, str] | None = None
     """For python, the function's keyword arguments, as strings."""
     scale: float | None = None
-    """Factor applied to each input value, for instance 0.00392156862745098 for 8-bit images."""
+    """Factor applied to each input value, for instance 0.00392156862745098 for images, whose pixels go from 0 to 255 at any depth."""
     shuffle_seed: Annotated[int, Field(ge=0, le=4294967295)] | None = None
     """Read the examples in a seeded random order. Needed where take or skip shall not follow the file's order."""
     skip: Annotated[int, Field(ge=0)] = 0
@@ -83,7 +83,7 @@ class Data(Spec):
     calibration_samples: Annotated[int, Field(ge=1, le=100000)] = 512
     """How many examples of train stand in for a missing calibration set, or are used of a given one."""
     classes: Annotated[tuple[Annotated[str, Field(max_length=253)], ...], Field(max_length=10000)] | None = None
-    """Names of the classes, in the order of their labels. Default, the labels themselves."""
+    """Names of the classes, in the order of the model's outputs. Labels that are text, and folders of images, are these names. Default, the labels themselves."""
     slices: Annotated[tuple[DataSlice, ...], Field(max_length=16)] | None = None
     """Declared columns by whose values test results are reported and may be gated. The slice by class needs no declaration."""
     group_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None

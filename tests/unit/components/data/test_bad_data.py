@@ -136,7 +136,7 @@ def images(spoil: Callable[[Path], None], size: tuple[int, int] = (6, 5)) -> Cal
     """Return a maker of an image folder with the first image of class b spoilt."""
 
     def make(root: Path) -> Path:
-        for name in ("a", "b"):
+        for name in "abc":
             (root / "im" / name).mkdir(parents=True)
             for number in range(2):
                 pixels = np.full(size, number * 50, np.uint8)
@@ -319,7 +319,7 @@ CASES = [
         "label too large", npz(y=labels(at=7, value=3)), ("label of example 7 is 3", "0 to 2")
     ),
     TestCase("negative label", npz(y=labels(at=2, value=-1)), ("label of example 2 is -1",)),
-    TestCase("float labels", npz(y=np.zeros(12)), ("class labels are float64", "integers")),
+    TestCase("float labels", npz(y=np.full(12, 0.5)), ("label of example 0 is 0.5", "whole")),
     TestCase("one-hot labels", npz(y=np.eye(12, 3, dtype=int)), ("2 axes", "argmax")),
     TestCase(
         "NaN target",
@@ -379,7 +379,7 @@ CASES = [
     TestCase(
         "too few columns",
         file("d.csv", csv()),
-        ("float32[n, 3]", "float32[batch, 4]"),
+        ("[n, 3]", "float32[batch, 4]"),
         {"inputs": {"x": "a:c"}},
     ),
     TestCase(
@@ -395,7 +395,7 @@ CASES = [
     TestCase(
         "float label in csv",
         file("d.csv", csv(spoil=(4, "1,1,1,2,0.5"))),
-        ("'y'", "'0.5'", "line 6", "int64"),
+        ("the label '0.5' of example 4", "no whole number"),
         FOUR,
     ),
     TestCase("not gzip", file("d.csv.gz", csv()), ("d.csv.gz", "damaged"), FOUR),
@@ -445,12 +445,6 @@ CASES = [
         "no images",
         lambda r: (r / "im" / "a").mkdir(parents=True) or r / "im",
         ("there are no images",),
-        signature=IMAGES,
-    ),
-    TestCase(
-        "class without images",
-        images(lambda p: [f.unlink() for f in p.parent.iterdir()] and None),
-        ("no images of class b",),
         signature=IMAGES,
     ),
     TestCase(

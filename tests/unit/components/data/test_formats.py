@@ -244,7 +244,7 @@ def test_regression_targets(tmp_path: Path) -> None:
     source = DataSource(uri=f"file://{tmp_path}/r.npz")
     dataset = open_dataset(source, signature, "regression", where="", cache_dir=tmp_path)
     assert dataset.targets is not None
-    assert dataset.targets.dtype == np.float32
+    assert dataset.targets.dtype == np.float64
     np.testing.assert_array_equal(dataset.targets, Y * 0.5)
 
 
