@@ -92,7 +92,8 @@ def run(context: StageContext) -> StageResult:
         labels=None if context.labels is None else context.labels.record,
         conversions=context.conversions(),
     )
-    warnings = (*model.notes, *_doubts(details, context))
+    doubts = _doubts(details, context)
+    warnings = (*model.notes, *measuring.data_warnings(context), *doubts)
     signature_path = context.work_dir / SIGNATURE
     signature_path.write_text(model.signature.to_json())
     outputs = {
@@ -115,7 +116,6 @@ def _doubts(details: EvaluateDetails, context: StageContext) -> list[str]:
         field = "spec.model" if context.spec.baseline_model is None else "spec.baseline"
         raise UserError(problem, where=field)
     return list(weaknesses(details, details.metrics, context.spec.gates))
-    return StageResult(details, outputs, (*model.notes, *measuring.data_warnings(context)))
 
 
 def _shares(metrics: Sequence[Metric]) -> dict[str, float]:
