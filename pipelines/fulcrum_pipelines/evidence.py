@@ -359,6 +359,7 @@ class QuantizeDetails(Record):
     metric: str
     candidates: tuple[QuantizationCandidate, ...]
     int8_coverage: Finite  # by multiply-accumulates, in the optimised graph
+    weight_share: Finite | None = None  # of all weights, held in fewer bits in the written file
     quantized_nodes: int
     unquantized: tuple[UnquantizedNode, ...] = ()
     calibration_examples: int = 0

@@ -39,7 +39,7 @@ def prepare(source: Path, output: Path) -> onnx.ModelProto:
     if used:
         message = f"is quantized already (it has {', '.join(sorted(used))}); give the fp32 model"
         raise UserError(message, where=str(source))
-    _refuse_half_precision(model, source)
+    _refuse_half_precision(model)
     cleaned = clean_graph(upgrade_opset(model))
     name_nodes(cleaned)
     write_graph(cleaned, output)
@@ -56,17 +56,17 @@ def prepare(source: Path, output: Path) -> onnx.ModelProto:
     return prepared
 
 
-def _refuse_half_precision(model: onnx.ModelProto, source: Path) -> None:
+def _refuse_half_precision(model: onnx.ModelProto) -> None:
     """Refuse a model whose products are in half precision, for which there are no int8 kernels."""
     types = [tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) > 1]
     half = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
     found = [half[each] for each in types if each in half]
     if found and TensorProto.FLOAT not in types:
         message = (
-            f"has {found[0]} weights, for which ONNX Runtime has no int8 kernels; give the model "
-            "in float32 (in PyTorch: call module.float() before saving, and drop casts of inputs)"
+            f"the weights are {found[0]}, for which ONNX Runtime has no int8 kernels; give the "
+            "model in float32 (in PyTorch: module.float(), and no casts to half in forward)"
         )
-        raise UserError(message, where=str(source))
+        raise UserError(message, where="spec.model")
 
 
 def _fix_constants(model: onnx.ModelProto) -> None:

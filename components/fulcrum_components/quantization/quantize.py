@@ -19,6 +19,7 @@ from fulcrum_components.quantization.coverage import measure_coverage
 from fulcrum_components.quantization.cpu import saturates
 from fulcrum_components.quantization.equalization import equalize
 from fulcrum_components.quantization.prepare import prepare
+from fulcrum_components.quantization.read_back import nothing_to_quantize, weight_share
 from fulcrum_components.quantization.report import (
     layer_bits,
     matching_nodes,
@@ -96,6 +97,9 @@ def quantize(
         batch=batch_for_shapes,
         work_dir=work_dir,
     )
+    if nothing := nothing_to_quantize(prepared, options.method):
+        selection = Selection(None, (), nothing)
+        return _finish(builder, selection, model, output, quality_metric, "")
     judge = None  # made first: where it cannot be, nothing is improved or calibrated in vain
     if options.method == "auto":
         judge = _judge(model, options, measure_quality, higher_is_better, measure_speed, wanted)
@@ -199,6 +203,7 @@ def _weights_only(
         metric=metric,
         candidates=(record.model_copy(update={"kept": True}),),
         int8_coverage=0.0,
+        weight_share=rounded.share,
         quantized_nodes=len(rounded.layers),
         bits=bits,
         accounted_bytes=rounded.accounted_bytes,
@@ -280,6 +285,7 @@ def _finish(
         metric=metric,
         candidates=selection.records,
         int8_coverage=0.0 if built is None else built.coverage.share,
+        weight_share=0.0 if built is None else weight_share(written),
         quantized_nodes=0 if built is None else built.coverage.integer_nodes,
         unquantized=()
         if built is None

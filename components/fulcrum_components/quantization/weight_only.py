@@ -15,6 +15,7 @@ import onnx
 
 from fulcrum_components.graph import GraphIndex
 from fulcrum_components.quantization.layers import weighted_layers
+from fulcrum_components.quantization.read_back import number_of_weights
 from fulcrum_components.quantization.rounding import Rounding
 
 SCALE_BYTES = 4
@@ -27,10 +28,12 @@ class WeightOnly:
     Attributes:
         layers: Names of the nodes with rounded weights.
         accounted_bytes: Size that the model would take with its weights packed.
+        share: Of all numbers in the model's constants, that which was rounded.
     """
 
     layers: tuple[str, ...]
     accounted_bytes: int
+    share: float
 
 
 def round_weights(
@@ -43,7 +46,7 @@ def round_weights(
     """
     index = GraphIndex(model)
     total_bytes = model.ByteSize()
-    done: set[str] = set()
+    done: dict[str, int] = {}
     nodes: dict[str, None] = {}  # a set in the order of the graph
     for layer in weighted_layers(index):
         if any(reader.name in exclude for reader in index.consumers[layer.weight]):
@@ -51,10 +54,11 @@ def round_weights(
         nodes[layer.node.name] = None
         if layer.weight in done:
             continue
-        done.add(layer.weight)
         weight = index.constant(layer.weight)
         assert weight is not None  # weighted_layers yields constants only
+        done[layer.weight] = weight.size
         rounded, scales = rounding.apply(weight, layer.channel_axes)
         index.set_constant(layer.weight, rounded)
         total_bytes += math.ceil(weight.size * bits / 8) + scales * SCALE_BYTES - weight.nbytes
-    return WeightOnly(tuple(nodes), total_bytes)
+    share = sum(done.values()) / max(1, number_of_weights(model))
+    return WeightOnly(tuple(nodes), total_bytes, share)

@@ -19,6 +19,7 @@ from fulcrum_components.quantization.choosing import (
 )
 from fulcrum_components.stages import measuring
 from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
+from fulcrum_components.stages.headlines import left_out
 from fulcrum_pipelines.contract import canonical_json, digest_of
 
 
@@ -85,6 +86,9 @@ def run(context: StageContext) -> StageResult:
         work_dir=context.work_dir / "quantize",
         batch_for_shapes=measuring.first_examples(test, 1),
     )
+    nothing = not details.weight_share and not details.int8_coverage
+    if nothing and spec.recipe.quantize.method != "auto":
+        context.did_nothing(f"nothing was quantized: {left_out(details) or details.reason}")
     return StageResult(details, {"model.onnx": Output(output, ONNX)})
 
 

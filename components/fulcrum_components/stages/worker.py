@@ -24,6 +24,7 @@ from typing import NoReturn, cast
 import fulcrum_components
 import fulcrum_pipelines
 from fulcrum_components.environment import describe_environment, peak_memory_bytes
+from fulcrum_components.stages import headlines
 from fulcrum_components.stages.broker import BROKER
 from fulcrum_components.stages.brokered import install
 from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
@@ -187,7 +188,7 @@ def _headline(evidence: StageEvidence) -> str:
         case "finetune":
             return f"best of {len(details.epochs)} epochs: {details.best_epoch}"
         case "quantize":
-            return f"{details.chosen}, {details.int8_coverage:.0%} in integers"
+            return headlines.quantized(details)
 
 
 def main() -> int:

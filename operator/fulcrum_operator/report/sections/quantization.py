@@ -71,6 +71,7 @@ def _facts(quantize: QuantizeDetails) -> Facts:
         (
             ("Weights", _weights(quantize)),
             ("Preferred", quantize.prefer or "nothing: one method was asked for"),
+            ("Of all weights, in fewer bits", percent(quantize.weight_share, 1)),
             ("Arithmetic in int8", percent(quantize.int8_coverage, 1)),
             ("Quantized nodes", count(quantize.quantized_nodes)),
             ("Nodes left in float", count(len(quantize.unquantized))),

@@ -1,0 +1,31 @@
+"""What quantization came to, in one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from fulcrum_pipelines.evidence import QuantizeDetails
+
+
+def quantized(details: QuantizeDetails) -> str:
+    """Return what came of quantization over all weights, and what was left out and why."""
+    share = details.weight_share or 0.0
+    if details.bits is not None:
+        return f"{details.chosen}: {share:.1%} of all weights rounded to {details.bits} bits"
+    if details.quantized_nodes == 0 and share == 0:
+        return f"{details.chosen}: {left_out(details) or details.reason}"
+    line = (
+        f"{details.chosen}: {share:.1%} of all weights and {details.int8_coverage:.1%} of "
+        "multiply-accumulates in integers"
+    )
+    left = left_out(details)
+    return f"{line}; {left}" if left else line
+
+
+def left_out(details: QuantizeDetails) -> str:
+    """Say how many multiplying nodes stay in floating point, by reason; empty if none do."""
+    reasons = Counter(node.reason for node in details.unquantized)
+    return "; ".join(
+        f"{count} {'node' if count == 1 else 'nodes'} left out: {reason}"
+        for reason, count in reasons.most_common()
+    )
