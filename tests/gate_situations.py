@@ -8,7 +8,7 @@ from typing import Any
 
 from builders.details import make_evaluate
 from builders.evidence import make_evidence, make_stage
-from builders.figures import make_interval
+from builders.figures import make_fidelity, make_interval
 from builders.plans import make_digest
 from gate_subjects import (
     CLASSES,
@@ -25,7 +25,7 @@ from gate_subjects import (
     with_stage,
 )
 
-from fulcrum_pipelines.evidence import Evidence, Overlap, RatioInterval
+from fulcrum_pipelines.evidence import Evidence, OutputFidelity, Overlap, RatioInterval
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 Run = tuple[Evidence, list[Gate]]
@@ -173,6 +173,13 @@ def _no_better(**changes: Any) -> Evidence:
     return with_stage("evaluate", details=make_evaluate(constant_answer=constant, **changes))
 
 
+def _with_embedding(*records: OutputFidelity, **changes: Any) -> Evidence:
+    """Return the evidence of a model that returns an embedding too."""
+    names = ("logits", "embedding")
+    return _details(**{"output_names": names, "fidelity": records} | changes)
+
+
+LOST = make_fidelity(error=0.5)
 FAILS = make_gate("size", name="fails", max=0.001)
 UNDECIDED = make_gate(name="undecided", metric="accuracy", margin=0.001)
 EVALUATED = {"data.test": make_digest("test data"), "data.train": make_digest("train")}
@@ -275,6 +282,46 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
         [accuracy_gate()],
     ),
     "NaN where no gate looks": lambda: (_nan_elsewhere(), [accuracy_gate()]),
+    "a kept output besides the first": lambda: (
+        _with_embedding(make_fidelity()),
+        [accuracy_gate()],
+    ),
+    "an output besides the first is not kept": lambda: (_with_embedding(LOST), [accuracy_gate()]),
+    "an output besides the first becomes NaN": lambda: (
+        _with_embedding(make_fidelity(not_finite=1, wrong=1)),
+        [accuracy_gate()],
+    ),
+    "an output besides the first was not compared": lambda: (
+        _with_embedding(),
+        [accuracy_gate()],
+    ),
+    "too few examples of an output besides the first": lambda: (
+        _with_embedding(make_fidelity(n=20)),
+        [accuracy_gate()],
+    ),
+    "an output besides the first is not kept, but ignored": lambda: (
+        _with_embedding(LOST, ignored_outputs=("embedding",)),
+        [accuracy_gate()],
+    ),
+    "an output besides the first is not kept, and its gate is DryRun": lambda: (
+        _with_embedding(LOST),
+        [
+            accuracy_gate(),
+            make_gate("fidelity", name="kept", output="embedding", max=0.9, mode="DryRun"),
+        ],
+    ),
+    "an output besides the first keeps what its own gate asks": lambda: (
+        _with_embedding(LOST),
+        [accuracy_gate(), make_gate("fidelity", name="kept", output="embedding", max=0.9)],
+    ),
+    "empty list of gates, and a kept output besides the first": lambda: (
+        _with_embedding(make_fidelity()),
+        [],
+    ),
+    "evidence of before other outputs were compared": lambda: (
+        _details(output_names=None),
+        [accuracy_gate()],
+    ),
 }
 
 

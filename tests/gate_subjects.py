@@ -7,7 +7,13 @@ from typing import Any
 
 from builders.details import make_validate
 from builders.evidence import make_evidence
-from builders.figures import make_comparison, make_delta, make_latency, make_metric
+from builders.figures import (
+    make_comparison,
+    make_delta,
+    make_fidelity,
+    make_latency,
+    make_metric,
+)
 
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
@@ -315,6 +321,28 @@ class Memory(Size):
     fields = ("baseline_peak_memory_bytes", "candidate_peak_memory_bytes")
 
 
+class Fidelity(Subject):
+    values = ("relative_error",)
+    interval = "relative_error_interval"
+    gate = make_gate("fidelity", output="embedding", max=0.1)
+
+    def within(self, where: str = "all", n: int = 1500) -> Any:
+        return make_fidelity(error=0.02, half_width=0.005)
+
+    def beyond(self, where: str = "all", n: int = 1500) -> Any:
+        return make_fidelity(error=0.3, half_width=0.02)
+
+    def across(self, where: str = "all", n: int = 1500) -> Any:
+        return make_fidelity(error=0.1, half_width=0.02)
+
+    def touching(self, record: Any) -> Gate:
+        return self.gate.model_copy(update={"max": record.relative_error_interval.high})
+
+    def put(self, details: ValidateDetails, records: Sequence[Any]) -> ValidateDetails:
+        changes = {"output_names": ("logits", "embedding"), "fidelity": tuple(records)}
+        return details.model_copy(update=changes)
+
+
 SUBJECTS: dict[str, Subject] = {
     "nonInferiority, counted": Counted(),
     "nonInferiority, recorded": Recorded(),
@@ -325,4 +353,5 @@ SUBJECTS: dict[str, Subject] = {
     "calibration": Calibration(),
     "size": Size(),
     "memory": Memory(),
+    "fidelity": Fidelity(),
 }

@@ -6,7 +6,7 @@ ONNX Runtime sizes its thread pool from the host and not from the CPU limit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,18 +54,30 @@ def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
 def run_session(
     session: ort.InferenceSession, inputs: Mapping[str, np.ndarray], *, where: str
 ) -> np.ndarray:
-    """Return the first output of `session` for `inputs`.
+    """Return the first output of `session` for `inputs`; see `run_outputs`."""
+    return run_outputs(session, inputs, [session.get_outputs()[0].name], where=where)[0]
+
+
+def run_outputs(
+    session: ort.InferenceSession,
+    inputs: Mapping[str, np.ndarray],
+    names: Sequence[str],
+    *,
+    where: str,
+) -> list[np.ndarray]:
+    """Return the outputs `names` of `session` for `inputs`.
 
     Args:
         session: An open session.
         inputs: One array for each input; further arrays are an error of ONNX Runtime's.
+        names: Outputs, of which the session has each.
         where: What to name in an error, for instance the model's file.
 
     Raises:
         UserError: Where the model does not take these inputs.
     """
     try:
-        output: Any = session.run([session.get_outputs()[0].name], dict(inputs))[0]
+        outputs: list[Any] = session.run(list(names), dict(inputs))
     except Exception as error:  # as above; wrong name, rank, size or element type
         shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in inputs.items())
         wanted = ", ".join(f"{i.name} {i.type}{i.shape}" for i in session.get_inputs())
@@ -74,7 +86,12 @@ def run_session(
             f"ONNX Runtime says: {reason(error)}"
         )
         raise UserError(message, where=where) from error
-    return np.asarray(output)
+    return [np.asarray(output) for output in outputs]
+
+
+def output_names(path: Path) -> tuple[str, ...]:
+    """Return the names of all outputs of the ONNX file `path`, in order."""
+    return tuple(node.name for node in open_session(path).get_outputs())
 
 
 def fixed_batch(session: ort.InferenceSession) -> int | None:

@@ -115,6 +115,32 @@ class Comparison(Record):
     note: str = ""
 
 
+class OutputFidelity(Record):
+    """How well the candidate keeps one output after the first, on the test examples.
+
+    `relative_error` is the root of the sum of squared differences divided by that of `reference`,
+    the baseline's standard deviation unless it is constant; `agreement` the share of examples with
+    the same `answer`. An example on which NaN, infinity, fill values or shapes differ is `wrong`,
+    and counts as such in both.
+    """
+
+    output: str
+    kind: str  # element type
+    n: int
+    groups: int | None = None  # resampled units, where examples are not independent
+    unit: Literal["examples", "calls"] = "examples"  # calls of one example: no axis counts them
+    reference: str = ""  # "standard deviation", "root mean square", or "none": all zeros
+    relative_error: Finite | None = None  # null for whole numbers
+    relative_error_interval: Interval | None = None
+    answer: str = ""  # "largest value", "sign", "rounded", "equal values"; empty: it has none
+    agreement: Finite | None = None
+    agreement_interval: Interval | None = None
+    wrong: int = 0
+    not_finite: int = 0  # examples on which only the candidate gives NaN or infinity
+    comparisons: tuple[Comparison, ...] = ()  # of metrics, if the output has a target
+    note: str = ""
+
+
 class LeverMetrics(Record):
     """The test metrics after one lever, and their change from the model before it."""
 
@@ -123,6 +149,7 @@ class LeverMetrics(Record):
     metrics: tuple[Metric, ...]
     against_baseline: tuple[Comparison, ...] = ()
     against_previous: tuple[Comparison, ...] = ()
+    fidelity: tuple[OutputFidelity, ...] = ()  # to the baseline
 
 
 class LatencyDistribution(Record):
@@ -406,6 +433,9 @@ class ValidateDetails(Record):
     confusion_baseline: ConfusionMatrix | None = None
     confusion_candidate: ConfusionMatrix | None = None
     identical_models: bool = False
+    output_names: tuple[str, ...] | None = None  # of the model; null in evidence of older versions
+    ignored_outputs: tuple[str, ...] = ()  # as the manifest declares
+    fidelity: tuple[OutputFidelity, ...] = ()  # of each output after the first, once a confidence
 
     @property
     def timed(self) -> bool:

@@ -84,6 +84,7 @@ def make_validate(**changes: Any) -> ValidateDetails:
     fields: dict[str, Any] = {
         "baseline_model": models["baseline"],
         "candidate_model": models["quantize"],
+        "output_names": ("logits",),
         "test_data": make_digest("test data"),
         "test_examples": TEST_EXAMPLES,
         "comparisons": (

@@ -15,6 +15,7 @@ from fulcrum_pipelines.evidence import (
     LatencyComparison,
     LatencyDistribution,
     Metric,
+    OutputFidelity,
     RatioInterval,
 )
 from fulcrum_pipelines.statistics import (
@@ -187,3 +188,21 @@ def make_confusion(
 def _normal_score(share: float) -> float:
     """Return the standard normal quantile, cut at +-2.6."""
     return NormalDist().inv_cdf(min(max(share, 0.005), 0.995))
+
+
+def make_fidelity(
+    output: str = "embedding", error: float = 0.02, half_width: float = 0.005, **changes: Any
+) -> OutputFidelity:
+    """Return how well an output of floating-point numbers is kept."""
+    fields: dict[str, Any] = {
+        "output": output,
+        "kind": "float32",
+        "n": TEST_EXAMPLES,
+        "reference": "standard deviation",
+        "relative_error": error,
+        "relative_error_interval": make_interval(error - half_width, error + half_width),
+        "answer": "largest value",
+        "agreement": 0.99,
+        "agreement_interval": make_interval(0.983, 0.994),
+    }
+    return OutputFidelity(**fields | changes)

@@ -60,6 +60,19 @@ ACCEPTED = (
     Row("threshold between", gate(kind="threshold", metric="accuracy", min=0.5, max=0.5)),
     Row("change from below", gate(kind="change", metric="logLoss", min=-0.1)),
     Row("calibration with maxGain", gate(kind="calibration", max=0.1, maxGain=0.2)),
+    Row("fidelity by error", gate(kind="fidelity", output="embedding", max=0.1)),
+    Row(
+        "fidelity by error and agreement",
+        gate(kind="fidelity", output="embedding", max=0.1, min=0.95),
+    ),
+    Row(
+        "targets and ignored outputs",
+        {
+            **gate(kind="fidelity", output="head", min=1.0),
+            "spec.data.targets": {"head": "y2"},
+            "spec.data.ignoredOutputs": ["embedding"],
+        },
+    ),
     Row("churn by class", gate(kind="churn", max=0.1, slices=[{"by": "class"}])),
     Row("p99 of 1000 pairs", {"spec.measure": {"percentiles": [99], "pairs": 1000}}),
     Row("integer written as float", {"spec.seed": 5.0}),

@@ -208,6 +208,65 @@ RULES_REFUSED = (
         ("slices are not for",),
     ),
     Row(
+        "fidelity without an output",
+        gate(kind="fidelity", max=0.1),
+        "spec.gates[0]",
+        ("output is needed by kind fidelity",),
+    ),
+    Row(
+        "output of a size",
+        gate(kind="size", max=1, output="embedding"),
+        "spec.gates[0]",
+        ("output is needed by kind fidelity",),
+    ),
+    Row(
+        "fidelity without limits",
+        gate(kind="fidelity", output="embedding"),
+        "spec.gates[0]",
+        ("min or max is needed",),
+    ),
+    Row(
+        "fidelity of a negative error",
+        gate(kind="fidelity", output="embedding", max=-0.1),
+        "spec.gates[0]",
+        ("a relative error of at least 0",),
+    ),
+    Row(
+        "fidelity of more than all answers",
+        gate(kind="fidelity", output="embedding", min=1.1),
+        "spec.gates[0]",
+        ("a share from 0 to 1",),
+    ),
+    Row(
+        "slices of fidelity",
+        {
+            "spec.gates.0": {
+                "name": "kept",
+                "kind": "fidelity",
+                "output": "embedding",
+                "max": 0.1,
+                "slices": [{"by": "class"}],
+            }
+        },
+        "spec.gates[0]",
+        ("slices are not for",),
+    ),
+    Row(
+        "fidelity of an ignored output",
+        {
+            **gate(kind="fidelity", output="embedding", max=0.1),
+            "spec.data.ignoredOutputs": ["embedding"],
+        },
+        "spec.gates",
+        ("not in data.ignoredOutputs",),
+    ),
+    Row(
+        "ignored output with a target",
+        {"spec.data.ignoredOutputs": ["head"], "spec.data.targets": {"head": "y2"}},
+        "spec.data.ignoredOutputs",
+        ("must have no target",),
+    ),
+    Row(
         "p99 of 400 pairs",
         {"spec.measure.percentiles": [99]},
         "spec.measure.pairs",

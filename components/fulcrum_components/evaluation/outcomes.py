@@ -7,6 +7,7 @@ file holds float32 as the model returned it: float16 would change ties, and with
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ Task = str  # "classification" or "regression", as in the manifest's data.task
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _COLUMN = "column:"
+_OUTPUT = "output:"
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,29 @@ def check_outcomes(outcomes: Outcomes, task: str, *, where: str) -> None:
     _first_wrong(wrong, targets, f"is not a label of this model, which knows 0 to {last}", where)
 
 
-def save_outcomes(outcomes: Outcomes, path: Path) -> None:
-    """Write `outcomes` to `path` as compressed .npz; equal outcomes give equal bytes."""
+def save_outcomes(
+    outcomes: Outcomes, path: Path, further: Mapping[str, Mapping[str, Array]] | None = None
+) -> None:
+    """Write `outcomes` to `path` as compressed .npz; equal outcomes give equal bytes.
+
+    Args:
+        outcomes: Of the first output.
+        path: File to write.
+        further: For each output after the first, what is known of each example, by name.
+    """
     columns = {_COLUMN + name: _plain(values) for name, values in outcomes.columns.items()}
-    arrays = {"outputs": outcomes.outputs, "targets": outcomes.targets, **columns}
+    others = {
+        f"{_OUTPUT}{output}:{name}": values
+        for output, arrays in (further or {}).items()
+        for name, values in arrays.items()
+    }
+    arrays = {"outputs": outcomes.outputs, "targets": outcomes.targets, **columns, **others}
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 
 
 def load_outcomes(path: Path) -> Outcomes:
-    """Return what `save_outcomes` wrote.
+    """Return what `save_outcomes` wrote of the first output.
 
     Raises:
         InfrastructureError: Where the file is damaged or is something else.
@@ -106,7 +121,11 @@ def load_outcomes(path: Path) -> Outcomes:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:
         message = "is not a file of outcomes, or is damaged; run the stage again with --no-cache"
         raise InfrastructureError(message, where=str(path)) from error
-    columns = {name.removeprefix(_COLUMN): values for name, values in arrays.items()}
+    columns = {
+        name.removeprefix(_COLUMN): values
+        for name, values in arrays.items()
+        if name.startswith(_COLUMN)
+    }
     return Outcomes(outputs, targets, columns)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from fulcrum_components.evaluation.outcomes import Array, Outcomes
+from fulcrum_components.evaluation.outputs import filled_up
 from fulcrum_components.models.signature import Meaning
 from fulcrum_components.sessions import fixed_batch, open_session, run_session
 from fulcrum_pipelines.baselines import SUM_TOLERANCE
@@ -96,7 +97,7 @@ def _answers(session: ort.InferenceSession, batch: Batch, where: str) -> Array:
     """Return the first output for `batch`, (examples, ...)."""
     count = len(next(iter(batch.inputs.values())))
     wanted = fixed_batch(session) or count
-    inputs = {name: _padded(values, wanted) for name, values in batch.inputs.items()}
+    inputs = {name: filled_up(values, wanted) for name, values in batch.inputs.items()}
     raw = run_session(session, inputs, where=where)
     if raw.ndim == 0 or len(raw) != wanted:
         message = (
@@ -105,12 +106,6 @@ def _answers(session: ort.InferenceSession, batch: Batch, where: str) -> Array:
         )
         raise UserError(message, where=where)
     return raw[:count]
-
-
-def _padded(values: Array, count: int) -> Array:
-    """Return `values` with the last example repeated up to `count`; a fixed batch is full."""
-    missing = count - len(values)
-    return values if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, 0)])
 
 
 def _check_finite(raw: Array, seen: int, where: str) -> None:

@@ -202,7 +202,6 @@ class StageContext:
 
     def _open(self, name: str, signature: Signature) -> TableDataset | None:
         from fulcrum_components.data import open_unlabelled
-        from fulcrum_components.evaluation import columns_needed
 
         source: DataSource | None = getattr(self.spec.data, name)
         if source is None:
@@ -214,10 +213,17 @@ class StageContext:
                 self.spec.data.task,
                 where=f"spec.data.{name}",
                 cache_dir=self.work_dir / "data",
-                columns=columns_needed(self.spec.data) if name == "test" else (),
+                columns=self._columns() if name == "test" else (),
                 needs_targets=name != "calibration",
             )
         return self._opened[name]
+
+    def _columns(self) -> tuple[str, ...]:
+        """Return the columns of the test data that are read beside inputs and answers."""
+        from fulcrum_components.evaluation import columns_needed
+        from fulcrum_components.evaluation.own_targets import target_columns
+
+        return (*columns_needed(self.spec.data), *target_columns(self.spec.data))
 
     def required_dataset(self, name: str) -> Dataset:
         """Return the data set `spec.data.<name>`, which admission made sure of."""

@@ -20,7 +20,7 @@ from fulcrum_components.evaluation import (
     save_outcomes,
 )
 from fulcrum_components.models.onnx_file import load_onnx
-from fulcrum_components.stages import measuring
+from fulcrum_components.stages import fidelity, measuring
 from fulcrum_components.stages.context import (
     BASELINE,
     JSON,
@@ -43,6 +43,7 @@ DATA_SETS = ("train", "calibration", "validation", "test")
 
 def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model, of each data set, and of what is asked of the results."""
+    fidelity.further_outputs(context)  # refuses unknown names before anything is read
     context.report("reading the data", None)
     digests = {"model": context.model.digest}
     if context.spec.baseline_model is not None:

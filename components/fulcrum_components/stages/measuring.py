@@ -29,7 +29,8 @@ FIRST_METRIC = {"classification": "accuracy", "regression": "rmse"}
 
 def what_data_mean(data: Data) -> dict[str, object]:
     """Return what the specification says of the data beside where they lie."""
-    return data.model_dump(mode="json", include={"task", "classes", "slices", "group_by"})
+    meant = {"task", "classes", "slices", "group_by", "targets", "ignored_outputs"}
+    return data.model_dump(mode="json", include=meant)
 
 
 def check_test_data(context: StageContext, test: Dataset) -> None:

@@ -17,7 +17,7 @@ from fulcrum_components.quantization.choosing import (
     largest_size,
     preference,
 )
-from fulcrum_components.stages import measuring
+from fulcrum_components.stages import fidelity, measuring
 from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
 from fulcrum_components.stages.headlines import left_out
 from fulcrum_pipelines.contract import canonical_json, digest_of
@@ -35,6 +35,7 @@ def inputs(context: StageContext) -> dict[str, str]:
         "batchSizes": spec.measure.batch_sizes,
         "prefer": wanted.prefer,
         "largestBytes": None if math.isinf(wanted.largest_bytes) else wanted.largest_bytes,
+        "outputs": fidelity.what_is_asked(spec),
         "seed": spec.seed,
     }
     evaluated = context.evidence("evaluate").inputs
@@ -63,7 +64,10 @@ def run(context: StageContext) -> StageResult:
         context.report(f"measuring {path.stem} on validation", None)
         outcomes = run_onnx(path, validation, context.signature.meaning)
         value = metric_value(outcomes, metric)
-        return Quality(math.nan if value is None else value, example_losses(outcomes, task))
+        lost = fidelity.lost_on(context, validation, source, path)
+        return Quality(
+            math.nan if value is None else value, example_losses(outcomes, task), "; ".join(lost)
+        )
 
     def measure_speed(baseline: Path, candidate: Path) -> Speed:
         context.report(f"timing {candidate.stem}", None)

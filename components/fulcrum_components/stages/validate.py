@@ -22,7 +22,8 @@ from fulcrum_components.evaluation import (
 from fulcrum_components.evaluation.requests import required_comparisons
 from fulcrum_components.latency import compare_latency, speedup_confidences
 from fulcrum_components.memory import compare_sizes
-from fulcrum_components.stages import measuring
+from fulcrum_components.sessions import output_names
+from fulcrum_components.stages import fidelity, measuring
 from fulcrum_components.stages.context import (
     BASELINE,
     NPZ,
@@ -37,6 +38,7 @@ from fulcrum_pipelines.evidence import (
     LatencyComparison,
     LeverMetrics,
     Metric,
+    OutputFidelity,
     StageEvidence,
     StageName,
     ValidateDetails,
@@ -106,13 +108,21 @@ def run(context: StageContext) -> StageResult:
     )
     baseline_path = context.fetch("evaluate", BASELINE)
     candidate_path = context.fetch(candidate.stage, "model.onnx")
+    differences = fidelity.differences_on_test(
+        context,
+        test,
+        baseline_path,
+        [context.fetch(lever.stage, "model.onnx") for lever in levers[1:]],
+    )
+    kept = [fidelity.records(context, test, each, groups) for each in differences]
     identical = baseline.digest == candidate.digest
     latency = () if identical else _time(context)
     batches = {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes}
     context.report("measuring memory", 0.9)
     size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
     outcomes_path = context.work_dir / "outcomes.npz"
-    save_outcomes(candidate.outcomes, outcomes_path)
+    further = {name: each.arrays for name, each in differences[-1].items()} if kept else {}
+    save_outcomes(candidate.outcomes, outcomes_path, further)
     context.report("looking for test examples in other data", 0.95)
     overlaps = measuring.overlaps(context, measuring.read_without_code(spec.data))
     evaluated = context.evidence("evaluate").details
@@ -124,7 +134,7 @@ def run(context: StageContext) -> StageResult:
         comparisons=comparisons,
         metrics_baseline=measuring.all_metrics(baseline.outcomes, context),
         metrics_candidate=measuring.all_metrics(candidate.outcomes, context),
-        levers=_lever_metrics(levers, context),
+        levers=_lever_metrics(levers, kept, context),
         latency=latency,
         size=size,
         overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
@@ -132,6 +142,9 @@ def run(context: StageContext) -> StageResult:
         confusion_baseline=measuring.confusion(baseline.outcomes, context.data),
         confusion_candidate=measuring.confusion(candidate.outcomes, context.data),
         identical_models=identical,
+        output_names=output_names(baseline_path),
+        ignored_outputs=spec.data.ignored_outputs or (),
+        fidelity=kept[-1] if kept else (),
     )
     outputs = {
         "model.onnx": Output(candidate_path, ONNX),
@@ -202,12 +215,14 @@ def _baseline(context: StageContext) -> str:
     return found
 
 
-def _lever_metrics(levers: list[Lever], context: StageContext) -> tuple[LeverMetrics, ...]:
+def _lever_metrics(
+    levers: list[Lever], kept: list[tuple[OutputFidelity, ...]], context: StageContext
+) -> tuple[LeverMetrics, ...]:
     task, seed = context.spec.data.task, context.spec.seed
     groups = measuring.groups_of(levers[0].outcomes, context.spec.data)
     requests = [Request(name) for name in LEVER_METRICS[task]]
     found = []
-    for before, lever in zip([None, *levers[:-1]], levers, strict=True):
+    for before, lever, others in zip([None, *levers[:-1]], levers, [(), *kept], strict=True):
         metrics: tuple[Metric, ...] = measuring.whole_metrics(
             lever.outcomes, context.spec.data, seed
         )
@@ -223,5 +238,9 @@ def _lever_metrics(levers: list[Lever], context: StageContext) -> tuple[LeverMet
             if other is not None
         }
         name = "baseline" if before is None else lever.stage
-        found.append(LeverMetrics(lever=name, model=lever.digest, metrics=metrics, **comparisons))
+        found.append(
+            LeverMetrics(
+                lever=name, model=lever.digest, metrics=metrics, fidelity=others, **comparisons
+            )
+        )
     return tuple(found)

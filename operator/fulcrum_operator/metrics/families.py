@@ -46,6 +46,7 @@ GATE_KINDS: Final = (
     "memory",
     "churn",
     "calibration",
+    "fidelity",
 )
 
 MODEL: Final = Label("model", at_most=50)

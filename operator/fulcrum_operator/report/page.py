@@ -20,6 +20,7 @@ from fulcrum_operator.report.sections.confusion import confusion_section
 from fulcrum_operator.report.sections.finetuning import finetuning_section
 from fulcrum_operator.report.sections.gates import gates_section
 from fulcrum_operator.report.sections.levers import levers_section
+from fulcrum_operator.report.sections.outputs import outputs_section
 from fulcrum_operator.report.sections.overview import headline, tiles
 from fulcrum_operator.report.sections.provenance import (
     digests_section,
@@ -71,11 +72,12 @@ def render(evidence: Evidence, verdict: Verdict | None, *, title: str) -> str:
 
 
 def sections(evidence: Evidence, verdict: Verdict | None) -> tuple[Section, ...]:
-    """Return all sections in the order of the page."""
+    """Return all sections that there are, in the order of the page."""
     validate = details(evidence, ValidateDetails)
-    return (
+    found = (
         gates_section(verdict),
         quality_section(validate),
+        outputs_section(validate),
         levers_section(validate),
         speed_section(validate),
         size_section(evidence),
@@ -87,6 +89,7 @@ def sections(evidence: Evidence, verdict: Verdict | None) -> tuple[Section, ...]
         environment_section(evidence),
         digests_section(evidence),
     )
+    return tuple(section for section in found if section is not None)
 
 
 def _style(environment: Environment) -> str:

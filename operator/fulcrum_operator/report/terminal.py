@@ -31,6 +31,12 @@ from fulcrum_operator.report.metrics import in_order, style_of
 from fulcrum_operator.report.reading import details, find_comparison, find_metric
 from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
 from fulcrum_operator.report.sections.levers import compared_metrics, lever_name
+from fulcrum_operator.report.sections.outputs import (
+    agreement_text,
+    error_text,
+    first_records,
+    interval_text,
+)
 from fulcrum_operator.report.sections.overview import IDENTICAL, TONES, change_tone, headline
 from fulcrum_operator.report.sections.quantization import speed_missing
 from fulcrum_pipelines.evidence import (
@@ -38,6 +44,7 @@ from fulcrum_pipelines.evidence import (
     Evidence,
     LatencyComparison,
     LeverMetrics,
+    OutputFidelity,
     QuantizeDetails,
     SizeComparison,
     StageEvidence,
@@ -126,6 +133,7 @@ def sheets(evidence: Evidence, verdict: Verdict | None) -> tuple[Sheet, ...]:
     return (
         *_gates(verdict),
         _quality(validate),
+        *_outputs(validate),
         *_levers(validate.levers),
         *_candidates(details(evidence, QuantizeDetails)),
         _size(validate.size),
@@ -230,6 +238,25 @@ def _metric(comparison: Comparison) -> Row:
         style.value(comparison.candidate),
         _text(style.delta(comparison), _COLOURS[change_tone(comparison)]),
         style.delta_span(comparison),
+    )
+
+
+def _outputs(validate: ValidateDetails) -> tuple[Sheet, ...]:
+    """Return how well the outputs after the first are kept; nothing if there are none."""
+    kept = first_records(validate.fidelity)
+    if not kept:
+        return ()
+    columns = ("Output", "#Relative error", INTERVAL, "#Same answer", INTERVAL)
+    return (Sheet("Other outputs, against the baseline's", columns, tuple(map(_output, kept))),)
+
+
+def _output(record: OutputFidelity) -> Row:
+    return (
+        record.output,
+        error_text(record),
+        interval_text(record.relative_error_interval, record.relative_error).text,
+        agreement_text(record),
+        interval_text(record.agreement_interval, record.agreement).text,
     )
 
 

@@ -86,6 +86,10 @@ class Data(Spec):
     """Names of the classes, in the order of the model's outputs. Labels that are text, and folders of images, are these names. Default, the labels themselves."""
     slices: Annotated[tuple[DataSlice, ...], Field(max_length=16)] | None = None
     """Declared columns by whose values test results are reported and may be gated. The slice by class needs no declaration."""
+    targets: dict[str, str] | None = None
+    """For outputs of the model after the first, the array or column of the test data that holds the right answer. Their metrics are reported, whole numbers for classes; the first output's answer is test.target."""
+    ignored_outputs: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=32)] | None = None
+    """Outputs of the model after the first that nobody needs. All others are compared with the baseline's, and block where they are not kept."""
     group_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Array or column of the test data that tells which examples belong together (a user, a recording). Intervals then resample groups, not examples."""
 
@@ -322,18 +326,20 @@ class Gate(Spec):
 
     name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
     """Name of the gate in status, events and reports."""
-    kind: Literal['nonInferiority', 'threshold', 'change', 'speedup', 'size', 'memory', 'churn', 'calibration']
-    """nonInferiority - the paired interval of the metric's change stays above -margin. threshold - the candidate's metric itself. change - the metric relative to the baseline's. speedup - baseline latency over candidate latency. size, memory - relative to the baseline's. churn - share of changed answers. calibration - expected calibration error (ECE)."""
+    kind: Literal['nonInferiority', 'threshold', 'change', 'speedup', 'size', 'memory', 'churn', 'calibration', 'fidelity']
+    """nonInferiority - the paired interval of the metric's change stays above -margin. threshold - the candidate's metric itself. change - the metric relative to the baseline's. speedup - baseline latency over candidate latency. size, memory - relative to the baseline's. churn - share of changed answers. calibration - expected calibration error (ECE). fidelity - an output after the first, compared with the baseline's."""
     mode: Literal['Enforce', 'DryRun'] = 'Enforce'
     """DryRun decides and reports, but does not block."""
     metric: Literal['accuracy', 'top5', 'macroF1', 'logLoss', 'mse', 'ece', 'auc', 'rmse', 'mae', 'r2'] | None = None
     """Metric of the task."""
+    output: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """For fidelity, the output, one after the first. The gate stands in for the default one of that output (relative error at most 0.07, equal answers at least 0.9)."""
     margin: Annotated[float, Field(ge=0, le=1000000)] | None = None
     """How much worse is still as good, in the metric's own unit (0.01 is one point of accuracy)."""
     min: float | None = None
-    """Smallest accepted value (threshold - of the metric; change - of candidate / baseline - 1; speedup - of the ratio)."""
+    """Smallest accepted value (threshold - of the metric; change - of candidate / baseline - 1; speedup - of the ratio; fidelity - of the share of equal answers)."""
     max: float | None = None
-    """Largest accepted value (threshold - of the metric; change - of candidate / baseline - 1; size and memory - of candidate / baseline; churn - a share; calibration - the candidate's ECE)."""
+    """Largest accepted value (threshold - of the metric; change - of candidate / baseline - 1; size and memory - of candidate / baseline; churn - a share; calibration - the candidate's ECE; fidelity - of the relative error)."""
     confidence: Annotated[float, Field(ge=0.5, le=0.9999)] = 0.95
     """Confidence of the two-sided interval that decides."""
     min_samples: Annotated[int, Field(ge=1, le=1000000000)] = 30

@@ -78,6 +78,7 @@ def gate_writer(kind: str, metric: str | None) -> Write:
         "memory": factor,
         "churn": percent,
         "calibration": percent,
+        "fidelity": percent,
     }
     return writers.get(kind, style_of(metric or "").value)
 

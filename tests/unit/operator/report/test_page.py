@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from builders.details import make_finetune, make_prune, make_quantize, make_validate
 from builders.evidence import make_evidence, make_stage
-from builders.figures import make_comparison, make_confusion, make_delta, make_latency, make_metric
+from builders.figures import (
+    make_comparison,
+    make_confusion,
+    make_delta,
+    make_fidelity,
+    make_latency,
+    make_metric,
+)
 
 from fulcrum_operator.gates import Verdict, decide
 from fulcrum_operator.report import render
@@ -16,7 +23,7 @@ from fulcrum_operator.report.blocks import Cell, Facts, Figures, Note, Section, 
 from fulcrum_operator.report.page import sections
 from fulcrum_operator.report.sections.overview import headline, tiles
 from fulcrum_operator.report.sections.provenance import warnings_of
-from fulcrum_pipelines.evidence import Evidence, Overlap, ValidateDetails
+from fulcrum_pipelines.evidence import Evidence, OutputFidelity, Overlap, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
 GATES = (
@@ -300,3 +307,56 @@ def test_the_same_evidence_gives_the_same_page() -> None:
     evidence = make_evidence()
     pages = {render(evidence, decide(evidence, GATES), title="job") for _ in range(2)}
     assert len(pages) == 1
+
+
+def with_outputs(*records: OutputFidelity, **changes: Any) -> Evidence:
+    names = ("logits", "embedding", "head")
+    return validated(**{"output_names": names, "fidelity": records} | changes)
+
+
+def test_outputs_after_the_first_are_shown_with_intervals() -> None:
+    head = make_fidelity(
+        "head", relative_error=None, relative_error_interval=None, reference="", kind="int64"
+    ).model_copy(update={"comparisons": (make_comparison(),)})
+    text = part("outputs", with_outputs(make_fidelity(wrong=3, not_finite=2), head))
+    for expected in (
+        "embedding wrong on 3, NaN or infinite on 2",
+        "2.00 % of the standard deviation",
+        "[1.50, 2.50] %",
+        "99.00 % largest value",
+        "whole numbers",
+        "Against targets of their own",
+        "97.80 %",
+    ):
+        assert expected in text
+
+
+def test_ignored_output_is_said_to_be() -> None:
+    evidence = with_outputs(make_fidelity(), ignored_outputs=("head",))
+    assert "head was not compared: data.ignoredOutputs names it" in part("outputs", evidence)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param({}, "No other output was compared", id="no-record"),
+        pytest.param({"output_names": None}, "names no others", id="older-version"),
+    ],
+)
+def test_uncompared_outputs_are_said(changes: dict[str, Any], words: str) -> None:
+    assert words in part("outputs", with_outputs(**changes))
+
+
+def test_model_of_one_output_has_no_section_of_others() -> None:
+    assert "outputs" not in {section.key for section in sections(make_evidence(), None)}
+
+
+def test_outputs_after_each_lever_are_shown() -> None:
+    levers = tuple(
+        lever.model_copy(update={"fidelity": (make_fidelity(error=0.1 * place),)})
+        for place, lever in enumerate(make_validate().levers)
+        if place
+    )
+    text = part("outputs", with_outputs(make_fidelity(), levers=levers))
+    assert "Outputs after each lever" in text
+    assert "pruned  | 10.00 %" in text

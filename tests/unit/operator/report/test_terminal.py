@@ -7,12 +7,12 @@ import io
 import pytest
 from builders.details import make_quantize, make_validate
 from builders.evidence import make_evidence, make_stage
-from builders.figures import make_comparison, make_latency
+from builders.figures import make_comparison, make_fidelity, make_latency
 from rich.console import Console
 
 from fulcrum_operator.gates import decide
 from fulcrum_operator.report.terminal import print_result
-from fulcrum_pipelines.evidence import Evidence, Overlap
+from fulcrum_pipelines.evidence import Evidence, Overlap, StageEvidence, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 GATES = (
@@ -174,3 +174,20 @@ def test_markup_and_control_characters_in_names_do_nothing() -> None:
     assert "[red]x[/]" in text
     assert "\x1b[31m" not in text
     assert "\x07" not in text
+
+
+def test_other_outputs_are_shown_and_block() -> None:
+    details = make_validate(
+        output_names=("logits", "embedding"), fidelity=(make_fidelity(error=0.3, half_width=0.02),)
+    )
+    text = " ".join(shown(make_evidence(records=_with(details)), width=120).split())
+    assert text.startswith("Fail")
+    assert "other-outputs: the relative error of output 'embedding' 30.00 %" in text
+    assert "embedding 30.00 % [28.00, 32.00] % 99.00 % [98.30, 99.40] %" in text
+
+
+def _with(details: ValidateDetails) -> tuple[StageEvidence, ...]:
+    return tuple(
+        each.model_copy(update={"details": details}) if each.stage == "validate" else each
+        for each in make_evidence().stages
+    )

@@ -1,0 +1,15 @@
+"""What is asked of an output after the first if no gate asks for anything else.
+
+The quantize stage refuses candidates by these limits on validation, and the operator decides by
+them on the test data, so they stand below both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_RELATIVE_ERROR: Final = 0.07
+"""A relative error of 0.07 leaves 99.5 % of an output's variance as it was."""
+
+MIN_AGREEMENT: Final = 0.9
+"""Share of examples with the same answer."""
