@@ -224,9 +224,8 @@ def _short_why(choice: Choice) -> str:
     """Return what separated the chosen option from the others."""
     criteria = {"speed": "latency", "quality": "quality", "size": "size"}
     by = ", then ".join(criteria[each] for each in choice.decided_by)
-    if not by:
-        return "as the first of equals" if choice.lost else "as the only one that can be"
-    return f"by {by}, without timing" if choice.doubt else f"by {by}"
+    by = f"by {by}" if by else "as the first of equals" if choice.lost else "as the only one left"
+    return f"{by}, without timing" if choice.doubt else by
 
 
 def _why(choice: Choice, wanted: Wanted, *, tried: int, able: int) -> str:
