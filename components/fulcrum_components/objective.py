@@ -82,7 +82,7 @@ def _input_tensor(batch: BatchLike, spec: InputSpec, device: torch.device) -> Te
 
 
 def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> Tensor:
-    """Return the right answers: int64 labels (n,), or float32 values (n, ...) for `value`.
+    """Return the right answers: int64 labels (n,), or float64 values (n, ...) for `value`.
 
     Raises:
         UserError: The batch has no targets.
@@ -91,7 +91,7 @@ def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> T
         raise UserError(
             "training needs targets, but the data have none", where="spec.data.train.target"
         )
-    dtype = np.float32 if meaning == "value" else np.int64
+    dtype = np.float64 if meaning == "value" else np.int64
     return torch.from_numpy(np.array(batch.targets, dtype=dtype)).to(device)
 
 
@@ -207,7 +207,7 @@ def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
             f"{tuple(targets.shape)}; both must have the same number of values an example"
         )
         raise UserError(message, where="spec.data.train.target")
-    difference = outputs.float().reshape(targets.shape) - targets
+    difference = outputs.to(targets.dtype).reshape(targets.shape) - targets
     return difference.square().reshape(len(targets), -1).mean(dim=1)
 
 

@@ -16,8 +16,8 @@ from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_pipelines.errors import UserError
 
 COARSE = 1e-3
-"""Rounding of this share of a column's spread is worth a note; float32 rounds values that lie
-around their spread by 1e-7 of it."""
+"""Rounding by this share of the range of a value is worth a note; float32 rounds values that lie
+around 0 by 1e-7 of it."""
 
 FEWEST_FOR_SPREAD = 16
 
@@ -92,8 +92,9 @@ def _note_rounding(
     """Note where the model's type makes values equal that are not, such as ids and times."""
     if values.dtype.kind == "b" or values.dtype.itemsize <= 2 or values.dtype == converted.dtype:
         return
-    wide = values.astype(np.float64)
-    error = np.abs(converted.astype(np.float64) - wide)
+    whole_words = values.dtype.kind in "iu" and values.dtype.itemsize == 8
+    wide = values.astype(np.longdouble if whole_words else np.float64)
+    error = np.abs(converted.astype(wide.dtype) - wide)
     whole = error * (np.trunc(wide) == wide)
     bad = whole if whole.any() else _coarse(wide, error)
     if bad.any():
@@ -109,7 +110,7 @@ def _coarse(values: Array, error: Array) -> Array:
     """Return `error` where it is large against how much that value differs between examples."""
     if len(values) < FEWEST_FOR_SPREAD:
         return np.zeros_like(error)
-    spread = values.std(axis=0)
+    spread = np.ptp(values, axis=0)
     coarse: Array = np.where((spread > 0) & (error > COARSE * spread), error, 0)
     return coarse
 
@@ -154,6 +155,10 @@ def check_targets(
         raise UserError(message, where=where)
     _check_finite(values, "the target", indices, where)
     converted = values.astype(np.float64)
+    if output.dtype.startswith("float"):
+        with np.errstate(over="ignore"):
+            rounded = converted.astype(output.dtype)
+        _note_rounding(converted, rounded, "the target", output.dtype, indices, notes)
     if values.dtype.kind in "iu" and values.size and (np.abs(converted) > EXACT_WHOLE).any():
         text = f"targets above {EXACT_WHOLE} are rounded: float64 cannot hold all their digits"
         notes.add("targets", text)

@@ -80,8 +80,10 @@ def _bytes(image: Image.Image, channels: int, raw_mode: str, note: Note) -> Arra
             note("alpha", "transparency is dropped, as torchvision and Keras do")
     if mode == "CMYK":
         note("CMYK", "CMYK images are made RGB without their colour profile")
-    if channels == 1 and mode in ("RGB", "RGBA", "CMYK", "YCbCr", "HSV"):
-        note("grey", "colour images are made grey (ITU-R 601), since the model takes one channel")
+    if channels == 1 and mode not in ("1", "L", "LA", "La"):
+        colours = np.asarray(image.convert("RGB"))
+        if (colours.max(axis=2) != colours.min(axis=2)).any():
+            note("grey", "colours are made grey (ITU-R 601), since the model takes one channel")
     pixels: Array = np.asarray(image.convert(MODES[channels]))
     return pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 

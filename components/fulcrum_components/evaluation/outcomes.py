@@ -1,7 +1,8 @@
 """What a model answered for each test example, kept so that any statistic can be redone.
 
 Models are compared in pairs of answers to the same example; a stored mean could not be paired. The
-file holds float32 as the model returned it: float16 would change ties, and with them AUC.
+file holds float32, or float64 where a model returns such values: float16 would change ties, and
+with them AUC.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ class Outcomes:
     """Answers of one model to n examples.
 
     Attributes:
-        outputs: Probabilities (n, classes), float32; or values (n,) or (n, k) for regression.
+        outputs: Probabilities (n, classes), float32; or values (n,) or (n, k) for regression, as
+            exact as the model gives them.
         targets: Right answers: labels (n,) from 0, or values of the shape of `outputs`.
         columns: Declared columns by name, (n,) each.
     """

@@ -120,9 +120,9 @@ def _check_finite(raw: Array, seen: int, where: str) -> None:
 
 
 def _to_meaning(raw: Array, meaning: Meaning, seen: int, where: str) -> Array:
-    """Return float32 probabilities (n, classes), or values (n,) or (n, k)."""
+    """Return float32 probabilities (n, classes), or values (n,) or (n, k), wider if `raw` is."""
     if meaning == "value":
-        return _squeezed(raw).astype(np.float32)
+        return _squeezed(raw).astype(np.result_type(raw, np.float32))
     if raw.ndim == 1:
         raw = raw[:, None]
     if raw.ndim != 2:

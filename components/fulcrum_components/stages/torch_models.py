@@ -115,7 +115,9 @@ def run_torch(
     raw, targets = [], []
     with eval_mode(module), torch.no_grad():
         for batch in dataset.batches(batch_size):
-            raw.append(call(module, input_tensors(batch, signature, device)).float().cpu().numpy())
+            outputs = call(module, input_tensors(batch, signature, device))
+            wide = torch.promote_types(outputs.dtype, torch.float32)
+            raw.append(outputs.to(wide).cpu().numpy())
             targets.append(np.asarray(batch.targets))
     return to_outcomes(
         np.concatenate(raw), np.concatenate(targets), signature.meaning, where="validation"
