@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -17,7 +19,7 @@ from fulcrum_components.models.checking import (
     run_module,
     trial_batches,
 )
-from fulcrum_components.models.manifest import Manifest, read_manifest
+from fulcrum_components.models.manifest import read_manifest
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.models.weights import load_weights, read_weights
 from fulcrum_components.sources.digest import is_hidden
@@ -42,7 +44,7 @@ def load_bundle(
     manifest = read_manifest(directory)
     weights = _inside(directory, manifest.weights, "weights")  # before any of its code runs
     signature = manifest.signature
-    module = build_module(directory, manifest).eval()
+    module = build_module(directory, manifest.entry_point, manifest.arguments).eval()
     take_by_position(module, signature, directory)
     arrays = examples(signature) if examples is not None else None
     give_sizes(module, signature, directory, arrays)
@@ -52,14 +54,16 @@ def load_bundle(
     return module, signature
 
 
-def build_module(directory: Path, manifest: Manifest) -> torch.nn.Module:
+def build_module(
+    directory: Path, entry_point: str, arguments: Mapping[str, Any]
+) -> torch.nn.Module:
     """Call the entry point of a bundle, without loading weights."""
-    file_name, _, name = manifest.entry_point.partition(":")
+    file_name, _, name = entry_point.partition(":")
     file = _inside(directory, file_name, "entryPoint")
-    where = f"{directory}: entryPoint {manifest.entry_point}"
+    where = f"{directory}: entryPoint {entry_point}"
     function = load_function(file, name, where=where)
     with user_errors(where):
-        module = function(**manifest.arguments)
+        module = function(**arguments)
     if not isinstance(module, torch.nn.Module):
         message = f"returns a {type(module).__name__}, expected a torch.nn.Module"
         raise UserError(message, where=where)

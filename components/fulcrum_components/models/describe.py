@@ -1,8 +1,11 @@
 """Says as JSON what a model file holds: `python -m fulcrum_components.models.describe FILE`.
 
 `fulcrum init` asks this in a process of its own, because the command itself has neither torch nor
-onnx. An ONNX or `.pt2` file gives `{"inputs": [...], "outputs": [...], "meaning": ...}`, a file of
-weights `{"tensors": [...]}`; what is wrong with the file goes to standard error.
+onnx, and because code beside the weights runs here. An ONNX or `.pt2` file gives `{"inputs": [...],
+"outputs": [...], "meaning": ...}`, a file of weights `{"tensors": [...]}`. Where code beside the
+weights builds their module, it is tried: `entry_point` and `files` name it, inputs and outputs are
+those that work, `doubts` what a person must decide, and `problems` why something is missing. What
+is wrong with the file goes to standard error.
 """
 
 from __future__ import annotations
@@ -14,10 +17,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from fulcrum_components.models.entry import find_entry
 from fulcrum_components.models.loading import load_model
+from fulcrum_components.models.probing import probe
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.models.weights import SAFETENSORS, STATE_DICTS, read_weights
-from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_components.quiet import quiet
+from fulcrum_pipelines.errors import FulcrumError, UserError
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -28,11 +36,24 @@ def describe(path: Path) -> dict[str, Any]:
     """
     if path.suffix in (*SAFETENSORS, *STATE_DICTS):
         tensors = read_weights(path)
-        return {
-            "tensors": [_tensor(name, list(t.shape), str(t.dtype)) for name, t in tensors.items()]
-        }
+        listed = [_tensor(name, list(t.shape), str(t.dtype)) for name, t in tensors.items()]
+        with quiet():
+            return {"tensors": listed, **_code(path, tensors)}
     with tempfile.TemporaryDirectory() as cache:
         return _signature(load_model(str(path), cache_dir=Path(cache), where="model").signature)
+
+
+def _code(path: Path, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
+    """Return what the code beside the weights `path` says of their module."""
+    search = find_entry(path, tensors)
+    if search.entry is None:
+        return {"problems": list(search.problems)} if search.problems else {}
+    code = {"entry_point": search.entry.point, "files": list(search.entry.files)}
+    try:
+        guess = probe(search.entry.module, path.parent.resolve())
+    except UserError as error:
+        return {**code, "problems": [str(error)]}
+    return {**code, **_signature(guess.signature), "doubts": dict(guess.doubts)}
 
 
 def _signature(signature: Signature) -> dict[str, Any]:

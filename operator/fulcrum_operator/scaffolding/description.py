@@ -1,4 +1,7 @@
-"""What a model file says about itself, learned without torch or onnx in this process."""
+"""What a model file says about itself, learned without torch or onnx in this process.
+
+Code beside a file of weights runs in a process of its own too.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import json
 import struct
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ WEIGHTS = (SAFETENSORS, ".pt", ".pth", ".bin")
 PROGRAM = ".pt2"
 MODELS = (".onnx", PROGRAM)
 LARGEST_HEADER_BYTES = 100_000_000  # what the format itself allows
+PATIENCE_S = 300
 DESCRIBE = "fulcrum_components.models.describe"
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
 
@@ -37,12 +42,27 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a model: its weights only, or its inputs and outputs."""
+    """What is known of a model: its weights only, or its inputs and outputs.
+
+    Attributes:
+        tensors: The weights, for a file of weights.
+        inputs: Empty where they are not known.
+        outputs: Empty where they are not known.
+        meaning: What the first output holds.
+        entry_point: Code beside the weights that builds their module; empty where there is none.
+        files: The Python files of that code, relative to the directory of the weights.
+        doubts: What a person must decide, by field (`inputs`, `meaning`).
+        problems: Why the entry point, or inputs and outputs, are not known.
+    """
 
     tensors: tuple[Tensor, ...] = ()
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
     meaning: str = "logits"
+    entry_point: str = ""
+    files: tuple[str, ...] = ()
+    doubts: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
 
 def describe(path: Path) -> Description:
@@ -56,7 +76,13 @@ def describe(path: Path) -> Description:
         what = "is a directory; name a file" if path.is_dir() else "no such file"
         raise UserError(what, where=str(path))
     if path.suffix == SAFETENSORS:
-        return Description(tensors=read_safetensors_header(path))
+        tensors = read_safetensors_header(path)
+        if not any(path.parent.glob("*.py")):
+            return Description(tensors=tensors)
+        try:
+            return _parsed(_ask(path))
+        except InfrastructureError as error:  # what can be known without torch is a start
+            return Description(tensors=tensors, problems=(str(error),))
     if path.suffix in (*WEIGHTS, *MODELS):
         return _parsed(_ask(path))
     known = ", ".join((*WEIGHTS, *MODELS))
@@ -88,7 +114,13 @@ def read_safetensors_header(path: Path) -> tuple[Tensor, ...]:
 
 def _ask(path: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", DESCRIBE, str(path)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PATIENCE_S
+        )
+    except subprocess.TimeoutExpired:
+        message = f"the code of the model did not end within {PATIENCE_S} s"
+        raise InfrastructureError(message, where=str(path)) from None
     if result.returncode == 0:
         value: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
         return value
@@ -106,5 +138,13 @@ def _parsed(value: dict[str, Any]) -> Description:
         found = value.get(key, [])
         return tuple(Tensor(t["name"], tuple(t["shape"]), t["dtype"]) for t in found)
 
-    meaning = value.get("meaning", "logits")
-    return Description(tensors("tensors"), tensors("inputs"), tensors("outputs"), meaning)
+    return Description(
+        tensors=tensors("tensors"),
+        inputs=tensors("inputs"),
+        outputs=tensors("outputs"),
+        meaning=value.get("meaning", "logits"),
+        entry_point=value.get("entry_point", ""),
+        files=tuple(value.get("files", ())),
+        doubts=value.get("doubts", {}),
+        problems=tuple(value.get("problems", ())),
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,21 +49,33 @@ def scaffold(model: Path, directory: Path, *, force: bool) -> Written:
         job = _job(model, description, uri=_address(model, directory), bundle=False)
         texts = {manifest: job}
         return _write(texts, {}, edit=(manifest,), force=force)
+    return _bundle(model, description, directory, force=force)
+
+
+def _bundle(model: Path, description: Description, directory: Path, *, force: bool) -> Written:
+    """Write a bundle around the weights `model`, with the code beside them where it fits."""
     bundle = directory / BUNDLE
-    guessed = Description(
-        tensors=description.tensors,
-        inputs=(guess_input(description.tensors),),
-        outputs=(guess_output(description.tensors),),
-    )
-    values = _values(guessed)
-    weights = bundle / model.name
-    texts = {
-        bundle / "fulcrum.yaml": _render("fulcrum.yaml.j2", weights=model.name, **values),
-        bundle / "model.py": _render("model.py.j2", weights=model.name, **values),
-        manifest: _job(model, guessed, uri=BUNDLE, bundle=True),
-    }
-    edit = (bundle / "model.py", bundle / "fulcrum.yaml", manifest)
-    return _write(texts, {weights: model}, edit=edit, force=force)
+    known = description
+    if not known.inputs:
+        known = replace(
+            description,
+            inputs=(guess_input(description.tensors),),
+            outputs=(guess_output(description.tensors),),
+        )
+    values = {**_values(known), "weights": model.name, "guessed": not description.inputs}
+    texts = {}
+    own = bundle / "model.py"
+    if not known.entry_point and not (own.exists() and _same(bundle, model.parent)):
+        texts[own] = _render("model.py.j2", **values)
+    texts[bundle / "fulcrum.yaml"] = _render("fulcrum.yaml.j2", **values)
+    texts[directory / "job.yaml"] = _job(model, known, uri=BUNDLE, bundle=True)
+    copies = {bundle / name: model.parent / name for name in (model.name, *known.files)}
+    edit = tuple(path for path, text in texts.items() if "EDIT" in text)
+    return _write(texts, copies, edit=edit, force=force)
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
 
 
 def _job(model: Path, description: Description, *, uri: str, bundle: bool) -> str:
@@ -86,6 +98,9 @@ def _values(description: Description) -> dict[str, Any]:
         "inputs": description.inputs,
         "outputs": description.outputs,
         "meaning": description.meaning,
+        "entry_point": description.entry_point,
+        "doubts": description.doubts,
+        "problems": description.problems,
     }
 
 
@@ -145,7 +160,7 @@ def _address(model: Path, directory: Path) -> str:
 def _write(
     texts: dict[Path, str], copies: dict[Path, Path], *, edit: tuple[Path, ...], force: bool
 ) -> Written:
-    copies = {to: source for to, source in copies.items() if to.resolve() != source.resolve()}
+    copies = {to: source for to, source in copies.items() if not _same(to, source)}
     existing = [str(path) for path in (*copies, *texts) if path.exists()]
     if existing and not force:
         message = f"{', '.join(existing)} would be overwritten; give --output or --force"
