@@ -27,17 +27,16 @@ def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model as it comes, of the data, and of its options."""
     spec = context.spec
     assert spec.recipe.quantize is not None
-    wanted = wanted_of(context)
     asked = {
         "quantize": spec.recipe.quantize.model_dump(mode="json"),
         "samples": spec.data.calibration_samples,
         "threads": spec.measure.threads,
         "batchSizes": spec.measure.batch_sizes,
-        "prefer": wanted.prefer,
-        "largestBytes": None if math.isinf(wanted.largest_bytes) else wanted.largest_bytes,
         "outputs": fidelity.what_is_asked(spec),
         "seed": spec.seed,
     }
+    if spec.recipe.quantize.method == "auto":  # else gates make no difference
+        asked["wanted"] = str(wanted_of(context))
     evaluated = context.evidence("evaluate").inputs
     calibration = "data.calibration" if "data.calibration" in evaluated else "data.train"
     used = (calibration, "data.validation")
