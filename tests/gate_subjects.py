@@ -17,7 +17,7 @@ from builders.figures import (
 
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
-from fulcrum_pipelines.statistics import wilson_interval
+from fulcrum_pipelines.statistics import ratio_interval, wilson_interval
 
 PER_CLASS = 150
 CLASSES = tuple(f"class={index}" for index in range(10))
@@ -188,7 +188,20 @@ class Change(Recorded):
         return None
 
     def touching(self, record: Any) -> Gate:
-        return self.whole_only().model_copy(update={"max": record.interval.high / 0.08})
+        known = self._baseline(record)
+        relative = ratio_interval(record.delta, record.interval, known.value, known.interval)
+        assert relative is not None
+        return self.whole_only().model_copy(update={"max": relative.high})
+
+    def put(self, details: ValidateDetails, records: Sequence[Any]) -> ValidateDetails:
+        """Return `details` with `records`, and the baseline's own metric to each of them."""
+        known = tuple(self._baseline(record) for record in records)
+        others = tuple(each for each in details.metrics_baseline if each.name != self.metric)
+        changed = details.model_copy(update={"metrics_baseline": (*others, *known)})
+        return super().put(changed, records)
+
+    def _baseline(self, record: Any) -> Any:
+        return make_metric(self.metric, 0.08, half_width=0.004, slice=record.slice, n=record.n)
 
 
 class Threshold(Subject):

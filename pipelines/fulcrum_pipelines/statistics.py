@@ -134,6 +134,33 @@ def unseen_score(distance: float, variance: float, unseen: float, effective_n: f
     return distance / math.sqrt(variance + added)
 
 
+def ratio_interval(
+    value: float, interval: Interval, base: float, base_interval: Interval
+) -> Interval | None:
+    """Return the interval of `value` / `base` from those of both (Donner and Zou 2012, MOVER-R).
+
+    A ratio r is kept if r base - value is within what both can be off, each towards the other:
+    (r base - value)^2 <= (end - value)^2 + r^2 (end of base - base)^2.
+
+    Returns:
+        None where the interval of the base, which is above 0, reaches down to 0 or as far up.
+    """
+    if base_interval.low <= 0 or base_interval.high >= 2 * base:
+        return None
+    below, above = base - base_interval.low, base_interval.high - base
+    high = _largest_ratio(value, interval.high - value, base, below, above)
+    low = -_largest_ratio(-value, value - interval.low, base, below, above)
+    return Interval(level=interval.level, low=low, high=high, method=f"{interval.method}, ratio")
+
+
+def _largest_ratio(value: float, off: float, base: float, below: float, above: float) -> float:
+    """Return the largest ratio that is kept if the value may be higher by `off`."""
+    slack = below if value + off > 0 else above  # which of them makes the ratio larger
+    square = base * base - slack * slack
+    root = (base * value) ** 2 - square * (value * value - off * off)
+    return (base * value + math.sqrt(max(root, 0.0))) / square
+
+
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return the p-values adjusted by Holm's step-down method (Holm 1979), in the given order.
 

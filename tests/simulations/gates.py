@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import zlib
 from collections.abc import Sequence
@@ -32,7 +33,8 @@ from fulcrum_components.evaluation import (
     metric_value,
 )
 from fulcrum_components.evaluation.floor import floor_of
-from fulcrum_pipelines.evidence import Comparison, Interval
+from fulcrum_pipelines.evidence import Comparison, Interval, Metric
+from fulcrum_pipelines.statistics import ratio_interval
 from simulations.grid import WORLDS
 from simulations.worlds import Array, Population, World, populate
 
@@ -109,6 +111,11 @@ def _decide(
     found = compare_all(base, candidate, requests, world.task, groups=groups, seed=seed)
     for comparison in found:
         _compared(tallies, name, comparison)
+        if tally := tallies.get(f"change {comparison.metric}"):
+            (known,) = compute_metrics(
+                base, world.task, names=[comparison.metric], groups=groups, seed=seed
+            )
+            tally.count(name, _changed(comparison, known) <= tally.margin)
     if "churn" in tallies:
         _churned(tallies["churn"], name, compare(*both, "accuracy", world.task, groups=groups))
     names = [m for m in metrics if _possible(tallies, m, name, [candidate], groups)]
@@ -170,9 +177,16 @@ def _compared(tallies: dict[str, Tally], name: str, found: Comparison) -> None:
     interval = found.interval
     if tally := tallies.get(f"nonInferiority {found.metric}"):
         tally.count(name, _kept(interval, found.metric, tally.margin))
-    if tally := tallies.get(f"change {found.metric}"):
-        relative = interval is not None and interval.high / (found.baseline or 1.0)
-        tally.count(name, relative is not False and relative <= tally.margin)
+
+
+def _changed(found: Comparison, baseline: Metric) -> float:
+    """Return the upper end of the relative change, as gates of kind `change` have it."""
+    if found.interval is None or baseline.interval is None:
+        return math.inf
+    relative = ratio_interval(
+        found.delta or 0.0, found.interval, baseline.value or 0.0, baseline.interval
+    )
+    return math.inf if relative is None else relative.high
 
 
 def _within(interval: Interval | None, metric: str, limit: float) -> bool:

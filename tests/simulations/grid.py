@@ -13,7 +13,7 @@ def _classification() -> list[World]:
     ]
     found += [
         World(f"4 classes, n {n}, churn {churn:g}", n, churn, classes=4, noise=0.02)
-        for n, churn in ((300, 0.05), (1000, 0.01), (1000, 0.03))
+        for n, churn in ((300, 0.05), (1000, 0.01), (1000, 0.03), (2000, 0.01))
     ]
     found += [
         World(f"no noise, n {n}, churn {churn:g}", n, churn, classes=3)
@@ -78,7 +78,7 @@ def _classification() -> list[World]:
 def _regression() -> list[World]:
     found = [
         World(f"regression, n {n}, lost {churn:g}", n, churn, "regression", noise=0.02)
-        for n, churn in ((50, 0.02), (100, 0.01), (300, 0.01), (1000, 0.01))
+        for n, churn in ((50, 0.02), (100, 0.01), (300, 0.01), (1000, 0.01), (2000, 0.03))
     ]
     found += [
         World(f"regression without noise, n {n}, lost {churn:g}", n, churn, "regression")
@@ -95,7 +95,7 @@ def _regression() -> list[World]:
         )
         for tails, n, lost, noise, text in (
             (3, 100, 0.0, 0.5, "noise on all"),
-            (3, 300, 0.02, 0.1, "lost 0.02"),
+            (5, 300, 0.02, 0.1, "lost 0.02"),
             (5, 300, 0.0, 0.5, "noise on all"),
         )
     ]

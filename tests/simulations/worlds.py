@@ -68,7 +68,20 @@ class Population:
     group: int
 
     def draw(self, generator: np.random.Generator, n: int) -> tuple[Array, Array | None]:
-        """Return the numbers of `n` drawn examples, and their groups if there are any."""
+        """Return the numbers of `n` drawn examples, and their groups if there are any.
+
+        A test set has examples of each class: without any of one its metrics are others.
+        """
+        targets = self.pairs["worse"][0].targets
+        while True:
+            chosen, groups = self._draw(generator, n)
+            if targets.dtype.kind == "f" or self._has_all(targets[chosen]):
+                return chosen, groups
+
+    def _has_all(self, targets: Array) -> bool:
+        return len(np.unique(targets)) == self.pairs["worse"][0].outputs.shape[1]
+
+    def _draw(self, generator: np.random.Generator, n: int) -> tuple[Array, Array | None]:
         total = len(self.pairs["worse"][0])
         if self.group == 1:
             return generator.integers(0, total, n), None

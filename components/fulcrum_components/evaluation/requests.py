@@ -23,8 +23,8 @@ METRIC_OF_KIND = {"churn": "accuracy", "calibration": "ece"}
 QUALITY_KINDS = ("nonInferiority", "threshold", "change", "churn", "calibration")
 """Kinds that are about outcomes; the others are about time, size and memory."""
 
-OF_ONE_MODEL = ("threshold", "calibration")
-"""Kinds that look at a model's own metric."""
+OF_ONE_MODEL = ("threshold", "calibration", "change")
+"""Kinds that look at a model's own metric; `change` divides by the baseline's."""
 
 
 def required_comparisons(

@@ -1,19 +1,20 @@
 """Kind change: how far did a metric move, relative to the baseline's?
 
-The interval is that of the paired change, divided by the baseline's value, which is taken as known;
-both models saw the same examples, so nearly all of the uncertainty is in the change.
+The interval is made of that of the paired change and that of the baseline's value, which is not
+known exactly either: where it is small, a few more examples may double it.
 """
 
 from __future__ import annotations
 
 from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.interval import Observation, declared
-from fulcrum_operator.gates.recompute import paired_interval
-from fulcrum_operator.gates.records import find_comparison
+from fulcrum_operator.gates.recompute import metric_interval, paired_interval
+from fulcrum_operator.gates.records import find_comparison, find_metric
 from fulcrum_operator.gates.undecided import inconclusive
 from fulcrum_operator.gates.verdict import Limit
-from fulcrum_pipelines.evidence import ValidateDetails
+from fulcrum_pipelines.evidence import Interval, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
+from fulcrum_pipelines.statistics import ratio_interval
 
 
 def limit(gate: Gate, part: GateSlice | None) -> Limit:
@@ -35,9 +36,17 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
             f"the baseline's {metric} on {where} is {wording.number(baseline)}; a relative change "
             "needs a value above 0, use kind nonInferiority"
         )
-    relative = interval.model_copy(
-        update={"low": interval.low / baseline, "high": interval.high / baseline}
+    relative = ratio_interval(
+        comparison.delta or 0.0,
+        interval,
+        baseline,
+        _of_baseline(details, metric, where, gate.confidence),
     )
+    if relative is None:
+        raise inconclusive(
+            f"the baseline's {metric} on {where}, {wording.number(baseline)}, is not known well "
+            "enough to divide by; use kind nonInferiority or more examples"
+        )
     return Observation(
         subject=f"relative change of {metric} on {where}",
         value=(comparison.delta or 0.0) / baseline,
@@ -46,3 +55,13 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         show=wording.signed_percent,
         unit="examples" if comparison.groups is None else "groups",
     )
+
+
+def _of_baseline(details: ValidateDetails, metric: str, where: str, level: float) -> Interval:
+    """Return the interval of the baseline's own metric.
+
+    Raises:
+        Undecided: There is none at `level`.
+    """
+    found = find_metric(details.metrics_baseline, metric, where, level)
+    return metric_interval(found, level, f"the baseline's {metric} on {where}")
