@@ -13,11 +13,10 @@ baseline. After one, d and f are what was seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from statistics import NormalDist
 
 from fulcrum_pipelines.evidence import Counts
-from fulcrum_pipelines.resources.compressionjob import Gate
 from fulcrum_pipelines.statistics import normal_quantile, p_worse_than_margin
 
 ASSUMED_CHURN = 0.02
@@ -104,7 +103,7 @@ def _smallest(enough: Callable[[int], bool]) -> int | None:
     while high - low > max(1, _PRECISION * high):
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return _two_digits(high)
+    return two_digits(high)
 
 
 def power_at(
@@ -136,38 +135,6 @@ def power_at(
         previous = t
         total += _binomial(n, t, discordance) * max(tail, 0.0)
     return min(total, 1.0)
-
-
-def advice(gates: Sequence[Gate], shares: Mapping[str, float], examples: int) -> tuple[str, ...]:
-    """Return warnings that the test data are too few for a gate's margin, one for each such gate.
-
-    Args:
-        gates: Of the job; those of non-inferiority on a metric in `shares` are looked at.
-        shares: The baseline's share of right answers by metric, accuracy and top5.
-        examples: Number of test examples.
-    """
-    found = []
-    for gate in gates:
-        share = shares.get(gate.metric or "")
-        if gate.kind != "nonInferiority" or gate.margin is None or share is None:
-            continue
-        needed = required_sample_size(
-            baseline_accuracy=share, margin=gate.margin, level=gate.confidence
-        )
-        if needed is None or needed > examples:
-            found.append(_warning(gate, needed, examples))
-    return tuple(found)
-
-
-def _warning(gate: Gate, needed: int | None, examples: int) -> str:
-    start = f"gate {gate.name}: "
-    if not gate.margin:
-        return start + "with a margin of 0 a candidate that is only as good never passes; raise it"
-    few = f"{examples:,} test examples are few for a margin of {gate.margin:g}"
-    condition = f"if {ASSUMED_CHURN:.0%} of the answers change between right and wrong, in balance"
-    if needed is None:
-        return f"{start}{few}: {condition}, even {MOST_EXAMPLES:,} would not do; widen the margin"
-    return f"{start}{few}: {condition}, about {needed:,} give a pass in {POWER:.0%} of cases"
 
 
 def _likely_discordant(n: int, discordance: float) -> Iterator[int]:
@@ -207,7 +174,7 @@ def _binomial(n: int, k: int, p: float) -> float:
     return math.exp(log_ways + k * math.log(p) + (n - k) * math.log1p(-p))
 
 
-def _two_digits(n: int) -> int:
+def two_digits(n: int) -> int:
     """Return `n` rounded up to two significant digits."""
     unit = int(10 ** max(0, len(str(n)) - 2))
     return -(-n // unit) * unit

@@ -36,7 +36,9 @@ class World:
         tails: Degrees of freedom of a regression's errors; None for normal ones.
         shift: Constant that the candidate adds to a regression's outputs.
         error: Standard deviation of a regression's errors; that of targets is 1.
-        signal: How far apart a classification's classes are: 4 answers 97 % rightly.
+        signal: How far apart a classification's classes are: 4 answers 97 % rightly. The baseline
+            is calibrated: its confidence is the chance to be right.
+        own: Whether gates on the candidate's own metrics are tried too, and relative ones.
     """
 
     name: str
@@ -52,6 +54,7 @@ class World:
     shift: float = 0.0
     error: float = 0.4
     signal: float = 4.0
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def _classifiers(world: World, generator: np.random.Generator) -> Population:
         moved = logits + jitter if noisy else logits.copy()
         chosen = _chosen(world, part * world.churn, targets, generator)
         moved[chosen] = moved[others[chosen]]
-        return Outcomes(_softmax(moved), targets)
+        return Outcomes(_softmax(world.signal * moved), targets)
 
     baseline = lost(0, noisy=False)
     pairs = {

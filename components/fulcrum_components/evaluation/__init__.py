@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fulcrum_components.evaluation.baseline import OutputRange, constant_answer
+from fulcrum_components.evaluation.best_case import best_cases
 from fulcrum_components.evaluation.comparing import Request, compare, compare_all
 from fulcrum_components.evaluation.confusion import confusion_matrix
 from fulcrum_components.evaluation.measuring import compute_metrics, example_losses, metric_value
@@ -37,6 +38,7 @@ __all__ = [
     "OutputRange",
     "Request",
     "Slice",
+    "best_cases",
     "check_outcomes",
     "column_of",
     "columns_needed",

@@ -46,7 +46,7 @@ def required_comparisons(
     requests = [Request(name) for name in names]
     requests += [Request(names[0], part) for part in declared_slices(outcomes, data)]
     for gate in gates:
-        requests += _of_gate(gate, data, outcomes)
+        requests += requests_of(gate, data, outcomes)
     return _unique(requests)
 
 
@@ -60,7 +60,7 @@ def required_metrics(gates: Sequence[Gate], data: Data, outcomes: Outcomes) -> t
         Request(request.metric, request.part, request.confidence)
         for gate in gates
         if gate.kind in OF_ONE_MODEL
-        for request in _of_gate(gate, data, outcomes)
+        for request in requests_of(gate, data, outcomes)
     ]
     return _unique(requests)
 
@@ -102,7 +102,8 @@ def metrics_for(
     return tuple(found)
 
 
-def _of_gate(gate: Gate, data: Data, outcomes: Outcomes) -> Iterator[Request]:
+def requests_of(gate: Gate, data: Data, outcomes: Outcomes) -> Iterator[Request]:
+    """Yield the comparisons that one gate needs, of all data first."""
     if gate.kind not in QUALITY_KINDS:
         return
     metric = gate.metric or METRIC_OF_KIND[gate.kind]

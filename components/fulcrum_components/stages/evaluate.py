@@ -12,7 +12,9 @@ from pathlib import Path
 
 from fulcrum_components.data import fingerprint
 from fulcrum_components.evaluation import (
+    Outcomes,
     OutputRange,
+    best_cases,
     check_outcomes,
     columns_needed,
     constant_answer,
@@ -32,11 +34,11 @@ from fulcrum_components.stages.context import (
     StageResult,
 )
 from fulcrum_components.stages.torch_models import export, size_of
+from fulcrum_pipelines.advice import advice
 from fulcrum_pipelines.baselines import contradiction, weaknesses
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, Metric
-from fulcrum_pipelines.power import advice
 
 DATA_SETS = ("train", "calibration", "validation", "test")
 
@@ -86,7 +88,7 @@ def run(context: StageContext) -> StageResult:
         export_max_difference=difference,
         test_examples=len(outcomes),
         overlaps=measuring.overlaps(context, measuring.read_by_code(data)),
-        advice=advice(context.spec.gates, _shares(metrics), len(outcomes)),
+        advice=_advice(context, outcomes, metrics),
         first_output=seen.record(outcomes, meaning),
         constant_answer=constant_answer(outcomes, data.task),
         weak_baseline_allowed=context.spec.allow_weak_baseline,
@@ -117,6 +119,15 @@ def _doubts(details: EvaluateDetails, context: StageContext) -> list[str]:
         field = "spec.model" if context.spec.baseline_model is None else "spec.baseline"
         raise UserError(problem, where=field)
     return list(weaknesses(details, details.metrics, context.spec.gates))
+
+
+def _advice(
+    context: StageContext, outcomes: Outcomes, metrics: Sequence[Metric]
+) -> tuple[str, ...]:
+    """Return warnings about gates that cannot pass on these test data, or hardly."""
+    gates, data = context.spec.gates, context.spec.data
+    cases = best_cases(gates, data, outcomes, measuring.groups_of(outcomes, data))
+    return advice(gates, cases, _shares(metrics))
 
 
 def _shares(metrics: Sequence[Metric]) -> dict[str, float]:

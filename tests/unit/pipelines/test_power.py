@@ -9,13 +9,10 @@ import pytest
 
 from fulcrum_pipelines.evidence import Counts
 from fulcrum_pipelines.power import (
-    MOST_EXAMPLES,
-    advice,
     power_at,
     required_sample_size,
     sample_size_as_seen,
 )
-from fulcrum_pipelines.resources.compressionjob import Gate
 from fulcrum_pipelines.statistics import paired_difference_interval
 
 SIMULATIONS = 1500
@@ -136,38 +133,3 @@ def test_a_perfect_baseline_leaves_nothing_to_fix() -> None:
 @pytest.mark.parametrize("margin", [0, 1e-6])
 def test_what_no_number_decides_is_absent(margin: float) -> None:
     assert required_sample_size(baseline_accuracy=0.9, margin=margin) is None
-
-
-def gate(margin: float, metric: str = "accuracy") -> Gate:
-    return Gate.model_validate(
-        {"name": "quality", "kind": "nonInferiority", "metric": metric, "margin": margin}
-    )
-
-
-@dataclass(frozen=True)
-class Advised:
-    """Gates on a test set, and what is said."""
-
-    name: str
-    gates: tuple[Gate, ...]
-    examples: int
-    says: tuple[str, ...]
-
-
-ADVISED = (
-    Advised("enough", (gate(0.01),), 10_000, ()),
-    Advised("few", (gate(0.01),), 1500, ("1,500 test examples are few for a margin of 0.01",)),
-    Advised("margin-0", (gate(0),), 10_000, ("with a margin of 0",)),
-    Advised("hopeless", (gate(1e-6),), 10_000, (f"even {MOST_EXAMPLES:,} would not do",)),
-    Advised("of-loss", (gate(0.01, "logLoss"),), 10, ()),
-    Advised("of-size", (Gate(name="small", kind="size", max=0.5),), 10, ()),
-    Advised("two", (gate(0.01), gate(0.001)), 1500, ("0.01:", "0.001:")),
-)
-
-
-@pytest.mark.parametrize("row", ADVISED, ids=lambda row: row.name)
-def test_a_test_set_too_small_for_a_margin_is_told_before(row: Advised) -> None:
-    found = advice(row.gates, {"accuracy": 0.95}, row.examples)
-    assert len(found) == len(row.says)
-    for line, part in zip(found, row.says, strict=True):
-        assert part in line

@@ -78,6 +78,7 @@ ROWS = (
         "change",
         Gate(name="a", kind="change", metric="mse", max=0.1, confidence=0.8),
         (("mse", "all", 0.8, None),),
+        (("mse", "all", 0.8),),
     ),
     Row(
         "churn",

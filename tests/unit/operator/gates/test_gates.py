@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from builders.details import make_validate
-from builders.figures import make_comparison, make_delta, make_interval, make_latency
+from builders.figures import make_comparison, make_delta, make_interval, make_latency, make_metric
 from builders.plans import make_digest
 from gate_situations import accuracy_gate
 from gate_subjects import GOOD, GOOD_DETAILS, by_class, make_gate, with_details
@@ -182,6 +184,74 @@ def test_identical_files_have_no_difference() -> None:
 def test_a_relative_change_needs_a_positive_baseline() -> None:
     said = reason(make_gate("change", metric="r2", min=-0.1), make_delta("r2", -0.2, -0.1, 0.01))
     assert "needs a value above 0" in said
+
+
+def test_a_relative_change_needs_a_baseline_that_is_known_well() -> None:
+    gate = make_gate("change", metric="logLoss", max=0.5)
+    change = make_delta("logLoss", 0.08, 0.081, 0.001)
+
+    def said(half_width: float | None) -> str:
+        known = make_metric("logLoss", 0.08, half_width=half_width)
+        details = GOOD_DETAILS.model_copy(
+            update={"comparisons": (change,), "metrics_baseline": (known,)}
+        )
+        return decide(with_details(details), [gate]).reasons[0]
+
+    assert "all of the interval is" in said(0.01)
+    assert "not known well enough to divide by" in said(0.08)
+    assert "the interval of the baseline's logLoss on all is missing" in said(None)
+
+
+@dataclass(frozen=True)
+class Width:
+    """A recorded interval, with what its record says of changes that were not seen."""
+
+    name: str
+    half_width: float
+    unseen: float | None
+    effective_n: float | None
+    verdict: str
+    words: str
+
+
+# 200 units that cost 0.01 each: the interval must reach 3.84 * 0.01 / (1 + 3.84 / 200) = 0.0377.
+WIDTHS = (
+    Width("none-in-old-evidence", 0.0, None, None, "Inconclusive", "has no width"),
+    Width("some-in-old-evidence", 0.001, None, None, "Pass", "all of the interval is"),
+    Width("enough", 0.038, 0.01, 200, "Pass", "all of the interval is"),
+    Width("too-narrow", 0.03, 0.01, 200, "Anomalous", "narrower than 200 independent examples"),
+    Width("none", 0.0, 0.01, 200, "Anomalous", "narrower than 200 independent examples"),
+    Width("nothing-unseen", 0.01, 0.0, 200, "Anomalous", "nothing unseen could change it"),
+)
+
+
+@pytest.mark.parametrize("row", WIDTHS, ids=lambda row: row.name)
+@pytest.mark.parametrize("groups", [None, 300])
+def test_no_interval_is_narrower_than_the_examples_allow(row: Width, groups: int | None) -> None:
+    unseen: dict[str, Any] = {
+        "unseen": row.unseen,
+        "effective_n": row.effective_n,
+        "groups": groups,
+    }
+    change = make_delta("logLoss", 0.08, 0.08, row.half_width, **unseen)
+    own = make_metric("logLoss", 0.08, half_width=row.half_width, **unseen)
+    details = GOOD_DETAILS.model_copy(
+        update={"comparisons": (change,), "metrics_candidate": (own,)}
+    )
+    gates = (
+        make_gate(metric="logLoss", margin=0.05),
+        make_gate("threshold", metric="logLoss", max=0.15),
+    )
+    for gate in gates:
+        verdict = decide(with_details(details), [gate]).gates[0]
+        assert (verdict.verdict, row.words in verdict.reason) == (row.verdict, True), verdict
+
+
+def test_groups_of_one_model_are_counted_instead_of_examples() -> None:
+    own = make_metric("logLoss", 0.08, half_width=0.01, groups=12)
+    details = GOOD_DETAILS.model_copy(update={"metrics_candidate": (own,)})
+    gate = make_gate("threshold", metric="logLoss", max=0.15)
+    assert "only 12 groups, minSamples is 30" in decide(with_details(details), [gate]).reasons[0]
 
 
 def test_slices_that_pass_are_counted_in_the_reason() -> None:

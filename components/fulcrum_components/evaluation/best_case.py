@@ -1,0 +1,79 @@
+"""What the best of candidates would show on the test data: before any candidate is made.
+
+A candidate that answers as the baseline does is the best that compression can hope for, and its
+interval has a width all the same. A gate that it does not pass can never pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fulcrum_components.evaluation.floor import floor_of
+from fulcrum_components.evaluation.measuring import metric_value
+from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
+from fulcrum_components.evaluation.outcomes import Outcomes
+from fulcrum_components.evaluation.requests import QUALITY_KINDS, requests_of
+from fulcrum_components.evaluation.statistic import Array
+from fulcrum_components.evaluation.unseen import Lost, Unseen, share_of_units
+from fulcrum_pipelines.advice import BestCase
+from fulcrum_pipelines.resources.compressionjob import Data, Gate
+from fulcrum_pipelines.statistics import normal_quantile, unseen_half_width
+
+
+def best_cases(
+    gates: Sequence[Gate], data: Data, baseline: Outcomes, groups: Array | None
+) -> tuple[tuple[BestCase, ...], ...]:
+    """Return for each gate the best cases of all data and of each slice; none for other kinds.
+
+    Raises:
+        UserError: As `required_comparisons`.
+    """
+    return tuple(
+        tuple(_cases(gate, data, baseline, groups)) if gate.kind in QUALITY_KINDS else ()
+        for gate in gates
+    )
+
+
+def _cases(gate: Gate, data: Data, baseline: Outcomes, groups: Array | None) -> Sequence[BestCase]:
+    found = []
+    for request in requests_of(gate, data, baseline):
+        part = request.part
+        outcomes = part.of(baseline)
+        inside = groups if groups is None or part.selected is None else groups[part.selected]
+        metric = find_metric(request.metric, data.task)
+        width, worst = _width(metric, outcomes, inside, request.confidence)
+        found.append(
+            BestCase(
+                slice=part.name,
+                by=part.by,
+                n=len(outcomes) if inside is None else len(np.unique(inside)),
+                unit="examples" if inside is None else "groups",
+                examples=len(outcomes),
+                value=metric_value(outcomes, metric.name),
+                half_width=width,
+                unseen=worst.cost,
+                effective_n=worst.units,
+            )
+        )
+    return found
+
+
+def _width(
+    metric: MetricDefinition, outcomes: Outcomes, groups: Array | None, level: float
+) -> tuple[float | None, Lost]:
+    """Return the half width of no change, and what it follows from."""
+    n = len(outcomes)
+    if n == 0 or metric.undefined(outcomes):
+        return None, Lost(0.0, 0.0)
+    if metric.correct is not None and groups is None:
+        return unseen_half_width(normal_quantile(level), 0.0, 1 / n, n), Lost(1 / n, n)
+    floor: Unseen | None
+    if metric.correct is not None and groups is not None:
+        floor = share_of_units(np.zeros(n), groups)
+    else:
+        floor = floor_of(metric, [outcomes, outcomes], groups)
+    if floor is None or floor.units < 2:
+        return None, Lost(0.0, 0.0)
+    return floor.interval(level).high - floor.value, floor.worst

@@ -1,0 +1,248 @@
+"""Warnings that a gate cannot pass, or hardly, on the test data that there are.
+
+They come before anything is compressed. What decides is the best case, a candidate that answers
+each test example as the baseline does: its interval is as wide as what the data cannot exclude.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from fulcrum_pipelines.power import (
+    ASSUMED_CHURN,
+    MOST_EXAMPLES,
+    POWER,
+    power_at,
+    required_sample_size,
+    two_digits,
+)
+from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
+from fulcrum_pipelines.statistics import unseen_score
+
+_MARGIN_PRECISION = 0.02
+_COUNTED = ("accuracy", "top5")
+_SHARES = (*_COUNTED, "macroF1", "auc", "ece")
+
+
+@dataclass(frozen=True)
+class BestCase:
+    """A candidate without any change, on all data or on a slice.
+
+    Attributes:
+        slice: `all`, or `<by>=<value>`.
+        by: `all`, or the slice's name.
+        n: Independent units there, which `minSamples` counts.
+        unit: What they are, `examples` or `groups`.
+        examples: How many examples they have.
+        value: The baseline's metric; None where it is undefined.
+        half_width: How far the interval reaches; None where there can be none.
+        unseen: As in evidence.
+        effective_n: As in evidence.
+    """
+
+    slice: str
+    by: str
+    n: int
+    unit: str
+    examples: int
+    value: float | None
+    half_width: float | None
+    unseen: float = 0.0
+    effective_n: float = 0.0
+
+    def factor_for(self, width: float) -> float:
+        """Return how many times as many such units have a half width of `width`, above 0."""
+        assert self.half_width is not None
+        z = unseen_score(self.half_width, 0.0, self.unseen, self.effective_n)
+        return z * z * (self.unseen / width - 1 / self.effective_n)
+
+
+def advice(
+    gates: Sequence[Gate], cases: Sequence[Sequence[BestCase]], shares: Mapping[str, float]
+) -> tuple[str, ...]:
+    """Return warnings about gates that cannot pass, or hardly.
+
+    Args:
+        gates: Of the job.
+        cases: Best cases of each gate, in the same order; none for gates on other than quality.
+        shares: The baseline's share of right answers by metric, accuracy and top5.
+    """
+    found: list[str] = []
+    for gate, parts in zip(gates, cases, strict=True):
+        whole = [case for case in parts if case.by == "all"]
+        for case in whole:
+            found += _of_whole(gate, case, shares)
+        for declared in gate.slices or ():
+            found += _of_slices(gate, declared, [case for case in parts if case.by == declared.by])
+    return tuple(found)
+
+
+def _of_whole(gate: Gate, case: BestCase, shares: Mapping[str, float]) -> Iterator[str]:
+    start = f"gate {gate.name}: "
+    if gate.kind == "nonInferiority" and not gate.margin:
+        yield start + "with a margin of 0 a candidate that is only as good never passes; raise it"
+    elif case.n < gate.min_samples:
+        few = f"has {case.n:,} {case.unit}, fewer than minSamples {gate.min_samples:,}"
+        yield f"{start}the test set {few}, so it never passes"
+    elif why := _never(gate, case, gate.margin):
+        yield f"{start}never passes on these test data: {why}"
+    elif gate.kind == "nonInferiority" and case.unit == "examples":
+        share = shares.get(gate.metric or "")
+        yield from () if share is None else _hardly(gate, share, case.n)
+
+
+def _of_slices(gate: Gate, declared: GateSlice, parts: Sequence[BestCase]) -> Iterator[str]:
+    """Yield what is wrong with slices by `declared.by`; the smallest that never passes is named."""
+    start = f"gate {gate.name}: "
+    large = [case for case in parts if case.examples >= declared.min_samples]
+    if parts and not large:
+        yield (
+            f"{start}no slice by {declared.by} has minSamples {declared.min_samples:,} examples, "
+            f"the largest has {max(case.examples for case in parts):,}, so it never passes"
+        )
+    margin = gate.margin if declared.margin is None else declared.margin
+    if gate.kind == "nonInferiority" and not margin:
+        return
+    hopeless = [case for case in large if _never(gate, case, margin)]
+    if hopeless:
+        worst = max(hopeless, key=lambda case: case.half_width or math.inf)
+        yield (
+            f"{start}never passes, since {len(hopeless)} of {len(large)} slices by {declared.by} "
+            f"cannot. {worst.slice}: {_never(gate, worst, margin)}"
+        )
+    elif gate.kind == "nonInferiority" and gate.metric in _COUNTED and margin:
+        independent = [case for case in large if case.unit == "examples"]
+        yield from _hardly_on_slices(gate, declared.by, independent, margin)
+
+
+def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
+    """Return why the best case does not pass, and what would; empty where it may pass."""
+    if case.value is None and gate.kind != "churn":
+        return ""  # the metric is undefined, which evaluate reports
+    if case.half_width is None:
+        return (
+            f"{gate.metric or gate.kind} has no interval there: it needs two examples or groups, "
+            "for auc two of each class"
+        )
+    room = _room(gate, case, margin)
+    if room is None or case.half_width < room:
+        return ""
+    if room <= 0:
+        return f"nothing is within its limits ({_limit(gate, margin)})"
+    counted = "examples" if case.unit == "examples" else "groups"
+    effective = f"{case.effective_n:,.4g} {counted} that count"
+    seen = f"{case.n:,} {counted}"
+    if case.effective_n < 0.999 * case.n:
+        seen += f", {effective} most,"
+    needed = two_digits(math.ceil(case.n * case.factor_for(room)))
+    wanted = f"about {needed:,} {counted} of the same kind" if needed <= MOST_EXAMPLES else ""
+    wider = f"a {_field(gate)} {_beyond(gate, case)}"
+    return (
+        f"with {seen} even a candidate without any change is only known to {case.half_width:.3g}, "
+        f"and the limit is {_limit(gate, margin)}; it takes {wider}"
+        f"{f' or {wanted}' if wanted else ''}"
+    )
+
+
+def _room(gate: Gate, case: BestCase, margin: float | None) -> float | None:
+    """Return how far an interval may reach from the best case; None where nothing can be said.
+
+    The best case of a gate on one model is a perfect figure, known for shares only.
+    """
+    low, high = gate.min, gate.max
+    if gate.kind == "nonInferiority":
+        return margin
+    if gate.kind in ("churn", "calibration"):
+        return high
+    if gate.kind == "change":
+        limits = [x for x in (None if low is None else -low, high) if x is not None]
+        value = case.value or 0.0
+        return min(limits) * value if limits and value > 0 else None
+    if gate.metric == "ece":
+        return high
+    if gate.metric in _SHARES and low is not None:
+        return 1 - low
+    return None
+
+
+def _limit(gate: Gate, margin: float | None) -> str:
+    if gate.kind == "nonInferiority":
+        return f"a margin of {margin:g}"
+    bounds = {"min": gate.min, "max": gate.max}
+    return ", ".join(f"{name} {value:g}" for name, value in bounds.items() if value is not None)
+
+
+def _field(gate: Gate) -> str:
+    if gate.kind == "nonInferiority":
+        return "margin"
+    return "max" if gate.max is not None else "min"
+
+
+def _beyond(gate: Gate, case: BestCase) -> str:
+    """Return the limit that the best case would pass, rounded away from it."""
+    assert case.half_width is not None
+    width = case.half_width
+    if gate.kind == "change":
+        width /= case.value or 1.0
+    if gate.kind == "threshold" and gate.metric != "ece":
+        return f"below {math.floor(1000 * (1 - width)) / 1000:g}"
+    digits = 10 ** (2 - math.ceil(math.log10(width)))
+    above = math.ceil(width * digits) / digits
+    return f"above {above:g}" if _field(gate) != "min" else f"below {-above:g}"
+
+
+def _hardly_on_slices(
+    gate: Gate, by: str, slices: Sequence[BestCase], margin: float
+) -> Iterator[str]:
+    """Yield that slices pass less often than they should, since all of them have to."""
+
+    def power(margin: float) -> float:
+        found: dict[tuple[int, float], float] = {}
+        product = 1.0
+        for case in slices:
+            share = case.value or 0.0
+            discordance = min(ASSUMED_CHURN, 2 * min(share, 1 - share))
+            key = (case.n, discordance)
+            if key not in found:
+                found[key] = power_at(*key, margin, gate.confidence)
+            product *= found[key]
+        return product
+
+    if not slices or (share := power(margin)) >= POWER:
+        return
+    low, high = margin, 1.0
+    while high - low > _MARGIN_PRECISION * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle) >= POWER else (middle, high)
+    value = sum((case.value or 0.0) * case.n for case in slices) / sum(x.n for x in slices)
+    needed = required_sample_size(
+        baseline_accuracy=value,
+        margin=margin,
+        level=gate.confidence,
+        power=POWER ** (1 / len(slices)),
+    )
+    smallest = min(case.n for case in slices)
+    often = f"{share:.0%} of cases" if share >= 0.01 else "less than 1% of cases"
+    enough = f", or about {needed:,} examples a slice," if needed is not None else ""
+    yield (
+        f"gate {gate.name}: slices by {by}, of {smallest:,} examples or more, are small for a "
+        f"margin of {margin:g}: if {ASSUMED_CHURN:.0%} of the answers change between right and "
+        f"wrong, in balance, all {len(slices)} pass in {often}; a margin of {high:.2g}{enough} "
+        f"gives {POWER:.0%}"
+    )
+
+
+def _hardly(gate: Gate, share: float, examples: int) -> Iterator[str]:
+    """Yield that the gate passes less often than it should, where many answers may change."""
+    margin = gate.margin or 0.0
+    needed = required_sample_size(baseline_accuracy=share, margin=margin, level=gate.confidence)
+    if needed is not None and needed <= examples:
+        return
+    few = f"gate {gate.name}: {examples:,} test examples are few for a margin of {margin:g}"
+    condition = f"if {ASSUMED_CHURN:.0%} of the answers change between right and wrong, in balance"
+    if needed is None:
+        yield f"{few}: {condition}, even {MOST_EXAMPLES:,} would not do; widen the margin"
+    else:
+        yield f"{few}: {condition}, about {needed:,} give a pass in {POWER:.0%} of cases"
