@@ -366,3 +366,15 @@ def test_annotation_of_a_finished_job_changes_nothing() -> None:
     world.body["metadata"]["annotations"] = {"fulcrum.dev/remeasure": "true"}
     world.settle()
     assert (world.status, len(world.runs)) == (finished, submitted)
+
+
+def test_annotation_between_key_and_submission_makes_one_run() -> None:
+    world = World(job_body())
+    while not world.status.get("run"):
+        world.step()
+    planned = world.status["run"]["plan"]
+    world.body["metadata"]["annotations"] = {"fulcrum.dev/remeasure": "true"}
+    world.settle()
+    assert world.status["run"]["plan"] != planned
+    assert (world.status["phase"], world.status["attempt"]) == ("Succeeded", 1)
+    assert len(world.runs) == 1

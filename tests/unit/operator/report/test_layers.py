@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from builders.details import make_prune, make_quantize
 from builders.evidence import make_evidence, make_stage
+from builders.figures import make_latency
 
 from fulcrum_operator.report import render
 from fulcrum_operator.report.blocks import Facts, Table
@@ -92,3 +93,13 @@ def test_candidate_that_was_not_built_has_no_size() -> None:
     failed = make_quantize().candidates[-1].model_copy(update={"size_bytes": 0})
     rows = table(evidence(make_quantize(candidates=(failed,))), "Candidates")
     assert rows[0][2] == NOT_MEASURED
+
+
+def test_candidate_without_a_speed_says_why() -> None:
+    first, second, *_ = make_quantize().candidates
+    doubtful = first.model_copy(
+        update={"speedup": None, "timings": (make_latency(reliable=False),)}
+    )
+    spared = second.model_copy(update={"speedup": None})
+    rows = table(evidence(make_quantize(candidates=(doubtful, spared))), "Candidates")
+    assert [row[5] for row in rows] == ["unreliable", "not timed"]

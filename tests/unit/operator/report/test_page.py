@@ -200,6 +200,7 @@ def test_warnings_overlap_and_identical_models_come_first() -> None:
         ("quality", validated(comparisons=(make_delta("mse", 1, 2, 0.1),)), "no paired counts"),
         ("levers", validated(levers=()), "were not measured on test"),
         ("speed", validated(latency=()), "Latency was not measured."),
+        ("speed", validated(latency=(), identical_models=True), "Both models are the same file"),
         ("speed", validated(latency=(make_latency(reliable=False),)), "not reliable"),
         ("size", make_evidence(stages=()), "Nothing that has a size was measured."),
         ("size", make_evidence(stages=("prune",)), "not measured"),
