@@ -36,11 +36,20 @@ class InputSpec(Protocol):
     def dtype(self) -> str: ...
 
 
+class OutputSpec(Protocol):
+    """Sizes of one output; a string names a dynamic axis."""
+
+    @property
+    def shape(self) -> Sequence[int | str]: ...
+
+
 class SignatureLike(Protocol):
-    """The inputs of a model in the order of its forward's arguments."""
+    """Inputs and outputs of a model in the order in which its forward takes and returns them."""
 
     @property
     def inputs(self) -> Sequence[InputSpec]: ...
+    @property
+    def outputs(self) -> Sequence[OutputSpec]: ...
 
 
 class BatchLike(Protocol):

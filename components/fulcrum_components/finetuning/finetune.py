@@ -75,6 +75,7 @@ def finetune(
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     sparse_layers: Sequence[str] = (),
+    kept: Sequence[int] = (),
 ) -> FinetuneResult:
     """Train `module` in place; it ends in evaluation mode on the device where it was.
 
@@ -86,11 +87,12 @@ def finetune(
         options: How to train.
         task: Selects the validation metric.
         meaning: What the first output means; selects the loss.
-        signature: The module's inputs.
+        signature: The module's inputs and outputs.
         seed: Seed of shuffling, dropout and all else.
         checkpoint_dir: Where to keep a checkpoint, and to resume from.
         on_epoch: Called after each epoch that runs now.
         sparse_layers: Names of parameters whose zeros stay zero.
+        kept: Positions of outputs after the first that distillation keeps too.
 
     Raises:
         UserError: Options, model and data do not fit each other, or the loss became NaN.
@@ -110,7 +112,7 @@ def finetune(
             raise UserError("the model has no parameters that can be trained", where="spec.model")
         training = Training(
             module=module,
-            teacher=_teacher(teacher, train, signature, device, options),
+            teacher=_teacher(teacher, train, signature, device, options, kept),
             train=train,
             validation=validation,
             options=options,
@@ -122,6 +124,7 @@ def finetune(
             optimizer=make_optimizer(trainable, options),
             masks=masks,
             half_weights=converted,
+            kept=tuple(kept),
         )
         epochs, resumed = run(training, checkpoint_dir, on_epoch)
     module.zero_grad(set_to_none=True)
@@ -177,6 +180,7 @@ def _teacher(
     signature: SignatureLike,
     device: torch.device,
     options: Finetune,
+    kept: Sequence[int],
 ) -> Teacher | None:
     if module is None or options.distillation is None:
         return None
@@ -184,6 +188,7 @@ def _teacher(
         module,
         train,
         signature,
+        positions=(0, *kept),
         device=device,
         batch_size=options.batch_size,
         keep=options.epochs > 1,

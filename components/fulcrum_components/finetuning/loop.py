@@ -24,7 +24,7 @@ from fulcrum_components.finetuning.checkpoint import (
     model_tensors,
 )
 from fulcrum_components.finetuning.determinism import derive_seed
-from fulcrum_components.finetuning.distillation import distillation_loss
+from fulcrum_components.finetuning.distillation import distillation_loss, kept_loss
 from fulcrum_components.finetuning.early_stopping import best_epoch, should_stop
 from fulcrum_components.finetuning.optimizers import set_learning_rate
 from fulcrum_components.finetuning.penalties import penalty
@@ -38,7 +38,7 @@ from fulcrum_components.objective import (
     Meaning,
     SignatureLike,
     Task,
-    call,
+    call_all,
     input_tensors,
     target_tensor,
     task_loss,
@@ -66,6 +66,7 @@ class Training:
     optimizer: Optimizer
     masks: Masks
     half_weights: bool
+    kept: tuple[int, ...] = ()  # positions of outputs after the first that the teacher keeps
 
     @property
     def autocast(self) -> bool:
@@ -81,7 +82,8 @@ class Training:
         """Return all settings that the result depends on, as text."""
         parts = (self.options.model_dump_json(), self.task, self.meaning, self.seed)
         sizes = (len(self.train), len(self.validation) if self.validation is not None else None)
-        return f"{parts} {sizes} {self.masks.zeros} {self.teacher is not None} {self.device}"
+        others = (self.masks.zeros, self.teacher is not None, self.device, self.kept)
+        return f"{parts} {sizes} {' '.join(map(str, others))}"
 
 
 def run(
@@ -218,16 +220,39 @@ def _backward(loss: Tensor) -> None:
 def _loss(
     training: Training, batch: BatchLike, inputs: tuple[Tensor, ...], targets: Tensor
 ) -> Tensor:
-    """Return (1 - w) * labels' loss + w * teacher's + penalties, a scalar."""
+    """Return (1 - w) * labels' loss + w * teacher's + penalties, a scalar.
+
+    The teacher's loss is that of the first output, and that of each other which is to be kept.
+    """
     options = training.options
     with torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=training.autocast):
-        outputs = call(training.module, inputs)
+        outputs, *further = call_all(training.module, inputs)
     loss = task_loss(outputs, targets, training.meaning)
     if options.distillation is not None and training.teacher is not None:
-        taught = training.teacher.outputs(batch)
+        taught, *others = training.teacher.outputs(batch)
         weight, temperature = options.distillation.weight, options.distillation.temperature
         soft = distillation_loss(outputs, taught, training.meaning, temperature)
+        for position, other in zip(training.kept, others, strict=True):
+            soft = soft + kept_loss(_further(further, position, other), other)
         loss = (1.0 - weight) * loss + weight * soft
     if options.penalties:
         loss = loss + penalty(training.module, options.penalties)
     return loss
+
+
+def _further(further: list[Tensor], position: int, taught: Tensor) -> Tensor:
+    """Return the output at `position`, which has the shape of the teacher's.
+
+    Raises:
+        UserError: The model returns something else in training than in evaluation.
+    """
+    found = further[position - 1].shape if position <= len(further) else None
+    if found != taught.shape:
+        shown = "no such output" if found is None else f"shape {tuple(found)}"
+        message = (
+            f"in training mode output {position} (from 0) is {shown}, in evaluation it has "
+            f"{tuple(taught.shape)}, so distillation cannot keep it; return the same in both, or "
+            "name it in data.ignoredOutputs"
+        )
+        raise UserError(message, where="spec.model")
+    return further[position - 1]

@@ -19,7 +19,7 @@ from fulcrum_components.objective import (
     BatchLike,
     Examples,
     SignatureLike,
-    call,
+    call_all,
     input_tensors,
 )
 
@@ -33,10 +33,12 @@ class Teacher:
     Args:
         module: The original, evaluating, on `device`.
         train: The data whose batches it is asked about.
-        signature: Its inputs.
+        signature: Its inputs and outputs.
+        positions: Which of its outputs are taught.
         device: Where batches go.
         batch_size: Examples a call; what training can hold, it can hold.
-        keep: Whether to keep answers; one pass alone has no use for it.
+        keep: Whether to keep answers; one pass alone has no use for it. Outputs whose first axis
+            is not the batch are asked for each time.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Teacher:
         train: Examples,
         signature: SignatureLike,
         *,
+        positions: Sequence[int] = (0,),
         device: torch.device,
         batch_size: int,
         keep: bool,
@@ -54,28 +57,34 @@ class Teacher:
         self._signature = signature
         self._device = device
         self._batch_size = batch_size
-        self._keep = keep
-        self._known: dict[bytes, Tensor] | None = None
+        self._positions = positions
+        by_example = all(signature.outputs[each].shape[:1] == ("batch",) for each in positions[1:])
+        self._keep = keep and by_example
+        self._known: dict[bytes, tuple[Tensor, ...]] | None = None
 
     @torch.no_grad()
-    def outputs(self, batch: BatchLike) -> Tensor:
-        """Return the teacher's first output for `batch`, in its order."""
+    def outputs(self, batch: BatchLike) -> tuple[Tensor, ...]:
+        """Return the teacher's outputs at `positions` for `batch`, in its order."""
         if self._keep and self._known is None:
             self._known = self._ask_about_all()
         found = [self._known.get(key) for key in self._keys(batch)] if self._known else []
         known = [row for row in found if row is not None]
-        return torch.stack(known) if known and len(known) == len(found) else self._ask(batch)
+        if not known or len(known) != len(found):
+            return self._ask(batch)
+        return tuple(torch.stack(rows) for rows in zip(*known, strict=True))
 
-    def _ask(self, batch: BatchLike) -> Tensor:
-        return call(self._module, input_tensors(batch, self._signature, self._device))
+    def _ask(self, batch: BatchLike) -> tuple[Tensor, ...]:
+        found = call_all(self._module, input_tensors(batch, self._signature, self._device))
+        return tuple(found[position] for position in self._positions)
 
-    def _ask_about_all(self) -> dict[bytes, Tensor]:
-        known: dict[bytes, Tensor] = {}
+    def _ask_about_all(self) -> dict[bytes, tuple[Tensor, ...]]:
+        known: dict[bytes, tuple[Tensor, ...]] = {}
         for batch in self._train.batches(self._batch_size):
             outputs = self._ask(batch)
-            if outputs[0].nbytes * len(self._train) > LARGEST_BYTES:
+            if sum(each[0].nbytes for each in outputs) * len(self._train) > LARGEST_BYTES:
                 return {}
-            known.update(zip(self._keys(batch), outputs, strict=True))
+            rows = zip(*outputs, strict=True)
+            known.update(zip(self._keys(batch), rows, strict=True))
         return known
 
     def _keys(self, batch: BatchLike) -> Sequence[bytes]:

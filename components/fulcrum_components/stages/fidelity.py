@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fulcrum_components.data import Dataset
-from fulcrum_components.evaluation.differing import Differences
+from fulcrum_components.evaluation.differing import Differences, is_floating
 from fulcrum_components.evaluation.fidelity import fidelity_levels, fidelity_of, lost_outputs
 from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.outputs import compared_outputs, run_side_by_side
@@ -24,6 +24,25 @@ def further_outputs(context: StageContext) -> tuple[TensorSpec, ...]:
         UserError: The manifest names an output that the model lacks.
     """
     return compared_outputs(context.signature, context.spec.data, context.spec.gates)
+
+
+def taught_outputs(context: StageContext) -> tuple[int, ...]:
+    """Return the positions of those outputs that distillation can keep: not of whole numbers."""
+    compared = {spec.name for spec in further_outputs(context) if is_floating(spec)}
+    outputs = enumerate(context.signature.outputs)
+    return tuple(position for position, spec in outputs if spec.name in compared)
+
+
+def untaught(context: StageContext) -> tuple[str, ...]:
+    """Return a warning if fine-tuning has nothing that keeps the outputs after the first."""
+    options = context.spec.recipe.finetune
+    outputs = [spec.name for spec in further_outputs(context)]
+    if not outputs or options is None or options.distillation is not None:
+        return ()
+    return (
+        f"nothing keeps the outputs {', '.join(outputs)} in fine-tuning, which follows the first "
+        "output's targets: add recipe.finetune.distillation, or name them in data.ignoredOutputs",
+    )
 
 
 def what_is_asked(spec: ResolvedSpec) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import STRUCTURE, WEIGHTS
-from fulcrum_components.stages import torch_models
+from fulcrum_components.stages import fidelity, torch_models
 from fulcrum_components.stages.checkpoints import StoredCheckpoints
 from fulcrum_components.stages.context import StageContext, StageResult
 from fulcrum_pipelines.contract import canonical_json, digest_of
@@ -15,7 +15,11 @@ def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model as it comes, of the data, and of its options."""
     options = context.spec.recipe.finetune
     assert options is not None
-    asked = {"finetune": options.model_dump(mode="json"), "seed": context.spec.seed}
+    asked = {
+        "finetune": options.model_dump(mode="json"),
+        "ignoredOutputs": list(context.spec.data.ignored_outputs or ()),
+        "seed": context.spec.seed,
+    }
     evaluated = context.evidence("evaluate").inputs
     used = ("model", "data.train", "data.validation")
     found = {
@@ -59,6 +63,7 @@ def run(context: StageContext) -> StageResult:
         checkpoint_dir=checkpoints.directory,
         on_epoch=report,
         sparse_layers=state.sparse_layers,
+        kept=fidelity.taught_outputs(context),
     )
     context.report("exporting to ONNX", 0.9)
     outputs = torch_models.hand_on(context, state)
@@ -73,4 +78,4 @@ def run(context: StageContext) -> StageResult:
         metric=result.metric,
     )
     checkpoints.drop()
-    return StageResult(details, outputs, result.notes)
+    return StageResult(details, outputs, (*result.notes, *fidelity.untaught(context)))

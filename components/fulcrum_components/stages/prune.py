@@ -11,7 +11,7 @@ from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import ModelState
 from fulcrum_components.pruning import prune
 from fulcrum_components.sizes import gzip_bytes
-from fulcrum_components.stages import measuring, torch_models
+from fulcrum_components.stages import fidelity, measuring, torch_models
 from fulcrum_components.stages.context import StageContext, StageResult
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
@@ -30,6 +30,7 @@ def inputs(context: StageContext) -> dict[str, str]:
     asked = {
         "prune": recipe.prune.model_dump(mode="json") if recipe.prune else None,
         "finetune": _recovery_options(context),
+        "ignoredOutputs": list(context.spec.data.ignored_outputs or ()),
         "seed": context.spec.seed,
     }
     evaluated = context.evidence("evaluate").inputs
@@ -136,6 +137,7 @@ def _recover(
         checkpoint_dir=None,
         on_epoch=lambda epoch: context.report(f"recovering, epoch {epoch.epoch} of {epochs}", None),
         sparse_layers=sparse_layers,
+        kept=fidelity.taught_outputs(context),
     )
 
 
