@@ -36,7 +36,7 @@ class Tensor(_Strict):
     """An input or an output as the user declares it."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
-    shape: Annotated[tuple[Annotated[int, Field(ge=1)] | str, ...], Field(min_length=1)]
+    shape: tuple[Annotated[int, Field(ge=1)] | str, ...]
     dtype: str = "float32"
 
 
@@ -119,6 +119,10 @@ def _problem(item: Any) -> str:
 
 
 def _check_tensors(manifest: Manifest, path: Path) -> None:
+    """Refuse names, types and shapes that cannot be.
+
+    Outputs after the first may have their batch on another axis, or none.
+    """
     for field, tensors in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         names = [tensor.name for tensor in tensors]
         for index, tensor in enumerate(tensors):
@@ -131,7 +135,8 @@ def _check_tensors(manifest: Manifest, path: Path) -> None:
                     f"known are {listed(DTYPES)}"
                 )
                 raise UserError(message, where=place)
-            if tensor.shape[0] != BATCH:
+            needs_batch = field == "inputs" or index == 0
+            if needs_batch and tensor.shape[:1] != (BATCH,):
                 message = (
                     f"shape {list(tensor.shape)} must start with the dynamic axis '{BATCH}', "
                     "since a model that takes one size of batch only cannot be served in batches"

@@ -83,6 +83,29 @@ def test_bundle_with_two_outputs(result: str, tmp_path: Path) -> None:
     assert [output.name for output in model.signature.outputs] == ["scores", "shifted"]
 
 
+@pytest.mark.parametrize(
+    ("result", "shape"),
+    [
+        ("scores.T", "[3, batch]"),
+        ("scores.mean()", "[]"),
+        ("self.linear.weight", "[3, 4]"),
+        ("scores[:, 0]", "[batch]"),
+        ("scores.repeat(2, 1)", "[twice, 3]"),
+    ],
+)
+def test_second_output_of_any_layout(result: str, shape: str, tmp_path: Path) -> None:
+    declared = TWO_OUTPUTS.replace("shifted, shape: [batch, 3]", f"shifted, shape: {shape}")
+    files = {"layers_py": returning(f"scores, {result}"), "fulcrum_yaml": declared}
+    model = loaded(write_bundle(tmp_path / "b", **files))
+    assert model.signature.outputs[1].name == "shifted"
+
+
+def test_first_output_must_start_with_the_batch(tmp_path: Path) -> None:
+    declared = MANIFEST.replace("scores, shape: [batch, 3]", "scores, shape: [3, batch]")
+    with pytest.raises(UserError, match="must start with the dynamic axis 'batch'"):
+        loaded(write_bundle(tmp_path / "b", fulcrum_yaml=declared))
+
+
 def test_dict_in_another_order_than_declared_is_refused(tmp_path: Path) -> None:
     files = {
         "layers_py": returning("{'shifted': scores + 1, 'scores': scores}"),
