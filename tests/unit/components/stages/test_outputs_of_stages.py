@@ -1,0 +1,69 @@
+"""What stages ask about the outputs after the first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from two_outputs import data, signature, write
+
+from fulcrum_components.stages import fidelity
+from fulcrum_pipelines.resources.compressionjob import Data, Distillation, Finetune, Gate
+
+
+def context(*, distillation: bool = False, dtype: str = "float32", **fields: Any) -> Any:
+    """Return as much of a stage's context as these questions need."""
+    gates = fields.pop("gates", ())
+    parsed = Data.model_validate({"task": "classification", "test": {"uri": "t.npz"}} | fields)
+    options = Finetune(epochs=1, distillation=Distillation() if distillation else None)
+    recipe = SimpleNamespace(finetune=options)
+    spec = SimpleNamespace(data=parsed, gates=gates, recipe=recipe)
+    return SimpleNamespace(signature=signature(["batch", 4], dtype), spec=spec)
+
+
+@pytest.mark.parametrize(
+    ("fields", "lost"),
+    [
+        pytest.param({}, True, id="default"),
+        pytest.param({"ignoredOutputs": ["second"]}, False, id="ignored"),
+        pytest.param(
+            {"gates": [Gate(name="a", kind="fidelity", output="second", max=0.9)]},
+            False,
+            id="allowed-by-its-gate",
+        ),
+    ],
+)
+def test_candidate_that_loses_an_output_is_objected_to(
+    fields: dict[str, Any], lost: bool, tmp_path: Path
+) -> None:
+    baseline = write(tmp_path / "a.onnx", [("Identity", ["x"], "second")], ["batch", 4])
+    candidate = write(tmp_path / "b.onnx", [("Relu", ["x"], "second")], ["batch", 4])
+
+    found = fidelity.lost_on(context(**fields), data(), baseline, candidate)
+
+    assert bool(found) == lost
+    assert not fidelity.lost_on(context(**fields), data(), baseline, baseline)
+
+
+@pytest.mark.parametrize(
+    ("fields", "positions"),
+    [
+        pytest.param({}, (1,), id="floating"),
+        pytest.param({"dtype": "int64"}, (), id="whole-numbers"),
+        pytest.param({"ignoredOutputs": ["second"]}, (), id="ignored"),
+    ],
+)
+def test_distillation_keeps_what_can_be_learned(
+    fields: dict[str, Any], positions: tuple[int, ...]
+) -> None:
+    assert fidelity.taught_outputs(context(**fields)) == positions
+
+
+def test_finetuning_without_a_teacher_warns_of_outputs_that_nothing_keeps() -> None:
+    (warning,) = fidelity.untaught(context())
+    assert "second" in warning
+    assert "distillation" in warning
+    assert not fidelity.untaught(context(distillation=True))
+    assert not fidelity.untaught(context(ignoredOutputs=["second"]))
