@@ -28,6 +28,10 @@ from fulcrum_pipelines.statistics import wilson_interval
 
 DEFAULT_CONFIDENCE = 0.95
 
+WORSE_UNSEEN = 2.0
+"""With 1, lognormal squared errors (sigma 1) at the limit pass in 5.9 % of 2000 sets of 50 examples
+and 4.2 % of 160, with 2 in well below the nominal 2.5 %."""
+
 CONSTANT = 1e-10
 """Share of the variance in the mean square below which an output is constant: float32 rounds to a
 relative 1e-7, and sums of it to 1e-5."""
@@ -166,13 +170,13 @@ def _error_interval(
 ) -> Interval | None:
     """Return the bootstrap's interval, and at least what so few examples cannot exclude.
 
-    At `level`, a share of -ln((1 - level) / 2) / n of all examples may be unseen; had those that
-    error that the worst seen has, the upper bound would be this.
+    At `level`, a share of -ln((1 - level) / 2) / n of all examples may be unseen; had those
+    `WORSE_UNSEEN` times the squared error of the worst seen, the upper bound would be this.
     """
     if "error" not in sampled:
         return None
     squared, reference = statistics["error"].features.T
-    unseen = -math.log((1 - level) / 2) * float(squared.max())
+    unseen = -math.log((1 - level) / 2) * WORSE_UNSEEN * float(squared.max())
     floor = math.sqrt((float(squared.sum()) + unseen) / float(reference.sum()))
     interval = sampled["error"].interval(level)
     return interval.model_copy(
