@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from onnx import numpy_helper, version_converter
+from onnx import numpy_helper
 
+from fulcrum_components.models.upgrading import upgrade
 from fulcrum_components.quiet import quiet
 from fulcrum_components.sessions import session_options
 from fulcrum_pipelines.errors import UserError
@@ -87,13 +88,8 @@ def upgrade_opset(model: onnx.ModelProto, opset: int = MIN_OPSET) -> onnx.ModelP
     Raises:
         UserError: The converter cannot express the graph in the newer opset.
     """
-    if opset_of(model) >= opset:
-        return model
-    try:
-        return version_converter.convert_version(model, opset)
-    except Exception as error:  # the converter raises bare RuntimeError and others from C++
-        message = f"opset {opset_of(model)} cannot be upgraded to {opset} ({reason(error)})"
-        raise UserError(message) from error
+    source = opset_of(model)
+    return model if source >= opset else upgrade(model, source, opset)
 
 
 def clean_graph(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from onnx import external_data_helper, numpy_helper, shape_inference, version_converter
+from onnx import external_data_helper, numpy_helper, shape_inference
 
+from fulcrum_components.equivalence import of_onnx, require_same, run_onnx
 from fulcrum_components.models.checking import (
+    Arrays,
     Examples,
     axis_sizes,
     check_outputs,
@@ -26,6 +28,7 @@ from fulcrum_components.models.checking import (
 from fulcrum_components.models.finite import check_graph
 from fulcrum_components.models.meaning import Maker, Step, guess_meaning
 from fulcrum_components.models.signature import BATCH, DTYPES, Meaning, Signature, TensorSpec
+from fulcrum_components.models.upgrading import upgrade
 from fulcrum_components.sources.digest import file_digest
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
@@ -35,8 +38,6 @@ MIN_OPSET = 17
 """Older operator sets are upgraded to this one."""
 
 STANDARD = ("", "ai.onnx")
-FATAL = 4
-"""Log level of ONNX Runtime: what goes wrong is raised and told, not printed."""
 
 
 def onnx_digest(path: Path) -> str:
@@ -82,11 +83,15 @@ def load_onnx(
     notes = [f"external data ({listed(external)}) was put into the ONNX file"] if external else []
     opset = _opset(model, path)
     if opset < MIN_OPSET:
-        model = _upgraded(model, opset, path)
+        with _naming(path):
+            model = upgrade(model, opset, MIN_OPSET)
         notes.append(f"the operator set was upgraded from {opset} to {MIN_OPSET}")
     ready = _saved(model, path, cache_dir) if notes else path
     signature = signature_of(model, path, task, meaning)
-    _check_run(ready, signature, path, examples)
+    found = examples(signature) if examples is not None else None
+    batches = _check_run(ready, signature, path, found)
+    if notes:
+        _check_same(path, ready, batches, signature, " and ".join(notes))
     return ready, signature, tuple(notes)
 
 
@@ -142,17 +147,6 @@ def _opset(model: onnx.ModelProto, path: Path) -> int:
     if not versions:
         raise UserError("imports no standard operator set", where=str(path))
     return int(max(versions))
-
-
-def _upgraded(model: onnx.ModelProto, opset: int, path: Path) -> onnx.ModelProto:
-    try:
-        return version_converter.convert_version(model, MIN_OPSET)
-    except Exception as error:  # the converter raises bare exceptions from C++
-        message = (
-            f"operator set {opset} could not be upgraded to {MIN_OPSET} ({reason(error)}); "
-            f"export the model with opset {MIN_OPSET} or newer"
-        )
-        raise UserError(message, where=str(path)) from None
 
 
 def _saved(model: onnx.ModelProto, path: Path, cache_dir: Path) -> Path:
@@ -280,29 +274,46 @@ def _size(dimension: Any, axis: int, name: str, batch: str) -> int | str:
     return str(dimension.dim_param) or f"{name}_axis{axis}"
 
 
-def _check_run(ready: Path, signature: Signature, path: Path, examples: Examples | None) -> None:
-    """Run the file on two sizes of batch and compare its outputs with the signature."""
-    session = _session(ready, path)
+def _check_run(
+    ready: Path, signature: Signature, path: Path, examples: Arrays | None
+) -> list[dict[str, np.ndarray[Any, Any]]]:
+    """Run the file on two sizes of batch, compare its outputs with the signature, return both."""
+    with _naming(path):
+        call = run_onnx(ready)
 
-    def run(arrays: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Any, ...]:
-        try:
-            return tuple(session.run(None, dict(arrays)))
-        except Exception as error:
-            size = len(next(iter(arrays.values())))
-            message = f"does not run with a batch of {size}: {reason(error)}"
-            raise UserError(message, where=str(path)) from None
+    def run(arrays: Arrays) -> tuple[Any, ...]:
+        with _naming(path):
+            return tuple(call(arrays))
 
-    found = examples(signature) if examples is not None else None
-    for arrays in trial_batches(signature, run, found):
+    batches = trial_batches(signature, run, examples)
+    for arrays in batches:
         check_outputs(run(arrays), signature.outputs, axis_sizes(signature, arrays), str(path))
+    return batches
 
 
-def _session(ready: Path, path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = FATAL
-    options.intra_op_num_threads = 1
+def _check_same(
+    path: Path, ready: Path, batches: Sequence[Arrays], signature: Signature, step: str
+) -> None:
+    """Compare the file with what was made of it.
+
+    Raises:
+        UserError: ONNX Runtime does not run it as it came, so nothing can be compared.
+        QualityError: An output differs.
+    """
+    advice = f"export the model with opset {MIN_OPSET} or newer"
     try:
-        return ort.InferenceSession(str(ready), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        message = f"ONNX Runtime does not load it: {reason(error)}"
-        raise UserError(message, where=str(path)) from None
+        before = of_onnx(path)
+    except UserError as error:
+        message = f"cannot be compared with the file as it came ({error.message}); {advice}"
+        raise UserError(f"{step}: this {message}", where=str(path)) from None
+    names = [spec.name for spec in signature.outputs]
+    require_same(step, before, run_onnx(ready), batches, names, advice=advice)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name `path` in the errors of what runs inside."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.message, where=str(path)) from None

@@ -13,12 +13,21 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch.export import ExportedProgram
 from torch.fx import GraphModule
 
-from fulcrum_components.models.checking import Examples, check_forward
+from fulcrum_components.equivalence import of_module, require_same
+from fulcrum_components.models.checking import (
+    Arrays,
+    Examples,
+    check_forward,
+    run_module,
+    trial_batches,
+)
 from fulcrum_components.models.finite import check_program
 from fulcrum_components.models.meaning import guess_meaning
 from fulcrum_components.models.pt2_checks import payload_problems, program_problems, sanitised
@@ -100,6 +109,7 @@ def load_pt2(
     Raises:
         UserError: The file is damaged, holds anything that would run code, has weights that are
             not finite or a fixed batch, or does not run.
+        QualityError: The module computes something else than the program.
     """
     check_archive(path, str(path))
     with tempfile.TemporaryDirectory() as temporary:
@@ -110,8 +120,36 @@ def load_pt2(
     _check_mode(program, path)
     signature = signature_of(program, path, task, meaning)
     module = as_module(program).eval()
-    check_forward(module, signature, path, examples(signature) if examples is not None else None)
+    found = examples(signature) if examples is not None else None
+    check_forward(module, signature, path, found)
+    _check_same(program, module, signature, found)
     return module, signature
+
+
+def _check_same(
+    program: ExportedProgram, module: torch.nn.Module, signature: Signature, examples: Arrays | None
+) -> None:
+    """Compare the module that was made of a program with torch's own.
+
+    Raises:
+        QualityError: An output differs.
+    """
+
+    def call(arrays: Arrays) -> list[npt.NDArray[Any]]:
+        return [output.numpy() for output in run_module(module, signature, arrays)]
+
+    own = program.module(check_guards=False)
+
+    def call_own(arrays: Arrays) -> list[npt.NDArray[Any]]:
+        return [output.numpy() for output in run_module(own, signature, arrays)]
+
+    require_same(
+        "its layers were restored",
+        of_module(own, call_own),
+        call,
+        trial_batches(signature, call, examples),
+        [spec.name for spec in signature.outputs],
+    )
 
 
 def _load(copy: Path, path: Path) -> ExportedProgram:

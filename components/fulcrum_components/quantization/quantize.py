@@ -19,6 +19,7 @@ from fulcrum_components.quantization.coverage import measure_coverage
 from fulcrum_components.quantization.cpu import saturates
 from fulcrum_components.quantization.equalization import equalize
 from fulcrum_components.quantization.prepare import prepare
+from fulcrum_components.quantization.proof import Proof
 from fulcrum_components.quantization.read_back import nothing_to_quantize, weight_share
 from fulcrum_components.quantization.report import (
     layer_bits,
@@ -82,11 +83,14 @@ def quantize(
 
     Raises:
         UserError: The file, the options or the data do not allow it; the message says what does.
-        QualityError: Less runs in integers than `minCoverage` asks for.
+        QualityError: Less runs in integers than `minCoverage` asks for, or a preparation changed
+            what the model computes.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     prepared_path = work_dir / "prepared.onnx"
     prepared = prepare(model, prepared_path)
+    proof = Proof(model, calibration, batch_for_shapes)
+    proof.require_same("it was prepared for quantization (folded and fused)", prepared)
     builder = Builder(
         prepared_path,
         prepared,
@@ -103,7 +107,7 @@ def quantize(
     judge = None  # made first: where it cannot be, nothing is improved or calibrated in vain
     if options.method == "auto":
         judge = _judge(model, options, measure_quality, higher_is_better, measure_speed, wanted)
-    equalized, notes = _improve(builder)
+    equalized, notes = _improve(builder, proof)
     if options.method == "weightOnly":
         details = _weights_only(builder, model, output, measure_quality, quality_metric, notes)
     else:
@@ -138,7 +142,7 @@ def _excluded(model: onnx.ModelProto, options: Quantize) -> tuple[str, ...]:
     return matching_nodes(model, options.exclude or ())
 
 
-def _improve(builder: Builder) -> tuple[tuple[EqualizedPair, ...], str]:
+def _improve(builder: Builder, proof: Proof) -> tuple[tuple[EqualizedPair, ...], str]:
     """Prepare the fp32 graph for rounding as the recipe asks; return and say what was done.
 
     Raises:
@@ -148,6 +152,7 @@ def _improve(builder: Builder) -> tuple[tuple[EqualizedPair, ...], str]:
     pairs: tuple[EqualizedPair, ...] = ()
     if options.equalization:
         pairs = equalize(builder.model, builder.excluded)
+        proof.require_same("its layers were equalised", builder.model)
         notes += f"; {len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'} of layers equalised"
     if options.bias_correction:
         if builder.data is None:

@@ -7,6 +7,7 @@ code, and `model.onnx`, which is what later stages measure.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,13 @@ import torch
 from torch import nn
 
 from fulcrum_components.data import Dataset
+from fulcrum_components.equivalence import of_onnx, require_same
 from fulcrum_components.evaluation import Outcomes, compute_metrics
 from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.running import to_outcomes
 from fulcrum_components.export import eval_mode, export_onnx
+from fulcrum_components.export import run_torch as run_module
+from fulcrum_components.models.signature import resized
 from fulcrum_components.models.state import (
     STRUCTURE,
     WEIGHTS,
@@ -31,6 +35,8 @@ from fulcrum_components.stages.context import JSON, ONNX, SAFETENSORS, Output, S
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Metric, StageName
 
+PROOFS = 8
+"""Examples on which a step that must keep the function is compared with what went into it."""
 TORCH_STAGES: tuple[StageName, ...] = ("prune", "finetune")
 
 
@@ -55,14 +61,39 @@ def current_state(context: StageContext) -> ModelState:
     stages = context.plan.stages[: context.plan.stages.index(context.stage)]
     stage = next((name for name in reversed(stages) if name in TORCH_STAGES), None)
     if stage is None:
-        return ModelState(copy.deepcopy(module), None, ())
+        state = ModelState(copy.deepcopy(module), None, ())
+        _require_exported(context, "evaluate", state.module)
+        return state
     for name in (STRUCTURE, WEIGHTS):
         directory = context.fetch(stage, name).parent
 
     def rebuild(fresh: nn.Module, history: str) -> None:
         replay(fresh, History.from_json(history), example_tensors(context))
 
-    return load_state(context.model, directory, rebuild)
+    state = load_state(context.model, directory, rebuild)
+    _require_exported(context, stage, state.module)
+    return state
+
+
+def _require_exported(context: StageContext, stage: StageName, module: nn.Module) -> None:
+    """Compare a module, loaded or rebuilt here, with the file that `stage` exported and measured.
+
+    Raises:
+        QualityError: An output differs by more than rounding explains.
+    """
+    signature, examples = context.signature, example_arrays(context, PROOFS)
+
+    def run(inputs: Mapping[str, Array]) -> list[Array]:
+        return run_module(module, signature, inputs)
+
+    with eval_mode(module):
+        require_same(
+            "it was loaded again",
+            of_onnx(context.fetch(stage, "model.onnx")),
+            run,
+            [resized(signature, examples, size) for size in (2, 5)],
+            [spec.name for spec in signature.outputs],
+        )
 
 
 def hand_on(context: StageContext, state: ModelState) -> dict[str, Output]:
@@ -82,7 +113,9 @@ def hand_on(context: StageContext, state: ModelState) -> dict[str, Output]:
 
 def export(context: StageContext, module: nn.Module, path: Path) -> float:
     """Write `module` as ONNX, checked against torch; return the largest absolute difference."""
-    return export_onnx(module, context.signature, path, example_inputs=example_arrays(context))
+    return export_onnx(
+        module, context.signature, path, example_inputs=example_arrays(context, PROOFS)
+    )
 
 
 def example_arrays(context: StageContext, count: int = 2) -> dict[str, Array]:

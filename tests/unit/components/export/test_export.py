@@ -103,7 +103,7 @@ class Refused:
 
 REFUSED = (
     Refused("control flow by values", Branching(), UserError, "cannot be exported"),
-    Refused("randomness", Random(), QualityError, "differs from torch by"),
+    Refused("randomness", Random(), QualityError, "is another when the model runs again"),
     Refused("another output", TwoOutputs(), UserError, "returns 2 outputs"),
 )
 
