@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
 
 BATCHES = (2, 5)
+"""Sizes of batch, where the model does not fix its own."""
 
 
 class Proof:
@@ -32,7 +33,7 @@ class Proof:
         examples = batch if data is None else next(iter(data.batches(sum(BATCHES)))).inputs
         start = 0
         self._batches: list[dict[str, Array]] = []
-        for size in BATCHES:
+        for size in _sizes(model):
             rows = np.arange(start, start + size)
             self._batches.append(
                 {name: array[rows % len(array)] for name, array in examples.items()}
@@ -47,3 +48,11 @@ class Proof:
         """
         names = interface_names(graph)[1]
         require_same(step, self._model, run_onnx(graph), self._batches, names)
+
+
+def _sizes(model: Path) -> tuple[int, ...]:
+    """Return the sizes of batch to try: one that the file fixes, else `BATCHES`."""
+    inputs = onnx.load(str(model), load_external_data=False).graph.input
+    dimensions = [value.type.tensor_type.shape.dim for value in inputs[:1]]
+    fixed = next((each[0].dim_value for each in dimensions if each), 0)
+    return (fixed,) if fixed else BATCHES

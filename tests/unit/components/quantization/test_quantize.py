@@ -474,7 +474,7 @@ def test_result_beyond_the_limit_is_refused(
 
 
 def test_calibration_of_another_shape_is_the_users_error(residual: Path) -> None:
-    with pytest.raises(UserError, match="does not take this input"):
+    with pytest.raises(UserError, match="does not run with a batch of 2"):
         run(residual, data=Arrays(x=images(4)[:, :2]), method="static")
 
 
