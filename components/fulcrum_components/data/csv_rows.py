@@ -114,9 +114,11 @@ class CsvRows:
     def _header(self, path: Path) -> tuple[str, ...]:
         try:
             with _stream(path) as stream:
-                if stream.read(2) in UTF_16:
-                    message = f"{path.name} is text in UTF-16; save it as UTF-8"
-                    raise UserError(message, where=self._where)
+                start = stream.read(BLOCK_BYTES)
+            if start.startswith(UTF_16) or b"\0" in start:
+                kind = "text in UTF-16" if start.startswith(UTF_16) else "binary data, not text"
+                message = f"{path.name} is {kind}; save it as CSV in UTF-8"
+                raise UserError(message, where=self._where)
             with csv.open_csv(_stream(path), read_options=_options(path)) as reader:
                 names = tuple(reader.schema.names)
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
@@ -188,6 +190,8 @@ def _readable(error: Exception, names: Sequence[str]) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     if "Empty CSV file" in text:
         return "the file is empty; it needs a first line with the names of the columns"
+    if isinstance(error, UnicodeDecodeError) or "invalid UTF8" in text:
+        return "is not text in UTF-8; save it in that coding"
     found = CONVERSION.search(text)
     if found:
         number, kind, value = found.groups()

@@ -17,6 +17,7 @@ from fulcrum_operator.report.blocks import Section
 from fulcrum_operator.report.formatting import short_digest
 from fulcrum_operator.report.reading import details
 from fulcrum_operator.report.sections.confusion import confusion_section
+from fulcrum_operator.report.sections.data import data_section
 from fulcrum_operator.report.sections.finetuning import finetuning_section
 from fulcrum_operator.report.sections.gates import gates_section
 from fulcrum_operator.report.sections.levers import levers_section
@@ -33,7 +34,7 @@ from fulcrum_operator.report.sections.quality import quality_section
 from fulcrum_operator.report.sections.quantization import quantization_section
 from fulcrum_operator.report.sections.size import size_section
 from fulcrum_operator.report.sections.speed import speed_section
-from fulcrum_pipelines.evidence import Evidence, ValidateDetails
+from fulcrum_pipelines.evidence import EvaluateDetails, Evidence, ValidateDetails
 
 _SYMBOLS = {"good": "✓", "bad": "✕", "unclear": "?", "odd": "!", "quiet": "–"}
 
@@ -85,6 +86,7 @@ def sections(evidence: Evidence, verdict: Verdict | None) -> tuple[Section, ...]
         finetuning_section(evidence),
         quantization_section(evidence),
         confusion_section(validate),
+        data_section(details(evidence, EvaluateDetails)),
         stages_section(evidence),
         environment_section(evidence),
         digests_section(evidence),

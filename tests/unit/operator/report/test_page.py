@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from builders.details import make_finetune, make_prune, make_quantize, make_validate
+from builders.details import make_evaluate, make_finetune, make_prune, make_quantize, make_validate
 from builders.evidence import make_evidence, make_stage
 from builders.figures import (
     make_comparison,
@@ -23,7 +23,15 @@ from fulcrum_operator.report.blocks import Cell, Facts, Figures, Note, Section, 
 from fulcrum_operator.report.page import sections
 from fulcrum_operator.report.sections.overview import headline, tiles
 from fulcrum_operator.report.sections.provenance import warnings_of
-from fulcrum_pipelines.evidence import Evidence, OutputFidelity, Overlap, ValidateDetails
+from fulcrum_pipelines.evidence import (
+    ClassLabel,
+    Conversion,
+    Evidence,
+    LabelMapping,
+    OutputFidelity,
+    Overlap,
+    ValidateDetails,
+)
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
 GATES = (
@@ -361,3 +369,17 @@ def test_outputs_after_each_lever_are_shown() -> None:
     text = part("outputs", with_outputs(make_fidelity(), levers=levers))
     assert "Outputs after each lever" in text
     assert "pruned  | 10.00 %" in text
+
+
+def test_data_section_shows_labels_and_conversions() -> None:
+    label = ClassLabel(label="-1", index=0, name="-1", examples={"train": 1200, "test": 30})
+    folder = ClassLabel(label="dog", folder=True, index=1, name="dog", examples={"test": 2})
+    evaluate = make_evaluate(
+        labels=LabelMapping(how="labels are mapped in order", labels=(label, folder)),
+        conversions=(Conversion(data=("train", "test"), text="transparency is dropped"),),
+    )
+    text = part("data", make_evidence(evaluate=evaluate))
+    for words_of in ("Labels are mapped in order.", "-1 ", "dog folder", "train, test: transp"):
+        assert words_of in text
+    assert [each for each in ("1,200", "30", "2") if each not in text] == []
+    assert "data" not in {section.key for section in sections(make_evidence(), None)}
