@@ -15,6 +15,7 @@ from fulcrum_components.quantization.calibration import Calibration, Method, Obs
 from fulcrum_components.quantization.coverage import Coverage, measure_coverage
 from fulcrum_components.quantization.floating import float_nodes
 from fulcrum_components.quantization.integer import (
+    PRODUCT_OPS,
     STATIC_OPS,
     IntegerOptions,
     IntegerType,
@@ -42,12 +43,16 @@ class Candidate:
         activations: Integer type of activations; dynamic always uses uint8.
         sensitive: Nodes left in fp32 to keep the quality.
         calibration: How ranges of activations are found; dynamic finds them at run time.
+        products_only: Quantize products and the activations fused with them, and nothing between.
+        per_channel: One scale an output channel; None leaves it to the recipe.
     """
 
     kind: Kind
     activations: IntegerType = "uint8"
     sensitive: tuple[str, ...] = ()
     calibration: Method = "minmax"
+    products_only: bool = False
+    per_channel: bool | None = None
 
     def name(self, weights: IntegerType) -> str:
         """Return a name for evidence, such as `static-u8s8` (activations, then weights).
@@ -60,8 +65,10 @@ class Candidate:
         )
         plain = self.kind == "dynamic" or self.calibration == "minmax"
         calibrated = "" if plain else f"-{self.calibration}"
+        products = "-products" if self.products_only else ""
+        scales = {None: "", True: "-per-channel", False: "-per-tensor"}[self.per_channel]
         suffix = f"-without-{len(self.sensitive)}" if self.sensitive else ""
-        return f"{self.kind}-{middle}{calibrated}{suffix}"
+        return f"{self.kind}-{middle}{products}{scales}{calibrated}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -147,6 +154,16 @@ class Builder:
         """Nodes that static quantization leaves in floating point, each with its reason."""
         return float_nodes(GraphIndex(self.model), self._observer.extremes.masks)
 
+    def quantizes_more_than_products(self) -> bool:
+        """Tell whether static quantization takes nodes that are no products."""
+        return any(
+            node.op_type in STATIC_OPS
+            and node.op_type not in PRODUCT_OPS
+            and node.name not in self.held_in_float
+            and node.name not in self.excluded
+            for node in self.model.graph.node
+        )
+
     def build(self, candidate: Candidate) -> Built:
         """Write the candidate's file and measure its coverage.
 
@@ -154,21 +171,34 @@ class Builder:
             UserError: ONNX Runtime cannot make or load it.
         """
         name = candidate.name(self.options.weights)
-        path = self.work_dir / f"{name}.onnx"
+        path = self.write(candidate, self.work_dir / f"{name}.onnx")
         held = self.held_in_float if candidate.kind != "dynamic" else {}
+        return Built(candidate, name, path, measure_coverage(path, self.batch), held)
+
+    def write(self, candidate: Candidate, path: Path) -> Path:
+        """Write the candidate's file to `path` and return that.
+
+        Raises:
+            UserError: ONNX Runtime cannot make it.
+        """
         options = replace(
             self.integer,
             activations=candidate.activations,
-            exclude=(*self.excluded, *candidate.sensitive, *held),
+            exclude=(*self.excluded, *candidate.sensitive),
         )
-        if candidate.kind == "static":
-            ranges = self.calibration(candidate.calibration)
-            build_static(self.model, path, ranges, options)
-        elif candidate.kind == "dynamic":
+        if candidate.per_channel is not None:
+            options = replace(options, per_channel=candidate.per_channel)
+        if candidate.kind == "dynamic":
             build_dynamic(self.prepared, path, options)
+            return path
+        options = replace(options, exclude=(*options.exclude, *self.held_in_float))
+        ranges = self.calibration(candidate.calibration)
+        if candidate.kind == "static":
+            ops = PRODUCT_OPS if candidate.products_only else STATIC_OPS
+            build_static(self.model, path, ranges, options, ops=ops)
         else:
-            self._build_mixed(path, self.calibration(candidate.calibration), options)
-        return Built(candidate, name, path, measure_coverage(path, self.batch), held)
+            self._build_mixed(path, ranges, options)
+        return path
 
     def _build_mixed(self, path: Path, ranges: Calibration, options: IntegerOptions) -> None:
         halfway = path.with_suffix(".static.onnx")

@@ -1,13 +1,15 @@
 """Which candidates `auto` builds, in which order, and which it spares itself.
 
-What comes next depends on how the last ones did: other calibrations are tried only where minimum
-and maximum cost quality, and layers are left in floating point only where nothing else holds it.
-The ordinary case pays for neither: each costs a pass over the data and one more candidate.
+What comes next depends on how the last ones did: other ways to quantize statically are tried only
+where the plain one costs quality, and layers are left in floating point only where nothing else
+holds it. The ordinary case pays for neither: each costs one more candidate, and some a pass over
+the data.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from fulcrum_components.graph import GraphIndex
@@ -18,6 +20,8 @@ from fulcrum_components.quantization.sensitivity import by_sensitivity
 SEARCH_ABOVE = 0.5
 """Share of `maxDrop` that min-max may lose before other calibrations are tried: with less than half
 used up there is room for what the test data add, so the ordinary case pays for nothing."""
+
+MIN_SHARE = 0.01  # less than this in integers cannot be what makes a model faster
 
 OTHER_CALIBRATIONS: tuple[Method, ...] = ("percentile", "entropy")
 
@@ -50,9 +54,10 @@ def explore(
 ) -> list[Judged]:
     """Judge the candidates that are worth it.
 
-    Where static quantization loses quality, other ways to calibrate are tried, and the candidates
-    after it use the one that lost least. Where that loses too much too, it is tried again with ever
-    more of its most sensitive layers left in fp32.
+    Where static quantization loses quality, it is tried on products only, with other ways to
+    calibrate and other scales, and the candidates after it do as the one that lost least. What
+    loses too much all the same is tried again, static and dynamic, with ever more of its most
+    sensitive layers left in fp32.
 
     Args:
         builder: Has the graph and the recipe.
@@ -61,30 +66,54 @@ def explore(
     """
     judged = _static(builder, max_drop, judge)
     best = min(judged, key=lambda item: item.drop)
-    calibration = best.candidate.calibration
-    judged += [judge(other) for other in _others(builder, calibration)]
-    if best.built is not None and not best.keeps_quality:
-        judged += _with_sensitive_layers_left_out(builder, calibration, judge)
+    judged += [judge(other) for other in _others(builder, best.candidate)]
+    for tried in (best, *(item for item in judged if item.candidate.kind == "dynamic")):
+        if _share(tried) >= MIN_SHARE and not _has_as_much(judged, tried):
+            judged += _with_sensitive_layers_left_out(builder, tried.candidate, judge)
     return judged
+
+
+def _share(outcome: Outcome) -> float:
+    return outcome.built.coverage.share if outcome.built else 0.0
+
+
+def _has_as_much(judged: list[Judged], failed: Judged) -> bool:
+    """Tell whether one that keeps the quality runs at least half as much in integers already."""
+    return any(item.keeps_quality and _share(item) >= _share(failed) / 2 for item in judged)
 
 
 def _static(
     builder: Builder, max_drop: float, judge: Callable[[Candidate], Judged]
 ) -> list[Judged]:
-    """Judge the static candidate by the recipe's calibration, and by others where it needs that."""
-    asked = builder.options.calibration
-    first = judge(Candidate("static", "uint8", calibration=asked))
-    enough = first.drop <= SEARCH_ABOVE * max_drop
-    if first.built is None or asked != "minmax" or enough:
-        return [first]
-    return [
-        first,
-        *(judge(Candidate("static", "uint8", calibration=method)) for method in OTHER_CALIBRATIONS),
-    ]
+    """Judge the static candidate as the recipe asks, and in other ways where it needs them."""
+    options = builder.options
+    plain = Candidate("static", "uint8", calibration=options.calibration)
+    judged = [judge(plain)]
+    if judged[0].built is None and options.per_channel:
+        return [*judged, judge(replace(plain, per_channel=False))]
+    if _share(judged[0]) < MIN_SHARE:
+        return judged
+    for other in _other_ways(builder, plain):
+        if min(item.drop for item in judged) <= SEARCH_ABOVE * max_drop:
+            break
+        judged.append(judge(other))
+    return judged
 
 
-def _others(builder: Builder, calibration: Method) -> Iterator[Candidate]:
-    yield Candidate("static", "int8", calibration=calibration)
+def _other_ways(builder: Builder, plain: Candidate) -> Iterator[Candidate]:
+    """Yield other static candidates, those that cost no further pass over the data first."""
+    if builder.quantizes_more_than_products():
+        yield replace(plain, products_only=True)
+    if not builder.options.per_channel:
+        yield replace(plain, per_channel=True)
+    if plain.calibration == "minmax":
+        for method in OTHER_CALIBRATIONS:
+            yield replace(plain, calibration=method)
+
+
+def _others(builder: Builder, static: Candidate) -> Iterator[Candidate]:
+    """Yield the other kinds, the static ones made as `static`."""
+    yield replace(static, activations="int8")
     index = GraphIndex(builder.model)
     # dynamic has nothing to do elsewhere, since it leaves convolutions alone
     multiplying = {
@@ -93,17 +122,17 @@ def _others(builder: Builder, calibration: Method) -> Iterator[Candidate]:
     if multiplying & {*AT_RUN_TIME, "Gemm"}:
         yield Candidate("dynamic")
     if "Conv" in multiplying and multiplying & {*AT_RUN_TIME}:
-        yield Candidate("mixed", "uint8", calibration=calibration)
+        yield replace(static, kind="mixed", products_only=False)
 
 
 def _with_sensitive_layers_left_out(
-    builder: Builder, calibration: Method, judge: Callable[[Candidate], Judged]
+    builder: Builder, failed: Candidate, judge: Callable[[Candidate], Judged]
 ) -> Iterator[Judged]:
-    """Judge static candidates without the 1, 2, 4 ... most sensitive layers until one holds."""
-    ranking = by_sensitivity(builder, calibration)
+    """Judge a candidate without the 1, 2, 4 ... most sensitive layers until one holds."""
+    ranking = by_sensitivity(builder, failed)
     left_out = 1
     while left_out <= len(ranking) // 2:
-        judged = judge(Candidate("static", "uint8", tuple(ranking[:left_out]), calibration))
+        judged = judge(replace(failed, sensitive=tuple(ranking[:left_out])))
         yield judged
         if judged.keeps_quality:
             return

@@ -40,6 +40,10 @@ STATIC_OPS = (
 )  # fmt: skip
 """Operators for which ONNX Runtime's CPU provider has an int8 kernel or moves bytes only."""
 
+PRODUCT_OPS = ("Conv", "Gemm", "MatMul", "Relu", "Clip")
+"""Products, and the activations that are fused with them: without these a product would be rounded
+over a range of which half is thrown away."""
+
 DYNAMIC_OPS = ("MatMul", "LSTM", "Attention", "Gather", "EmbedLayerNormalization")
 """Conv is left out: ConvInteger is several times slower than the fp32 convolution (0.17 x)."""
 

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from fulcrum_components.quantization.building import Builder, Built, Candidate
-from fulcrum_components.quantization.candidates import explore
+from fulcrum_components.quantization.candidates import MIN_SHARE, explore
 from fulcrum_components.quantization.choosing import (
     Choice,
     Option,
@@ -30,7 +30,6 @@ from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Interval, QuantizationCandidate, RatioInterval
 
 FP32 = "fp32"
-MIN_SHARE = 0.01  # less than this in integers cannot be what makes a model faster
 
 MeasureQuality = Callable[[Path], Quality]
 MeasureSpeed = Callable[[Path, Path], Speed]

@@ -236,7 +236,9 @@ def is_mask(largest: float, ordinary: float) -> bool:
         ordinary: Largest magnitude below a quarter of that, so that masks that were added up or
             scaled are not ordinary; 0 where there is none.
     """
-    return not np.isfinite(largest) or 0 < ordinary < largest / MASK_GAP
+    if not np.isfinite(largest):
+        return True
+    return largest >= MASK_FROM and 0 < ordinary < largest / MASK_GAP
 
 
 def _with_ordinary(model: onnx.ModelProto, suspects: Mapping[str, float]) -> onnx.ModelProto:
