@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx_graphs import Arrays, GraphBuilder
 from quantizing import outputs, run
@@ -83,6 +84,39 @@ def test_nothing_is_searched_where(case: NoSearch, mlp: Path) -> None:
     details = choose(mlp, normal(400, seed=1), **case.options)
     assert details.chosen == case.chosen
     assert len([name for name in names(details) if name.startswith("static-u8s8")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("calibration", "chosen"),
+    [
+        ("minmax", "static-u8s8"),
+        ("percentile", "static-u8s8-percentile"),
+        ("entropy", "static-u8s8-entropy"),
+    ],
+)
+def test_static_finds_ranges_as_asked(calibration: str, chosen: str, mlp: Path) -> None:
+    """One value of 100 spoils the input's range; what clips must leave it out of its scale."""
+    spoilt = normal(2000, seed=1)  # the 99.9th percentile of 32,000 values leaves 32 out
+    spoilt[7, 3] = 100
+    details = run(
+        mlp,
+        data=Arrays(x=spoilt),
+        method="static",
+        calibration=calibration,
+        batch={"x": spoilt[:1]},
+        **({"percentile": 99.9} if calibration == "percentile" else {}),
+    )
+    assert details.chosen == chosen
+    covered = input_span(mlp.with_name("int8.onnx"))
+    assert (covered < 30) is (calibration != "minmax")
+
+
+def input_span(path: Path) -> float:
+    """Return the width of the range that the input's integers cover."""
+    model = onnx.load(path)
+    (scale,) = (node.input[1] for node in model.graph.node if node.input[0] == "x")
+    values = {tensor.name: tensor for tensor in model.graph.initializer}
+    return 255 * float(onnx.numpy_helper.to_array(values[scale]))
 
 
 def names(details: QuantizeDetails) -> list[str]:
