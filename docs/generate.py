@@ -1,7 +1,7 @@
 """Generate what the docs take from the code: `python docs/generate.py [--check]`.
 
-They are the JSON schema of the evidence and the tables in metrics.md and settings.md, whose other
-text is written by hand.
+They are the JSON schema of the evidence and the tables in metrics.md, settings.md and gates.md,
+whose other text is written by hand.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -20,6 +21,7 @@ from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.evidence import SCHEMA, Evidence
 
 DOCS = Path(__file__).parent
+SIMULATIONS = DOCS.parent / "tests" / "simulations" / "results.json"
 BEGIN = "<!-- generated: {what} -->\n"
 END = "<!-- end of generated -->\n"
 
@@ -84,7 +86,43 @@ def _label_row(label: Label) -> str:
     return f"| `{label.name}` | {values or f'at most {label.at_most}, then `{OTHER}`'} |\n"
 
 
+def gates_page() -> str:
+    """Return gates.md with the tables of the simulations."""
+    rows = json.loads(SIMULATIONS.read_text())
+    gates = list(dict.fromkeys(row["gate"] for row in rows))
+    regression = [gate for gate in gates if gate.split()[-1] in ("rmse", "mae", "r2")]
+    tables = [
+        _simulation_table(rows, [g for g in part if g.split()[0] in kinds])
+        for kinds in (("nonInferiority",), ("threshold", "change", "churn"))
+        for part in ([gate for gate in gates if gate not in regression], regression)
+    ]
+    worst = max(rows, key=lambda row: row["worse"])
+    summary = (
+        f"{len(rows)} cells of {min(row['runs'] for row in rows):,} test sets each; the worst has "
+        f"{100 * worst['worse']:.2g} % false passes ({worst['gate']}, {worst['world']}).\n"
+    )
+    return page("gates.md", "simulations", "\n" + "\n".join([summary, *tables]) + "\n")
+
+
+def _simulation_table(rows: Sequence[dict[str, Any]], gates: Sequence[str]) -> str:
+    """Return a table of worlds and `gates`: false passes / passes at half / passes of equals."""
+    cells = {(row["world"], row["gate"]): row for row in rows if row["gate"] in gates}
+    worlds = list(dict.fromkeys(world for world, _ in cells))
+    head = f"| drawn | {' | '.join(gates)} |\n|---|{'---|' * len(gates)}\n"
+    return head + "".join(
+        f"| {world} | {' | '.join(_simulation_cell(cells.get((world, g))) for g in gates)} |\n"
+        for world in worlds
+    )
+
+
+def _simulation_cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "–"
+    return " / ".join(f"{100 * row[name]:.3g}" for name in ("worse", "half", "equal"))
+
+
 TARGETS = {
+    "gates.md": gates_page,
     "evidence.schema.json": evidence_schema,
     "metrics.md": metrics_page,
     "settings.md": settings_page,

@@ -126,6 +126,8 @@ def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
             f"{gate.metric or gate.kind} has no interval there: it needs two examples or groups, "
             "for auc two of each class"
         )
+    if gate.kind == "change" and gate.metric == "ece":
+        return "a relative change of ece cannot be bounded; use kind calibration or nonInferiority"
     room = _room(gate, case, margin)
     if room is None or case.half_width < room:
         return ""

@@ -44,6 +44,8 @@ METRICS = {
     "regression": ("rmse", "mae", "r2"),
 }
 HIGHER = ("accuracy", "macroF1", "auc", "r2")
+RELATIVE = ("logLoss", "rmse", "mae")
+"""Metrics that gates of kind `change` are tried on."""
 POWER_RUNS = 100
 """Runs that power is measured with, whose error matters less."""
 
@@ -89,7 +91,7 @@ def _margins(world: World, population: Population) -> dict[str, Tally]:
             tallies[f"nonInferiority {metric}"] = Tally(loss)
         if loss > 0 and world.own:
             tallies[f"threshold {metric}"] = Tally(after)
-        if loss > 0 and world.own and metric not in HIGHER:
+        if loss > 0 and world.own and metric in RELATIVE:
             tallies[f"change {metric}"] = Tally(loss / before)
     if world.task == "classification":
         first, second = (each.outputs.argmax(axis=1) for each in population.pairs["worse"])

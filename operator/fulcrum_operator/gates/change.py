@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.interval import Observation, declared
-from fulcrum_operator.gates.recompute import metric_interval, paired_interval
+from fulcrum_operator.gates.recompute import (
+    counts_of,
+    metric_interval,
+    paired_interval,
+    share_interval,
+)
 from fulcrum_operator.gates.records import find_comparison, find_metric
 from fulcrum_operator.gates.undecided import inconclusive
 from fulcrum_operator.gates.verdict import Limit
-from fulcrum_pipelines.evidence import Interval, ValidateDetails
+from fulcrum_pipelines.evidence import Comparison, Interval, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 from fulcrum_pipelines.statistics import ratio_interval
+
+RAISED_BY_NOISE = "ece"
+"""In simulation 4.1 % of candidates at the limit passed, for all that is known of the baseline."""
 
 
 def limit(gate: Gate, part: GateSlice | None) -> Limit:
@@ -28,6 +36,11 @@ def limit(gate: Gate, part: GateSlice | None) -> Limit:
 def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> Observation:
     """Return the relative change of the metric on slice `where`."""
     metric = str(gate.metric)
+    if metric == RAISED_BY_NOISE:
+        raise inconclusive(
+            f"a relative change of {metric} cannot be bounded, since noise raises the baseline's; "
+            "use kind calibration or nonInferiority"
+        )
     comparison = find_comparison(details, metric, where, gate.confidence)
     interval = paired_interval(comparison, gate.confidence)
     baseline = comparison.baseline or 0.0
@@ -40,7 +53,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         comparison.delta or 0.0,
         interval,
         baseline,
-        _of_baseline(details, metric, where, gate.confidence),
+        _of_baseline(details, comparison, gate.confidence),
     )
     if relative is None:
         raise inconclusive(
@@ -57,11 +70,16 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
     )
 
 
-def _of_baseline(details: ValidateDetails, metric: str, where: str, level: float) -> Interval:
-    """Return the interval of the baseline's own metric.
+def _of_baseline(details: ValidateDetails, comparison: Comparison, level: float) -> Interval:
+    """Return the interval of the baseline's own metric, from counts where there are some.
 
     Raises:
         Undecided: There is none at `level`.
     """
-    found = find_metric(details.metrics_baseline, metric, where, level)
-    return metric_interval(found, level, f"the baseline's {metric} on {where}")
+    name, where = comparison.metric, comparison.slice
+    found = find_metric(details.metrics_baseline, name, where, level)
+    what = f"the baseline's {name} on {where}"
+    if counts := counts_of(comparison):
+        right = counts.both_right + counts.only_baseline_right
+        return share_interval(found.interval, right, comparison.n, level, what)
+    return metric_interval(found, level, what)

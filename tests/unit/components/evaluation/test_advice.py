@@ -157,6 +157,12 @@ ADVISED = (
         answers((100, 100), 20),
         ("limit is min -0.01", "min below -0.02"),
     ),
+    Advised(
+        "relative-ece",
+        gate(None, "ece", kind="change", max=0.5),
+        answers((100, 100), 20),
+        ("use kind calibration or nonInferiority",),
+    ),
     Advised("of-size", Gate(name="small", kind="size", max=0.5), answers((40, 40))),
 )
 

@@ -202,6 +202,18 @@ def test_a_relative_change_needs_a_baseline_that_is_known_well() -> None:
     assert "the interval of the baseline's logLoss on all is missing" in said(None)
 
 
+def test_a_relative_change_of_what_noise_raises_is_refused() -> None:
+    said = reason(make_gate("change", metric="ece", max=0.5), make_delta("ece", 0.02, 0.02, 0.001))
+    assert "use kind calibration or nonInferiority" in said
+
+
+def test_a_relative_change_of_right_answers_is_decided_from_counts() -> None:
+    gate = make_gate("change", metric="accuracy", min=-0.02)
+    known = make_metric("accuracy", GOOD_DETAILS.comparisons[0].baseline, half_width=None)
+    details = GOOD_DETAILS.model_copy(update={"metrics_baseline": (known,)})
+    assert decide(with_details(details), [gate]).outcome == "Pass"
+
+
 @dataclass(frozen=True)
 class Width:
     """A recorded interval, with what its record says of changes that were not seen."""
