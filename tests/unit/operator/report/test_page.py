@@ -378,7 +378,8 @@ def test_data_section_shows_labels_and_conversions() -> None:
         labels=LabelMapping(how="labels are mapped in order", labels=(label, folder)),
         conversions=(Conversion(data=("train", "test"), text="transparency is dropped"),),
     )
-    text = part("data", make_evidence(evaluate=evaluate))
+    records = (make_stage("evaluate", details=evaluate),)
+    text = part("data", make_evidence(records=records))
     for words_of in ("Labels are mapped in order.", "-1 ", "dog folder", "train, test: transp"):
         assert words_of in text
     assert [each for each in ("1,200", "30", "2") if each not in text] == []
