@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @contextmanager
@@ -36,3 +36,8 @@ def all_require_gradients(module: nn.Module) -> Iterator[None]:
         for name, value in module.named_parameters():
             if name in frozen:
                 value.requires_grad_(False)
+
+
+def copies(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Return copies of `inputs`, for a forward that may change what it is given."""
+    return tuple(value.clone() for value in inputs)

@@ -51,13 +51,13 @@ class Boundaries:
         self, layer: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any
     ) -> Any:
         """Stop behind a layer of one output, whose channel is broadcast over those of others."""
-        self.sinks += [value for value in _tensors(output) if value.requires_grad]
+        self.sinks += [value for value in tensors_in(output) if value.requires_grad]
         return _leaves(output)
 
     def _cut(
         self, layer: nn.Module, inputs: tuple[Any, ...], keywords: dict[str, Any], output: Any
     ) -> Any:
-        self.sinks += [value for value in _tensors((inputs, keywords)) if value.requires_grad]
+        self.sinks += [value for value in tensors_in((inputs, keywords)) if value.requires_grad]
         return _leaves(output)
 
     def _step_over(
@@ -93,14 +93,15 @@ def _attention_inputs(
     return given["query"], given["key"], given["value"]
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors of a nested structure in order."""
     if isinstance(value, Tensor):
         return [value]
     if isinstance(value, PackedSequence):
         return [value.data]
     parts = value.values() if isinstance(value, dict) else value
     return (
-        [t for part in parts for t in _tensors(part)]
+        [t for part in parts for t in tensors_in(part)]
         if isinstance(value, dict | tuple | list)
         else []
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from fulcrum_components.modes import evaluating
-from fulcrum_pipelines.errors import UserError
+from fulcrum_components.modes import copies, evaluating
+from fulcrum_components.objective import output_tensors
+from fulcrum_pipelines.errors import FulcrumError, UserError
 from fulcrum_pipelines.texts import reason
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -51,12 +50,12 @@ def _shapes(module: nn.Module, inputs: tuple[Tensor, ...]) -> Shapes:
     """
     try:
         with evaluating(module), torch.no_grad():
-            outputs: Any = module(*inputs)
+            tensors = output_tensors(module(*copies(inputs)))
+    except FulcrumError:
+        raise
     except Exception as error:  # user code may raise anything; it must be named, not leak
         message = f"the model's forward failed: {reason(error)}"
         raise UserError(message, where="spec.model") from error
-    flat = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    tensors = [value for value in flat if isinstance(value, Tensor)]
     if any(not torch.isfinite(value).all() for value in tensors):
         raise UserError("the model's outputs are not finite (NaN or infinity)", where="spec.model")
     return tuple(tuple(value.shape) for value in tensors)

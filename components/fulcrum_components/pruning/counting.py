@@ -25,7 +25,7 @@ from torch.nn.modules.pooling import (
 )
 from torch.utils.flop_counter import FlopCounterMode
 
-from fulcrum_components.modes import evaluating
+from fulcrum_components.modes import copies, evaluating
 
 Counter = Callable[[Any, tuple[Any, ...], Any], int]
 
@@ -56,7 +56,7 @@ def count_macs_and_parameters(
     ]
     try:
         with evaluating(module), torch.no_grad(), _no_fused_attention():
-            module(*example_inputs)
+            module(*copies(example_inputs))
     finally:
         for handle in handles:
             handle.remove()
@@ -70,7 +70,7 @@ def _macs_of_operations(module: nn.Module, example_inputs: tuple[Tensor, ...]) -
     """Count matrix products and convolutions only, for a module without layers, as a .pt2 is."""
     counter = FlopCounterMode(display=False)
     with evaluating(module), torch.no_grad(), counter:
-        module(*example_inputs)
+        module(*copies(example_inputs))
     return int(counter.get_total_flops()) // 2
 
 

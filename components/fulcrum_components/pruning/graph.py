@@ -1,12 +1,15 @@
 """Which channels of a module must go together: a thin adapter over torch-pruning's graph.
 
 Only this module and `importance` know torch-pruning. What it adds: outputs and recurrent layers
-protect what flows into them, hand-written attention is recognised, and failures become a UserError.
+protect what flows into them, hand-written attention is recognised, failures become a UserError, and
+where its guess of the order of channels is wrong, the order is found by experiment.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +18,17 @@ import torch
 import torch_pruning as tp
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch.nn.modules.conv import _ConvNd
 from torch_pruning import ops
+from torch_pruning.dependency import index_mapping
 
-from fulcrum_components.modes import all_require_gradients, evaluating
+from fulcrum_components.modes import all_require_gradients, copies, evaluating
+from fulcrum_components.objective import output_tensors
 from fulcrum_components.pruning.attention import Attention, find_attentions
 from fulcrum_components.pruning.boundaries import Boundaries
 from fulcrum_components.pruning.history import Removal
+from fulcrum_components.pruning.masking import Hole
+from fulcrum_components.pruning.origins import Origins, input_origins
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.texts import reason
 
@@ -31,6 +38,22 @@ UNKNOWN_HEADS = "flows through an attention whose heads are not known"
 HEADS_KEPT = "attention heads are kept (heads: false)"
 ONE_CHANNEL = "has one channel"
 MISMATCH = "is combined with layers of other sizes"
+GROUPED_TRANSPOSED = "meets a transposed convolution in groups"
+DEPTHWISE = "feeds a depthwise convolution that makes several outputs of each channel"
+LAYER_NORM = "feeds a layer norm over rows and columns too"
+
+CANNOT_GO = (GROUPED_TRANSPOSED, DEPTHWISE, LAYER_NORM)
+"""Why channels cannot be removed whatever is asked for."""
+
+INDEX_MAPPINGS = (
+    index_mapping.update_concat_index_mapping,
+    index_mapping.update_split_index_mapping,
+    index_mapping.update_reshape_index_mapping,
+    index_mapping.update_unbind_index_mapping,
+    index_mapping.update_expand_index_mapping,
+    index_mapping.update_slice_index_mapping,
+)
+"""Each does nothing for a node of another kind."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +83,23 @@ class ChannelGraph:
     Args:
         module: Module to analyse, and to prune in place.
         example_inputs: Inputs of its forward, batch of 2 or more.
+        rearranged: Roots of groups whose channels the code between the layers puts into another
+            order, which is found by experiment.
 
     Raises:
         UserError: The module's structure cannot be followed.
     """
 
-    def __init__(self, module: nn.Module, example_inputs: tuple[Tensor, ...]) -> None:
-        _refuse_parametrized(module)
+    def __init__(
+        self,
+        module: nn.Module,
+        example_inputs: tuple[Tensor, ...],
+        rearranged: Collection[str] = (),
+    ) -> None:
         self._module = module
+        self._inputs = example_inputs
+        self._rearranged = rearranged
+        self._origins: dict[str, Origins] = {}
         self._names = {layer: name for name, layer in module.named_modules()}
         self._attentions = find_attentions(module)
         self._outputs: list[Tensor] = []
@@ -83,18 +115,26 @@ class ChannelGraph:
         Args:
             heads: Whether heads of hand-written attention may go.
         """
-        found = self._graph.get_all_groups(root_module_types=[ops.TORCH_CONV, ops.TORCH_LINEAR])
-        return [self._describe(group, heads=heads) for group in found]
+        found: list[ChannelGroup] = []
+        for layer in list(self._graph.module2node):
+            if isinstance(layer, ops.TORCH_CONV | ops.TORCH_LINEAR):
+                name = self._names[layer]
+                if not any(name in group.layers for group in found):
+                    found.append(self._group(name, heads=heads))
+        return found
 
-    def prune(self, group: ChannelGroup, channels: list[int]) -> Removal:
+    def prune(self, group: ChannelGroup, channels: list[int]) -> tuple[Removal, list[Hole]]:
         """Remove `channels`, numbered by the group's root, from all layers concerned.
+
+        Returns:
+            What was removed, and which slices of which parameters made it.
 
         Raises:
             UserError: A layer would be left without channels.
         """
-        root = self._module.get_submodule(group.root)
-        pruner = self._graph.get_pruner_of_module(root)
-        doomed = self._graph.get_pruning_group(root, pruner.prune_out_channels, channels)
+        doomed = self._doomed(group.root, channels)
+        holes = self._holes(doomed)
+        self._put_origins(group.root, doomed)
         if not self._graph.check_pruning_group(doomed):
             message = f"pruning would leave a layer that depends on {group.root!r} without channels"
             raise UserError(message, where=group.root)
@@ -103,7 +143,79 @@ class ChannelGraph:
             group.attention.set_heads(group.attention.heads - removed)
         with all_require_gradients(self._module), torch.no_grad():
             doomed.prune(record_history=False)
-        return Removal(layer=group.root, channels=tuple(channels))
+            for layer in {dep.target.module for dep, _ in doomed}:
+                if isinstance(layer, nn.MultiheadAttention):
+                    _keep_scale(layer, removed=len(channels))
+        return Removal(layer=group.root, channels=tuple(channels)), holes
+
+    def _group(self, root: str, *, heads: bool) -> ChannelGroup:
+        try:
+            return self._describe(self._doomed(root, range(self._channels(root))), heads=heads)
+        except Exception as error:  # torch-pruning raises anything on structures it does not know
+            kept = f"cannot be followed ({reason(error)})"
+            units = np.arange(self._channels(root), dtype=np.int64)[:, None]
+            return ChannelGroup(root, (root,), units, None, kept, None)
+
+    def _channels(self, root: str) -> int:
+        layer = self._module.get_submodule(root)
+        return int(self._graph.get_pruner_of_module(layer).get_out_channels(layer))
+
+    def _doomed(self, root: str, channels: Sequence[int]) -> Any:
+        """Return torch-pruning's group for removing `channels` of the layer `root`."""
+        layer = self._module.get_submodule(root)
+        pruner = self._graph.get_pruner_of_module(layer)
+        return self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(channels))
+
+    def _holes(self, doomed: Any) -> list[Hole]:
+        """Return the slices of parameters that make the channels of a group."""
+        found = []
+        for dep, indices in doomed:
+            layer, gone = dep.target.module, tuple(int(index) for index in indices)
+            if isinstance(layer, nn.Parameter):
+                name = self._graph._param_to_name[layer]
+                found.append(Hole(name, dep.target.pruning_dim, gone))
+            elif isinstance(layer, nn.Embedding):
+                found.append(Hole(f"{self._names[layer]}.weight", 1, gone))
+            elif isinstance(layer, nn.MultiheadAttention):
+                found += _attention_holes(layer, self._names[layer], gone)
+            elif isinstance(layer, _ConvNd | nn.Linear) and self._makes_channels(dep):
+                found += _layer_holes(layer, self._names[layer], gone)
+        return found
+
+    def _makes_channels(self, dep: Any) -> bool:
+        """Tell whether the outputs are pruned, of a layer whose inputs are other channels."""
+        fn = dep.handler
+        return self._graph.is_out_channel_pruning_fn(
+            fn
+        ) and not self._graph.is_in_channel_pruning_fn(fn)
+
+    def _put_origins(self, root: str, group: Any) -> None:
+        """Put into a group of torch-pruning's the order of channels found by experiment."""
+        if root not in self._rearranged:
+            return
+        channels = {int(index): place for place, index in enumerate(group[0].idxs)}
+        for place, (dep, _) in enumerate(group):
+            origin = self._origin(root).get(self._names.get(dep.target.module, ""))
+            if origin is None or self._makes_channels(dep):
+                continue
+            indices = np.flatnonzero(np.isin(origin, list(channels))).tolist()
+            item = type(group[place])(dep, indices)
+            item.root_idxs = [channels[int(origin[index])] for index in indices]
+            group[place] = item
+
+    def _origin(self, root: str) -> Origins:
+        if root not in self._origins:
+            channels = self._channels(root)
+            whole = self._doomed(root, range(channels))
+            names = [self._names.get(dep.target.module, "") for dep, _ in whole]
+            self._origins[root] = input_origins(
+                self._module,
+                lambda chosen: self._holes(self._doomed(root, chosen)),
+                channels,
+                sorted({name for name in names if name}),
+                self._inputs,
+            )
+        return self._origins[root]
 
     def _build(self, example_inputs: tuple[Tensor, ...]) -> None:
         try:
@@ -117,21 +229,35 @@ class ChannelGraph:
         except UserError:
             raise
         except Exception as error:  # torch-pruning raises anything on structures it does not know
-            message = (
-                f"the structure of the model cannot be followed: {reason(error)}; "
-                "use unstructured pruning or nm instead, which need no structure"
-            )
-            raise UserError(message, where="spec.recipe.prune.structured") from error
+            if not self._graph.module2node:
+                message = (
+                    f"the structure of the model cannot be followed: {reason(error)}; "
+                    "use unstructured pruning or nm instead, which need no structure"
+                )
+                raise UserError(message, where="spec.recipe.prune.structured") from error
+            self._map_what_can_be_mapped()
+
+    def _map_what_can_be_mapped(self) -> None:
+        """Let torch-pruning map the channels of each operation that it can.
+
+        The others are taken for element-wise. What is made of that is compared with the original
+        later, as all that is pruned.
+        """
+        for node in self._graph.module2node.values():
+            try:
+                for update in INDEX_MAPPINGS:
+                    update(self._graph, node)
+            except Exception:  # torch-pruning raises anything on structures it does not know
+                node.type = ops.OPTYPE.ELEMENTWISE
 
     def _forward(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
         """Run forward; return outputs and sinks, each behind an operation of its own."""
         boundaries = Boundaries(module)
         try:
-            outputs = module(*inputs)
+            outputs = output_tensors(module(*copies(inputs)))
         finally:
             boundaries.remove()
-        flat = outputs if isinstance(outputs, tuple | list) else (outputs,)
-        self._outputs = [value * 1 for value in flat if _has_history(value)]
+        self._outputs = [value * 1 for value in outputs if _has_history(value)]
         self._sinks = [value * 1 for value in boundaries.sinks if _has_history(value)]
         if not self._outputs and not self._sinks:
             message = "the model's outputs do not depend on its weights in a differentiable way"
@@ -160,6 +286,7 @@ class ChannelGraph:
     def _describe(self, group: Any, *, heads: bool) -> ChannelGroup:
         root = group[0].dep.target.module
         channels = len(group[0].idxs)
+        self._put_origins(self._names[root], group)
         layers = [
             dep.target.module
             for dep, _ in group
@@ -213,7 +340,22 @@ class ChannelGraph:
             return "" if heads and channels % attention.heads == 0 else HEADS_KEPT
         if any(_mixes_activations(node) for node in nodes):
             return UNKNOWN_HEADS
+        unknown = next((reason for dep, _ in group if (reason := self._unknown(dep))), "")
+        if unknown:
+            return unknown
         return "" if all(self._in_range(dep, numbers) for dep, numbers in group) else MISMATCH
+
+    def _unknown(self, dep: Any) -> str:
+        """Return why the channels of a layer cannot be pruned; empty where they can."""
+        layer = dep.target.module
+        if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
+            return LAYER_NORM
+        if not isinstance(layer, _ConvNd) or layer.groups == 1:
+            return ""
+        if layer.transposed:
+            return GROUPED_TRANSPOSED
+        one_input = layer.groups == layer.in_channels != layer.out_channels
+        return DEPTHWISE if one_input and not self._makes_channels(dep) else ""
 
     def _in_range(self, dep: Any, numbers: list[int]) -> bool:
         """Tell whether a coupled layer has all the channels that the graph says it has."""
@@ -239,11 +381,24 @@ def _mixes_activations(node: Any) -> bool:
     return "Bmm" in name and len(sources) == 2
 
 
-def _refuse_parametrized(module: nn.Module) -> None:
-    for name, layer in module.named_modules():
-        if parametrize.is_parametrized(layer) or hasattr(layer, "weight_g"):
-            message = (
-                "its weights are computed by a parametrization (weight norm, spectral norm); fold "
-                "it into plain weights before saving the bundle"
-            )
-            raise UserError(message, where=f"spec.model layer {name!r}")
+def _layer_holes(layer: _ConvNd | nn.Linear, name: str, gone: tuple[int, ...]) -> list[Hole]:
+    axis = 1 if isinstance(layer, _ConvNd) and layer.transposed else 0
+    found = [Hole(f"{name}.weight", axis, gone)]
+    return found if layer.bias is None else [*found, Hole(f"{name}.bias", 0, gone)]
+
+
+def _attention_holes(layer: nn.MultiheadAttention, name: str, gone: tuple[int, ...]) -> list[Hole]:
+    projected = tuple(index + part * layer.embed_dim for part in range(3) for index in gone)
+    found = [Hole(f"{name}.in_proj_weight", 0, projected)]
+    if layer.in_proj_bias is not None:
+        found.append(Hole(f"{name}.in_proj_bias", 0, projected))
+    return [*found, *_layer_holes(layer.out_proj, f"{name}.out_proj", gone)]
+
+
+def _keep_scale(layer: nn.MultiheadAttention, removed: int) -> None:
+    """Make up for the smaller heads, by the root of whose size attention divides the scores."""
+    before = layer.embed_dim + removed
+    factor = math.sqrt(layer.embed_dim / before)
+    for tensor in (layer.in_proj_weight, layer.in_proj_bias):
+        if tensor is not None:
+            tensor[: layer.embed_dim] *= factor

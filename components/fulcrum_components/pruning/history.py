@@ -15,9 +15,12 @@ from torch import Tensor, nn
 
 from fulcrum_components.modes import evaluating
 from fulcrum_components.objective import call
+from fulcrum_components.pruning.folding import fold
 from fulcrum_pipelines.errors import UserError
 
 Attribute = int | tuple[int, ...]
+
+TIED = "shares its weights with a layer that would stay as it is"
 
 
 class Removal(BaseModel):
@@ -37,6 +40,7 @@ class History(BaseModel):
             `num_features`, `num_heads` ...), as they are now.
         shapes: For each parameter and buffer by name whose shape changed, its shape now.
         removals: What was removed in which order, for the reader; replaying does not need it.
+        folded: Names of weights that a parametrization computed, and that are plain now.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +49,7 @@ class History(BaseModel):
     attributes: dict[str, dict[str, Attribute]]
     shapes: dict[str, tuple[int, ...]]
     removals: tuple[Removal, ...] = ()
+    folded: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Return the history as JSON text."""
@@ -93,14 +98,57 @@ def replay(module: nn.Module, history: History, example_inputs: tuple[Tensor, ..
     Raises:
         UserError: The module is not the one that the history was made from.
     """
+    if history.folded:
+        fold(module)
     for name, attributes in history.attributes.items():
         layer = _find(module, name)
         for key, value in attributes.items():
             setattr(layer, key, value)
-    for name, shape in history.shapes.items():
-        _resize(module, name, shape)
+    _resize_all(module, history.shapes)
     with evaluating(module), torch.no_grad():
         call(module, example_inputs)
+
+
+def transplant(module: nn.Module, pruned: nn.Module) -> None:
+    """Give `module` the sizes and values of `pruned`, a copy of it that was pruned."""
+    changes = difference(sizes(module), sizes(pruned), ())
+    for name, attributes in changes.attributes.items():
+        for key, value in attributes.items():
+            setattr(module.get_submodule(name), key, value)
+    _resize_all(module, changes.shapes)
+    values = _tensors(pruned)
+    with torch.no_grad():
+        for name, tensor in _tensors(module).items():
+            tensor.copy_(values[name])
+
+
+def tie_again(original: nn.Module, pruned: nn.Module) -> None:
+    """Make one parameter of those in `pruned` that are one in `original`.
+
+    Raises:
+        UserError: They are no longer equal.
+    """
+    tensors = dict(pruned.named_parameters(remove_duplicate=False))
+    for first, *others in _tied(original):
+        for name in others:
+            if tensors[name] is tensors[first]:
+                continue
+            if not torch.equal(tensors[name], tensors[first]):
+                raise UserError(TIED, where=name)
+            _put(pruned, name, tensors[first])
+
+
+def _tied(module: nn.Module) -> list[list[str]]:
+    """Return the names of parameters that are one and the same, group by group."""
+    groups: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        groups.setdefault(id(parameter), []).append(name)
+    return [names for names in groups.values() if len(names) > 1]
+
+
+def _put(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+    path, _, key = name.rpartition(".")
+    setattr(module.get_submodule(path), key, parameter)
 
 
 def _integers(layer: nn.Module) -> dict[str, Attribute]:
@@ -136,15 +184,24 @@ def _find(module: nn.Module, name: str) -> nn.Module:
         raise UserError(message, where="structure.json") from error
 
 
-def _resize(module: nn.Module, name: str, shape: tuple[int, ...]) -> None:
-    path, _, key = name.rpartition(".")
-    layer = _find(module, path)
-    old = getattr(layer, key, None)
-    if not isinstance(old, Tensor) or old.dim() != len(shape):
-        message = f"the model has no tensor {name!r} of {len(shape)} axes, which was pruned"
-        raise UserError(message, where="structure.json")
+def _resize_all(module: nn.Module, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Replace tensors by zeros of other shapes; what was one parameter stays one."""
+    made: dict[int, Tensor] = {}
+    before = _tensors(module)  # keeps the old tensors, so that their ids stay theirs
+    for name, shape in shapes.items():
+        path, _, key = name.rpartition(".")
+        layer = _find(module, path)
+        old = before.get(name)
+        if old is None or old.dim() != len(shape):
+            message = f"the model has no tensor {name!r} of {len(shape)} axes, which was pruned"
+            raise UserError(message, where="structure.json")
+        if id(old) not in made:
+            made[id(old)] = _zeros(old, shape)
+        setattr(layer, key, made[id(old)])
+
+
+def _zeros(old: Tensor, shape: tuple[int, ...]) -> Tensor:
     new = torch.zeros(shape, dtype=old.dtype, device=old.device)
     if isinstance(old, nn.Parameter):
-        setattr(layer, key, nn.Parameter(new, requires_grad=old.requires_grad))
-    else:
-        setattr(layer, key, new)
+        return nn.Parameter(new, requires_grad=old.requires_grad)
+    return new

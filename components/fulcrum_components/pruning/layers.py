@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from fulcrum_components.modes import all_require_gradients, evaluating
+from fulcrum_components.modes import all_require_gradients, copies, evaluating
+from fulcrum_components.objective import output_tensors
 from fulcrum_components.pruning.boundaries import RECURRENT
 from fulcrum_pipelines.errors import UserError
 
@@ -75,12 +76,11 @@ def output_layers(module: nn.Module, example_inputs: tuple[Tensor, ...]) -> set[
     ]
     try:
         with evaluating(module), all_require_gradients(module):
-            outputs = module(*example_inputs)
+            outputs = output_tensors(module(*copies(example_inputs)))
     finally:
         for handle in handles:
             handle.remove()
-    flat = outputs if isinstance(outputs, tuple | list) else (outputs,)
-    return _first_makers([value.grad_fn for value in flat if isinstance(value, Tensor)], makers)
+    return _first_makers([value.grad_fn for value in outputs], makers)
 
 
 def _first_makers(waiting: list[Any], makers: dict[Any, str]) -> set[str]:

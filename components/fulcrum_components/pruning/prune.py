@@ -13,6 +13,7 @@ from fulcrum_components.pruning.attention import find_attentions
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
 from fulcrum_components.pruning.checks import OutputCheck
 from fulcrum_components.pruning.counting import count_macs_and_parameters
+from fulcrum_components.pruning.folding import fold
 from fulcrum_components.pruning.history import History
 from fulcrum_components.pruning.layers import WEIGHTED
 from fulcrum_components.pruning.sensitivity import Evaluate, layer_sensitivity
@@ -36,7 +37,7 @@ class PruneResult:
     """What pruning did to a module, in the terms of evidence.PruneDetails.
 
     Attributes:
-        history: How to build the pruned module again; None where shapes did not change.
+        history: How to build the pruned module again; None where only values changed.
         sparse_layers: Names of the parameters whose zeros must stay.
         warnings: What the user should know: layers that were asked for and left whole.
     """
@@ -91,6 +92,7 @@ def prune(
         QualityError: Achieved and asked sparsity differ by more than the tolerance.
     """
     _refuse_exported(module)
+    folded = fold(module)
     check = OutputCheck(module, example_inputs)
     macs_before, parameters_before = count_macs_and_parameters(module, example_inputs)
     sensitivity: tuple[Sensitivity, ...] = ()
@@ -114,10 +116,17 @@ def prune(
         layers=done.layers,
         sensitivity=sensitivity,
         batch_norm_examples=steps.batch_norm_examples,
-        history=structured.history if structured else None,
+        history=_history(structured, folded),
         sparse_layers=done.sparse_layers if isinstance(done, SparseResult) else (),
         warnings=_warnings(module, options, structured.skipped if structured else {}),
     )
+
+
+def _history(structured: StructuredResult | None, folded: tuple[str, ...]) -> History | None:
+    """Return what to replay before the pruned weights fit; None where the original is as it was."""
+    if structured is not None:
+        return structured.history.model_copy(update={"folded": folded})
+    return History(attributes={}, shapes={}, folded=folded) if folded else None
 
 
 def _refuse_exported(module: nn.Module) -> None:

@@ -6,7 +6,6 @@ back from the module and held against what was asked.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,8 +14,8 @@ from torch.nn.modules.conv import _ConvNd
 
 from fulcrum_components.objective import Examples, Meaning, SignatureLike
 from fulcrum_components.pruning import history as history_module
-from fulcrum_components.pruning.checks import OutputCheck
 from fulcrum_components.pruning.graph import (
+    CANNOT_GO,
     HEADS_KEPT,
     ONE_CHANNEL,
     OUTPUT,
@@ -36,6 +35,7 @@ from fulcrum_components.pruning.selection import (
     uniform_count,
     unit_step,
 )
+from fulcrum_components.pruning.trials import Trials
 from fulcrum_components.pruning.vector_width import resolve_round
 from fulcrum_pipelines.errors import QualityError, UserError
 from fulcrum_pipelines.evidence import LayerSparsity
@@ -44,10 +44,9 @@ from fulcrum_pipelines.resources.compressionjob import Structured
 IGNORED = "ignored by the recipe"
 NO_SCORE = "has no score of this importance"
 NO_MULTIPLE = "has no smaller multiple to round to"
-FIXED_SIZE = "the model's code depends on its size"
 
 NOT_ASKED = (OUTPUT, RECURRENT, HEADS_KEPT, ONE_CHANNEL, IGNORED)
-"""Why a layer does not count as prunable; with any other reason it was asked for and missed."""
+"""Why a layer does not count as prunable, and is not worth a warning."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +107,14 @@ def prune_structured(
     if options.importance == "taylor" and train is None:
         message = "importance taylor needs data.train; give it, or use magnitude"
         raise UserError(message, where="spec.recipe.prune.structured.importance")
-    check = OutputCheck(module, example_inputs)
     before = history_module.sizes(module)
-    pruner = _Pruner(module, options, example_inputs, check)
+    pruner = _Pruner(module, options, example_inputs)
     removals: list[Removal] = []
     for sparsity in sparsities(options.schedule, options.sparsity, options.iterations):
         if options.importance == "taylor" and train is not None:
             accumulate_gradients(module, train, signature, meaning, seed)
         removals += pruner.step(sparsity)
         module.zero_grad(set_to_none=True)
-        check.verify(module)
         after_step()
     achieved = pruner.achieved()
     skipped = pruner.skipped()
@@ -136,16 +133,12 @@ class _Pruner:
     """State over the steps: the original sizes that shares refer to."""
 
     def __init__(
-        self,
-        module: nn.Module,
-        options: Structured,
-        example_inputs: tuple[Tensor, ...],
-        check: OutputCheck,
+        self, module: nn.Module, options: Structured, example_inputs: tuple[Tensor, ...]
     ) -> None:
         self._module = module
         self._options = options
         self._inputs = example_inputs
-        self._check = check
+        self._rearranged: set[str] = set()
         self.multiple = resolve_round(options.round)
         self._originals: dict[str, _Original] = {}
         for group in ChannelGraph(module, example_inputs).groups(heads=options.heads):
@@ -154,32 +147,35 @@ class _Pruner:
             self._originals[group.root] = _Original(group.units.size, group.layers, note)
         self._require_something()
 
-    def step(self, sparsity: float) -> list[Removal]:
-        """Prune to `sparsity` of the original; leave alone what turns out not to be possible."""
-        chosen = self._choose(sparsity)
-        if not chosen:
-            return []
-        if not self._works(chosen):
-            for root in [root for root in chosen if not self._works({root: chosen[root]})]:
-                self._originals[root].note = FIXED_SIZE
+    def step(self, sparsity: float) -> tuple[Removal, ...]:
+        """Prune to `sparsity` of the original; leave alone what turns out not to be possible.
+
+        A group that would change what the others compute is tried once more with the order of its
+        channels found by experiment, and is left whole if that does not help.
+        """
+        while chosen := self._choose(sparsity):
+            trials = Trials(self._module, self._inputs, self._rearranged, heads=self._options.heads)
+            trial = None if self._rearranged else trials.together(chosen)
+            trial = trial or trials.one_by_one(chosen)
+            for root, reason in trial.failed.items():
+                if root in self._rearranged:
+                    self._originals[root].note = reason
+            self._rearranged.update(trial.failed)
+            if not trial.failed:
+                history_module.transplant(self._module, trial.module)
+                return trial.removals
             self._require_something()
-            chosen = self._choose(sparsity)
-            if not self._works(chosen):
-                message = (
-                    "each layer can be pruned alone, but not all together; name some of "
-                    f"{', '.join(chosen)} in ignore"
-                )
-                raise UserError(message, where="spec.recipe.prune.structured.ignore")
-        return _apply(self._module, self._inputs, chosen, heads=self._options.heads)
+        return ()
 
     def achieved(self) -> float:
         """Return the share of the channels asked for that are gone."""
-        counted = {r: o for r, o in self._originals.items() if o.note not in NOT_ASKED}
+        uncounted = (*NOT_ASKED, *CANNOT_GO)
+        counted = {r: o for r, o in self._originals.items() if o.note not in uncounted}
         left = sum(_channels(self._module.get_submodule(root)) for root in counted)
         return 1.0 - left / sum(original.channels for original in counted.values())
 
     def skipped(self) -> dict[str, str]:
-        """Return the layers that were asked for and are whole, with the reason."""
+        """Return the layers that are whole although nobody asked for that, with the reason."""
         return {
             root: original.note or NO_MULTIPLE
             for root, original in self._originals.items()
@@ -200,12 +196,15 @@ class _Pruner:
         """Return for each root the channels to remove now."""
         groups: list[ChannelGroup] = []
         scores: list[Scores] = []
-        graph = ChannelGraph(self._module, self._inputs)
+        graph = ChannelGraph(self._module, self._inputs, self._rearranged)
         for group in graph.groups(heads=self._options.heads):
             if self._originals[group.root].note not in ("", NO_SCORE):
                 continue
-            score = unit_scores(group, self._options.importance)
-            self._originals[group.root].note = NO_SCORE if score is None else ""
+            if group.kept:  # what its order was found to be shows what was not seen before
+                self._originals[group.root].note = group.kept
+                continue
+            score, reason = self._score(group)
+            self._originals[group.root].note = reason
             if score is not None:
                 groups.append(group)
                 scores.append(score)
@@ -216,6 +215,14 @@ class _Pruner:
             if count < len(score)
         }
         return {root: sorted(int(c) for c in channels) for root, channels in doomed.items()}
+
+    def _score(self, group: ChannelGroup) -> tuple[Scores | None, str]:
+        """Return the score of each unit of `group`, or why there is none."""
+        try:
+            score = unit_scores(group, self._options.importance)
+        except Exception as error:  # torch-pruning raises anything on layers it does not know
+            return None, f"cannot be scored ({type(error).__name__}: {error})"
+        return score, NO_SCORE if score is None else ""
 
     def _counts(
         self, groups: list[ChannelGroup], scores: list[Scores], sparsity: float
@@ -234,16 +241,6 @@ class _Pruner:
         remove = present - sum(originals) * (1.0 - sparsity)
         return global_counts(scores, candidates, weights, remove)
 
-    def _works(self, chosen: dict[str, list[int]]) -> bool:
-        """Tell whether the module still runs without `chosen`, tried on a copy."""
-        trial = copy.deepcopy(self._module)
-        try:
-            _apply(trial, self._inputs, chosen, heads=self._options.heads)
-            self._check.verify(trial)
-        except Exception:  # user code and torch-pruning may raise anything here
-            return False
-        return True
-
     def _require_something(self) -> None:
         notes = {root: original.note for root, original in self._originals.items()}
         if all(notes.values()):
@@ -254,14 +251,6 @@ class _Pruner:
                 "use unstructured, nm or truncate"
             )
             raise UserError(message, where="spec.recipe.prune.structured")
-
-
-def _apply(
-    module: nn.Module, inputs: tuple[Tensor, ...], chosen: dict[str, list[int]], *, heads: bool
-) -> list[Removal]:
-    graph = ChannelGraph(module, inputs)
-    groups = {group.root: group for group in graph.groups(heads=heads)}
-    return [graph.prune(groups[root], channels) for root, channels in chosen.items()]
 
 
 def _channels(layer: nn.Module) -> int:
