@@ -214,6 +214,20 @@ class GraphIndex:
         self._initializers[name] = self.model.graph.initializer[-1]
 
 
+def constants(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield the constants of a graph and of those inside it."""
+    yield from graph.initializer
+    for node in graph.node:
+        for entry in node.attribute:
+            if entry.type == onnx.AttributeProto.TENSOR and node.op_type == "Constant":
+                tensor = onnx.TensorProto()
+                tensor.CopyFrom(entry.t)
+                tensor.name = node.output[0]
+                yield tensor
+            elif entry.type == onnx.AttributeProto.GRAPH:
+                yield from constants(entry.g)
+
+
 def _all_inputs(node: onnx.NodeProto) -> Iterator[str]:
     """Yield what a node reads, including from inside its subgraphs (Loop, If)."""
     yield from (name for name in node.input if name)

@@ -291,7 +291,9 @@ class PruneDetails(Record):
     kind: Literal["prune"] = "prune"
     method: str
     asked_sparsity: Finite | None
-    achieved_sparsity: Finite
+    achieved_sparsity: Finite  # of what the method may touch
+    removed_share: Finite | None = None  # of all non-zero weights, from the files before and after
+    left_whole: tuple[str, ...] = ()  # kinds of layers none of whose weights went, with their share
     round_to: int | None = None
     parameters_before: int
     parameters_after: int  # non-zero parameters for unstructured methods are in nonzero_after

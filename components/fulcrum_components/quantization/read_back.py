@@ -9,7 +9,7 @@ from math import prod
 import onnx
 from onnx import TensorProto
 
-from fulcrum_components.graph import GraphIndex
+from fulcrum_components.graph import GraphIndex, constants
 from fulcrum_components.quantization.layers import weighted_layers
 
 FLOATS = frozenset(
@@ -37,7 +37,7 @@ def number_of_weights(model: onnx.ModelProto) -> int:
 
 def _counts(model: onnx.ModelProto) -> Counter[bool]:
     """Count weights, by whether they are small integers."""
-    tensors = {tensor.name: tensor for tensor in _tensors(model.graph)}
+    tensors = {tensor.name: tensor for tensor in constants(model.graph)}
     stems = {name.removesuffix("_zero_point") for name in tensors if name.endswith("_zero_point")}
     added = {f"{stem}_{part}" for stem in stems for part in ("scale", "zero_point")}
     counts = Counter[bool]()
@@ -47,20 +47,6 @@ def _counts(model: onnx.ModelProto) -> Counter[bool]:
         if name not in added and (small or bias or tensor.data_type in FLOATS):
             counts[small] += prod(tensor.dims)
     return counts
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield the constants of a graph and of those inside it."""
-    yield from graph.initializer
-    for node in graph.node:
-        for entry in node.attribute:
-            if entry.type == onnx.AttributeProto.TENSOR and node.op_type == "Constant":
-                tensor = onnx.TensorProto()
-                tensor.CopyFrom(entry.t)
-                tensor.name = node.output[0]
-                yield tensor
-            elif entry.type == onnx.AttributeProto.GRAPH:
-                yield from _tensors(entry.g)
 
 
 def nothing_to_quantize(model: onnx.ModelProto, method: str) -> str | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import STRUCTURE, WEIGHTS
+from fulcrum_components.pruning.read_back import changed_nothing
 from fulcrum_components.stages import fidelity, torch_models
 from fulcrum_components.stages.checkpoints import StoredCheckpoints
 from fulcrum_components.stages.context import StageContext, StageResult
@@ -40,6 +43,7 @@ def run(context: StageContext) -> StageResult:
     if options.distillation is not None:
         teacher = torch_models.require_module(context)
     state = torch_models.current_state(context)
+    before = copy.deepcopy(state.module)
 
     checkpoints = StoredCheckpoints(context)
     checkpoints.fetch()
@@ -65,6 +69,8 @@ def run(context: StageContext) -> StageResult:
         sparse_layers=state.sparse_layers,
         kept=fidelity.taught_outputs(context),
     )
+    if changed_nothing(before, state.module):
+        context.did_nothing("training changed no weight: learningRate is too small for them")
     context.report("exporting to ONNX", 0.9)
     outputs = torch_models.hand_on(context, state)
     details = FinetuneDetails(

@@ -1,10 +1,20 @@
-"""What quantization came to, in one line."""
+"""What pruning and quantization came to over all weights, in one line."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from fulcrum_pipelines.evidence import QuantizeDetails
+from fulcrum_pipelines.evidence import PruneDetails, QuantizeDetails
+
+
+def pruned(details: PruneDetails) -> str:
+    """Return what share of all weights and multiply-accumulates went, and what was left whole."""
+    line = f"{details.method}: {details.removed_share or 0.0:.1%} of all weights"
+    if details.macs_before and details.macs_after is not None:
+        share = 1.0 - details.macs_after / details.macs_before
+        line += f" and {share:.1%} of multiply-accumulates"
+    left = ", ".join(details.left_whole)
+    return f"{line} removed; left whole: {left}" if left else f"{line} removed"
 
 
 def quantized(details: QuantizeDetails) -> str:

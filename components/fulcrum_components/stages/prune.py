@@ -10,6 +10,7 @@ from torch import nn
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import ModelState
 from fulcrum_components.pruning import prune
+from fulcrum_components.pruning.read_back import changed_nothing, left_whole, removed_share
 from fulcrum_components.sizes import gzip_bytes
 from fulcrum_components.stages import fidelity, measuring, torch_models
 from fulcrum_components.stages.context import StageContext, StageResult
@@ -69,10 +70,15 @@ def run(context: StageContext) -> StageResult:
     state = ModelState(module, history, result.sparse_layers)
     outputs = torch_models.hand_on(context, state)
     onnx_path = outputs["model.onnx"].path
+    if changed_nothing(original, module):
+        left = "; ".join(result.warnings) or f"sparsity achieved is {result.achieved_sparsity:.1%}"
+        context.did_nothing(f"no weight was pruned: {left}")
     details = PruneDetails(
         method=result.method,
         asked_sparsity=result.asked_sparsity,
         achieved_sparsity=result.achieved_sparsity,
+        removed_share=removed_share(context.fetch("evaluate", "model.onnx"), onnx_path),
+        left_whole=left_whole(original, module),
         round_to=result.round_to,
         parameters_before=result.parameters_before,
         parameters_after=result.parameters_after,

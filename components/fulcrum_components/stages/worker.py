@@ -182,9 +182,7 @@ def _headline(evidence: StageEvidence) -> str:
             first = next(metric for metric in metrics if metric.slice == "all")
             return f"{first.name} {first.value:.4f}" if first.value is not None else first.note
         case "prune":
-            return (
-                f"{details.achieved_sparsity:.1%} removed, {details.nonzero_after:,} weights left"
-            )
+            return headlines.pruned(details)
         case "finetune":
             return f"best of {len(details.epochs)} epochs: {details.best_epoch}"
         case "quantize":

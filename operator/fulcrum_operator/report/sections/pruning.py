@@ -60,6 +60,8 @@ def _facts(prune: PruneDetails) -> Facts:
         (
             ("Sparsity asked", asked),
             ("Sparsity achieved", percent(prune.achieved_sparsity, 1)),
+            ("Of all weights, removed", percent(prune.removed_share, 1)),
+            ("Left whole", "; ".join(prune.left_whole) or "nothing"),
             ("Channels rounded to", "not rounded" if rounded is None else f"{rounded}"),
             ("Parameters", _arrow(prune.parameters_before, prune.parameters_after)),
             ("Non-zero after", count(prune.nonzero_after)),
