@@ -120,7 +120,7 @@ class ChannelGraph:
             if isinstance(layer, ops.TORCH_CONV | ops.TORCH_LINEAR):
                 name = self._names[layer]
                 if not any(name in group.layers for group in found):
-                    found.append(self._group(name, heads=heads))
+                    found.append(self.group(name, heads=heads))
         return found
 
     def prune(self, group: ChannelGroup, channels: list[int]) -> tuple[Removal, list[Hole]]:
@@ -148,7 +148,8 @@ class ChannelGraph:
                     _keep_scale(layer, removed=len(channels))
         return Removal(layer=group.root, channels=tuple(channels)), holes
 
-    def _group(self, root: str, *, heads: bool) -> ChannelGroup:
+    def group(self, root: str, *, heads: bool) -> ChannelGroup:
+        """Return the group of the layer `root`; see `groups`."""
         try:
             return self._describe(self._doomed(root, range(self._channels(root))), heads=heads)
         except Exception as error:  # torch-pruning raises anything on structures it does not know

@@ -89,7 +89,7 @@ class Trials:
     def _removed(self, module: nn.Module, chosen: Chosen) -> Trial:
         pruned = copy.deepcopy(module)
         graph = ChannelGraph(pruned, self._inputs, self._rearranged)
-        groups = {group.root: group for group in graph.groups(heads=self._heads)}
+        groups = {root: graph.group(root, heads=self._heads) for root in chosen}
         removals, holes = [], []
         for root, channels in chosen.items():
             removal, made = graph.prune(groups[root], channels)
