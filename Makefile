@@ -13,7 +13,7 @@ DISTRIBUTIONS := pipelines operator components
 IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts locks verify bench perf simulations lock baselines cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
+.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts locks verify bench perf simulations lock baselines fuzz cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -32,7 +32,7 @@ $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	touch $@
 
 # One thread, so that figures do not depend on how many cores there are.
-demo test test-unit test-integration bench perf simulations: export OMP_NUM_THREADS = 1
+demo test test-unit test-integration bench perf fuzz simulations: export OMP_NUM_THREADS = 1
 
 # Exit code 4 is "inconclusive": an honest end, on a machine where the figures do not decide.
 demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
@@ -80,6 +80,12 @@ verify: lint types layers crds ir docs locks ## Generate everything anew and fai
 simulations: setup ## Simulate how often gates are wrong, for the tables in docs/gates.md (1 hour)
 	PYTHONPATH=tests $(BIN)/python tests/simulations/gates.py --workers 2
 	$(BIN)/python docs/generate.py
+
+# NETWORKS=1000 tries more, FIRST=300 others.
+NETWORKS ?= 300
+FIRST ?= 0
+fuzz: setup ## Send random networks through each stage and compare what they compute (30 minutes)
+	PYTHONPATH=tests $(BIN)/python -m fuzz --networks $(NETWORKS) --first $(FIRST)
 
 bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
 	$(BIN)/python tests/perf/bench.py

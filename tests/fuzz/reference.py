@@ -1,0 +1,76 @@
+"""What a network that lost channels must compute: the original with these channels masked.
+
+Which channels are gone is read from the biases that are left, since all are different; the graph
+that pruning followed is not asked. Masked channels are zero and stay so through all activations.
+A normalisation works on the channels that are left, as in the smaller network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
+
+
+def outputs_of(module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """Return all outputs, without torch's fused attention, which calls no hooks."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad():
+            found = module.eval()(x.clone())
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    return found if isinstance(found, tuple) else (found,)
+
+
+def masked_outputs(original: nn.Module, pruned: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """Return what `original` computes without the channels that `pruned` lacks."""
+    smaller = dict(pruned.named_modules())
+    with ExitStack() as stack:
+        for name, layer in original.named_modules():
+            if name not in smaller or not _has_channels(layer):
+                continue
+            kept = kept_channels(layer, smaller[name])
+            if kept is not None:
+                handle = layer.register_forward_hook(_masking(layer, smaller[name], kept))
+                stack.callback(handle.remove)
+        return outputs_of(original, x)
+
+
+def kept_channels(layer: nn.Module, smaller: nn.Module) -> Tensor | None:
+    """Return which channels of `layer` are left, or None if all are.
+
+    Raises:
+        AssertionError: A bias that is left is none of the original's.
+    """
+    before, after = layer.bias.detach(), smaller.bias.detach()
+    if before.shape == after.shape:
+        return None
+    assert before.ndim == after.ndim == 1, "a normalisation over several axes lost some"
+    same = after[:, None] == before[None]
+    assert bool((same.sum(1) == 1).all()), "a bias that is left is none of the original's"
+    return same.int().argmax(1)
+
+
+def _has_channels(layer: nn.Module) -> bool:
+    known = isinstance(layer, (nn.Linear, _ConvNd, *NORMS))
+    return known and isinstance(getattr(layer, "bias", None), Tensor)
+
+
+def _masking(layer: nn.Module, smaller: nn.Module, kept: Tensor) -> Callable[..., Tensor]:
+    def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        axis = output.ndim - 1 if isinstance(layer, nn.Linear | nn.LayerNorm) else 1
+        values = output.index_select(axis, kept)
+        if isinstance(layer, NORMS):
+            values = smaller(inputs[0].index_select(axis, kept))
+        return torch.zeros_like(output).index_copy(axis, kept, values)
+
+    return hook
