@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+LAST = (nn.Linear, nn.LayerNorm, nn.Embedding)
+"""Layers whose channels are their output's last axis."""
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.modules.instancenorm._InstanceNorm)
 
 
@@ -51,7 +53,7 @@ def kept_channels(layer: nn.Module, smaller: nn.Module) -> Tensor | None:
     Raises:
         AssertionError: A bias that is left is none of the original's.
     """
-    before, after = layer.bias.detach(), smaller.bias.detach()
+    before, after = _marks(layer), _marks(smaller)
     if before.shape == after.shape:
         return None
     assert before.ndim == after.ndim == 1, "a normalisation over several axes lost some"
@@ -60,14 +62,23 @@ def kept_channels(layer: nn.Module, smaller: nn.Module) -> Tensor | None:
     return same.int().argmax(1)
 
 
+def _marks(layer: nn.Module) -> Tensor:
+    """Return a value of each channel that no other channel has."""
+    marks = layer.weight[0] if isinstance(layer, nn.Embedding) else layer.bias
+    assert isinstance(marks, Tensor)
+    return marks.detach()
+
+
 def _has_channels(layer: nn.Module) -> bool:
+    if isinstance(layer, nn.Embedding):
+        return True
     known = isinstance(layer, (nn.Linear, _ConvNd, *NORMS))
     return known and isinstance(getattr(layer, "bias", None), Tensor)
 
 
 def _masking(layer: nn.Module, smaller: nn.Module, kept: Tensor) -> Callable[..., Tensor]:
     def hook(_: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        axis = output.ndim - 1 if isinstance(layer, nn.Linear | nn.LayerNorm) else 1
+        axis = output.ndim - 1 if isinstance(layer, LAST) else 1
         values = output.index_select(axis, kept)
         if isinstance(layer, NORMS):
             values = smaller(inputs[0].index_select(axis, kept))
