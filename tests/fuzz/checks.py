@@ -211,6 +211,7 @@ CHECKS: dict[str, Callable[[Network], str]] = {
 
 REFUSALS = (
     "has no channels that can be removed",
+    "has no weights to prune",
     "its weights are computed by a parametrization",
     "no MatMul, Gemm or Conv to quantize",
 )

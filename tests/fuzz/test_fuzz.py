@@ -25,6 +25,11 @@ def test_stages_keep_what_a_random_network_computes(seed: int) -> None:
     assert len([text for text in said.values() if text.startswith("refused")]) <= 2, said
 
 
+def test_channels_that_torch_pruning_multiplies_without_end_are_left_whole() -> None:
+    """Memory ended here: a permuted flatten between layers that depend on each other."""
+    assert "is not understood" in outcome("structured", make_network(29))
+
+
 def a_network(*steps: str) -> Network:
     """Return the first network that has all of `steps` and that structured pruning can shrink."""
     for seed in range(500):

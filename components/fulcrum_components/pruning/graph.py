@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -237,6 +237,22 @@ class ChannelGraph:
                 )
                 raise UserError(message, where="spec.recipe.prune.structured") from error
             self._map_what_can_be_mapped()
+        self._bound_mappings()
+
+    def _bound_mappings(self) -> None:
+        """Let no list of channels grow beyond what the layers have.
+
+        Around a loop of layers torch-pruning multiplies the channels of a flattened tensor again
+        and again if it mistook their order, until memory ends.
+        """
+        sizes = (size for value in self._module.parameters() for size in value.shape)
+        most = 2 * max(sizes, default=1)
+        for node in self._graph.module2node.values():
+            for dependency in node.dependencies:
+                dependency.index_mapping = [
+                    None if mapping is None else _Bounded(mapping, most)
+                    for mapping in dependency.index_mapping
+                ]
 
     def _map_what_can_be_mapped(self) -> None:
         """Let torch-pruning map the channels of each operation that it can.
@@ -365,6 +381,20 @@ class ChannelGraph:
         pruner.pruning_dim = dep.target.pruning_dim
         count = (pruner.get_out_channels if outputs else pruner.get_in_channels)(dep.target.module)
         return count is None or not numbers or max(numbers) < count
+
+
+class _Bounded:
+    """A mapping of channels that refuses more than there can be."""
+
+    def __init__(self, mapping: Callable[[Any], Any], most: int) -> None:
+        self._mapping = mapping
+        self._most = most
+
+    def __call__(self, indices: Any) -> Any:
+        if len(indices) > self._most:
+            message = "the order of its channels is not understood"
+            raise ValueError(message)
+        return self._mapping(indices)
 
 
 def _has_history(value: Any) -> bool:
