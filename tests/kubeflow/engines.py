@@ -29,7 +29,7 @@ def execute(parameters: dict[str, Any]) -> str | None:
 
 def settings_for(server: Server, **changes: Any) -> Kubeflow:
     """Return settings that lose no time."""
-    quick: dict[str, Any] = {"look_s": 0.0, "confirm_s": 0.3, "request_timeout_s": 1.0}
+    quick: dict[str, Any] = {"look_s": 0.0, "confirm_s": 0.3, "request_timeout_s": 4.0}
     return Kubeflow(**{"url": server.url, "image": IMAGE, "ui_url": UI, **quick, **changes})
 
 

@@ -65,7 +65,7 @@ class Server:
         faults: What is to go wrong.
         start_s: From PENDING to RUNNING.
         stop_s: From CANCELING to FAILED.
-        hang_s: How long a call without an answer takes.
+        hang_s: How long a call without an answer takes; longer than any client waits.
         token: The bearer token that calls must have; empty for none.
         pods: In the cluster; given by tests.
         forbidden: Plurals of kinds that may not be looked at.
@@ -77,7 +77,7 @@ class Server:
     faults: list[Fault] = field(default_factory=list)
     start_s: float = 0.01
     stop_s: float = 0.05
-    hang_s: float = 2.0
+    hang_s: float = 30.0
     token: str = ""
     pods: list[dict[str, Any]] = field(default_factory=list)
     forbidden: set[str] = field(default_factory=set)
@@ -343,7 +343,7 @@ def check_run(body: Any) -> None:
 def parameters_of(uploaded: str) -> dict[str, str]:
     """Return the parameters of an uploaded pipeline: types by name, `!` where one is required."""
     try:
-        first = next(iter(yaml.safe_load_all(uploaded)))
+        first = next(iter(yaml.load_all(uploaded, Loader=yaml.CSafeLoader)))
     except yaml.YAMLError as error:
         raise upload_refused(400, "failed to parse pipeline spec YAML") from error
     if not isinstance(first, dict) or "pipelineInfo" not in first:

@@ -31,7 +31,7 @@ def server() -> Iterator[Server]:
 @pytest.fixture
 def operator(new_operator: NewOperator, server: Server) -> OperatorProcess:
     """An operator with the engine; it is not started."""
-    kubeflow = {"url": server.url, "image": IMAGE, "ui_url": UI, "request_timeout_s": 1.0}
+    kubeflow = {"url": server.url, "image": IMAGE, "ui_url": UI, "request_timeout_s": 4.0}
     return new_operator(kubeflow={**kubeflow, "look_s": 0.0}, pools=POOLS)
 
 
