@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import onnx
 
-from fulcrum_components.graph import Array, GraphIndex
+from fulcrum_components.graph import Array, GraphIndex, sort_nodes, write_graph
 from fulcrum_components.quantization.calibration import Calibration, Method, Observer
 from fulcrum_components.quantization.coverage import Coverage, measure_coverage
 from fulcrum_components.quantization.floating import float_nodes
@@ -22,6 +22,7 @@ from fulcrum_components.quantization.integer import (
     build_dynamic,
     build_static,
 )
+from fulcrum_components.quantization.tables import TiedTable, find_tied_tables, store_once
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
@@ -154,6 +155,11 @@ class Builder:
         """Nodes that static quantization leaves in floating point, each with its reason."""
         return float_nodes(GraphIndex(self.model), self._observer.extremes.masks)
 
+    @cached_property
+    def tied_tables(self) -> tuple[TiedTable, ...]:
+        """Tables that a product reads too; they are quantized with the product."""
+        return find_tied_tables(self.model)
+
     def quantizes_more_than_products(self) -> bool:
         """Tell whether static quantization takes nodes that are no products."""
         return any(
@@ -181,16 +187,26 @@ class Builder:
         Raises:
             UserError: ONNX Runtime cannot make it.
         """
+        exclude = (*self.excluded, *candidate.sensitive)
+        tied = [each for each in self.tied_tables if set(each.lookups).isdisjoint(exclude)]
+        lookups = [name for each in tied for name in each.lookups]
         options = replace(
-            self.integer,
-            activations=candidate.activations,
-            exclude=(*self.excluded, *candidate.sensitive),
+            self.integer, activations=candidate.activations, exclude=(*exclude, *lookups)
         )
         if candidate.per_channel is not None:
             options = replace(options, per_channel=candidate.per_channel)
         if candidate.kind == "dynamic":
             build_dynamic(self.prepared, path, options)
-            return path
+        else:
+            self._build_static(candidate, path, options)
+        if tied:
+            model = onnx.load(str(path))
+            store_once(model, tied)
+            sort_nodes(model)
+            write_graph(model, path)
+        return path
+
+    def _build_static(self, candidate: Candidate, path: Path, options: IntegerOptions) -> None:
         options = replace(options, exclude=(*options.exclude, *self.held_in_float))
         ranges = self.calibration(candidate.calibration)
         if candidate.kind == "static":
@@ -198,7 +214,6 @@ class Builder:
             build_static(self.model, path, ranges, options, ops=ops)
         else:
             self._build_mixed(path, ranges, options)
-        return path
 
     def _build_mixed(self, path: Path, ranges: Calibration, options: IntegerOptions) -> None:
         halfway = path.with_suffix(".static.onnx")

@@ -18,10 +18,29 @@ def make_canonical(model: onnx.ModelProto) -> None:
     index = GraphIndex(model)
     for node in list(model.graph.node):
         if node.op_type == "Gemm":
+            _part_from_table(index, node)
             _fold_alpha(index, node)
             _simplify_bias(index, node)
         elif node.op_type == "MatMul":
             _widen_vector(index, node)
+
+
+def _part_from_table(index: GraphIndex, node: onnx.NodeProto) -> None:
+    """Give a product that reads a table transposed its own copy, as folding gives to a MatMul.
+
+    `tables` puts them together again, after the quantizer, which would take one of both readers'
+    axes for its channels.
+    """
+    table = node.input[1]
+    weight = index.constant(table)
+    readers = [each.op_type for each in index.consumers[table]]
+    if weight is None or not attribute(node, "transB", 0) or "Gather" not in readers:
+        return
+    own = f"{node.name}__{table}"
+    index.add_constant(own, np.ascontiguousarray(weight.T))
+    index.consumers[table].remove(node)
+    node.input[1] = own
+    _drop_attribute(node, "transB")
 
 
 def _fold_alpha(index: GraphIndex, node: onnx.NodeProto) -> None:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import onnx
 
-from fulcrum_components.graph import GraphIndex
+from fulcrum_components.graph import GraphIndex, constants
 from fulcrum_components.quantization.layers import weighted_layers
 from fulcrum_components.quantization.read_back import number_of_weights
 from fulcrum_components.quantization.rounding import Rounding
+from fulcrum_components.quantization.tables import find_tied_tables, store_once
 
 SCALE_BYTES = 4
 
@@ -41,24 +42,36 @@ def round_weights(
 ) -> WeightOnly:
     """Round the weights of all layers (and embeddings) in place; biases stay.
 
-    A weight that several nodes share is rounded and counted once, and not at all if one of its
-    readers is excluded.
+    A weight that several nodes share is rounded and counted once, also where one reads it
+    transposed, and not at all if one of its readers is excluded.
     """
+    tied = find_tied_tables(model)
     index = GraphIndex(model)
-    total_bytes = model.ByteSize()
-    done: dict[str, int] = {}
+    held = {
+        name
+        for name, readers in index.consumers.items()
+        if any(reader.name in exclude for reader in readers)
+    }
+    for each in tied:
+        if held & {each.table, each.weight}:
+            held |= {each.table, each.weight}
+    saved: dict[str, int] = {}
     nodes: dict[str, None] = {}  # a set in the order of the graph
     for layer in weighted_layers(index):
-        if any(reader.name in exclude for reader in index.consumers[layer.weight]):
+        if layer.weight in held:
             continue
         nodes[layer.node.name] = None
-        if layer.weight in done:
+        if layer.weight in saved:
             continue
         weight = index.constant(layer.weight)
         assert weight is not None  # weighted_layers yields constants only
-        done[layer.weight] = weight.size
         rounded, scales = rounding.apply(weight, layer.channel_axes)
         index.set_constant(layer.weight, rounded)
-        total_bytes += math.ceil(weight.size * bits / 8) + scales * SCALE_BYTES - weight.nbytes
-    share = sum(done.values()) / max(1, number_of_weights(model))
-    return WeightOnly(tuple(nodes), total_bytes, share)
+        packed = math.ceil(weight.size * bits / 8) + scales * SCALE_BYTES
+        saved[layer.weight] = weight.nbytes - packed
+    store_once(model, tied)
+    sizes = {tensor.name: math.prod(tensor.dims) for tensor in constants(model.graph)}
+    kept = [name for name in saved if name in sizes]
+    share = sum(sizes[name] for name in kept) / max(1, number_of_weights(model))
+    accounted = model.ByteSize() - sum(saved[name] for name in kept)
+    return WeightOnly(tuple(nodes), accounted, share)

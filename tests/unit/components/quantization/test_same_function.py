@@ -1,7 +1,8 @@
 """Graphs on which the quantizers computed another function, or crashed: each output stays close.
 
 Random weights in two or three layers: rounding to 8 bits takes 2 to 7 % of an output's deviation
-(seen over these graphs), a wrong range, sign or scale at least 40 %.
+(seen over these graphs), to the 7 bits of processors without VNNI up to 24 %; a wrong range, sign
+or scale takes at least 40 %.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from onnx_graphs import Arrays
 from quantizing import run
 
 from fulcrum_components.graph import open_session, run_session
+from fulcrum_components.quantization.cpu import saturates
 
-TOLERANCE = 0.15  # of the output's standard deviation
+TOLERANCE = 0.3 if saturates() else 0.15  # of the output's standard deviation
 
 ROWS = {"x": np.random.default_rng(7).normal(size=(64, 16)).astype(np.float32)}
 IMAGES = {"x": np.random.default_rng(8).normal(size=(16, 4, 8, 8)).astype(np.float32)}
