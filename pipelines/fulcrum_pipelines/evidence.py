@@ -292,7 +292,7 @@ class PruneDetails(Record):
     method: str
     asked_sparsity: Finite | None
     achieved_sparsity: Finite  # of what the method may touch
-    removed_share: Finite | None = None  # of all non-zero weights, from the files before and after
+    removed_share: Finite | None = None  # gone or newly zero, of all weights in the file before
     left_whole: tuple[str, ...] = ()  # kinds of layers none of whose weights went, with their share
     round_to: int | None = None
     parameters_before: int

@@ -43,10 +43,21 @@ def prunable_weights(
     if not found:
         message = (
             f"the model has no weights to prune: its output layers {sorted(outputs)} are left "
-            f"alone, and ignore is {list(ignore)}"
+            f"alone, and ignore is {list(ignore)}{_others(module)}"
         )
         raise UserError(message, where="spec.recipe.prune")
     return found
+
+
+def _others(module: nn.Module) -> str:
+    """Name the kinds of layers with matrices that no sparse method touches; empty if none."""
+    kinds = {
+        type(layer).__name__
+        for layer in module.modules()
+        if not isinstance(layer, WEIGHTED)
+        and any(value.dim() >= 2 for value in layer.parameters(recurse=False))
+    }
+    return f"; weights of {', '.join(sorted(kinds))} are never pruned" if kinds else ""
 
 
 def layer_name(parameter_name: str) -> str:

@@ -10,7 +10,8 @@ from torch import nn
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import ModelState
 from fulcrum_components.pruning import prune
-from fulcrum_components.pruning.read_back import changed_nothing, left_whole, removed_share
+from fulcrum_components.pruning.folding import fold
+from fulcrum_components.pruning.read_back import left_whole, removed_nothing, removed_share
 from fulcrum_components.sizes import gzip_bytes
 from fulcrum_components.stages import fidelity, measuring, torch_models
 from fulcrum_components.stages.context import StageContext, StageResult
@@ -46,6 +47,8 @@ def run(context: StageContext) -> StageResult:
     """Prune the model as the recipe asks."""
     original = torch_models.require_module(context)
     module = copy.deepcopy(original)  # the original stays as the teacher
+    start = copy.deepcopy(original)
+    fold(start)
     options = context.spec.recipe.prune
     assert options is not None
     _refuse_fixed_shapes(context, options)
@@ -70,7 +73,7 @@ def run(context: StageContext) -> StageResult:
     state = ModelState(module, history, result.sparse_layers)
     outputs = torch_models.hand_on(context, state)
     onnx_path = outputs["model.onnx"].path
-    if changed_nothing(original, module):
+    if removed_nothing(start, module):
         left = "; ".join(result.warnings) or f"sparsity achieved is {result.achieved_sparsity:.1%}"
         context.did_nothing(f"no weight was pruned: {left}")
     details = PruneDetails(
@@ -78,7 +81,7 @@ def run(context: StageContext) -> StageResult:
         asked_sparsity=result.asked_sparsity,
         achieved_sparsity=result.achieved_sparsity,
         removed_share=removed_share(context.fetch("evaluate", "model.onnx"), onnx_path),
-        left_whole=left_whole(original, module),
+        left_whole=left_whole(start, module),
         round_to=result.round_to,
         parameters_before=result.parameters_before,
         parameters_after=result.parameters_after,
