@@ -55,7 +55,7 @@ class Style:
         if comparison.delta is None:
             return NOT_MEASURED
         if self.share:
-            return points(comparison.delta)
+            return points(comparison.delta, self._decimals(comparison))
         text = fixed(comparison.delta, self._decimals(comparison), sign=True)
         relative = relative_change(comparison.baseline, comparison.candidate)
         return f"{text} ({relative})" if relative else text
@@ -63,18 +63,31 @@ class Style:
     def delta_span(self, comparison: Comparison) -> str:
         """Return the interval of a change, in the unit of `delta`."""
         if self.share:
-            return span(comparison.interval, 2, scale=100)
+            return span(comparison.interval, self._decimals(comparison), scale=100)
         return span(comparison.interval, self._decimals(comparison))
 
     def interval(self, interval: Interval | None, value: float | None) -> str:
         """Return the interval of a value, in the unit of `value`."""
         if self.share:
-            return span(interval, 2, scale=100, sign=False)
-        return span(interval, decimals_for(value or 0.0), sign=False)
+            return span(interval, _share_decimals(interval), scale=100, sign=False)
+        return span(interval, _decimals(value or 0.0, interval), sign=False)
 
-    @staticmethod
-    def _decimals(comparison: Comparison) -> int:
-        return decimals_for(comparison.baseline or comparison.candidate or 0.0)
+    def _decimals(self, comparison: Comparison) -> int:
+        if self.share:
+            return _share_decimals(comparison.interval)
+        return _decimals(comparison.baseline or comparison.candidate or 0.0, comparison.interval)
+
+
+def _share_decimals(interval: Interval | None) -> int:
+    """Return decimals in per cent: two, or as many as show that `interval` has a width."""
+    width = 0.0 if interval is None else 100 * (interval.high - interval.low)
+    return max(2, decimals_for(width, 1) if width else 0)
+
+
+def _decimals(value: float, interval: Interval | None) -> int:
+    """Return decimals for `value` that show how wide `interval` is, in two digits at least."""
+    width = 0.0 if interval is None else interval.high - interval.low
+    return max(decimals_for(value), decimals_for(width, 2) if width else 0)
 
 
 _STYLES = {

@@ -91,6 +91,22 @@ def test_a_share_changes_in_points_and_a_loss_in_per_cent() -> None:
     assert plain(style_of("logLoss").delta_span(loss)) == "[-0.000079, +0.000121]"
 
 
+@pytest.mark.parametrize("name", ["rmse", "r2", "logLoss", "accuracy", "auc"])
+@pytest.mark.parametrize("half_width", [10.0**-k for k in range(9)])
+@pytest.mark.parametrize("baseline", [0.0, 0.75, 1000.0, 1.7e9])
+def test_interval_with_a_width_never_reads_as_one_without(
+    name: str, half_width: float, baseline: float
+) -> None:
+    style = style_of(name)
+    texts = [style.delta_span(make_delta(name, baseline, baseline, half_width))]
+    if baseline < 1e9:  # else a float cannot hold both ends
+        ends = make_interval(baseline - half_width, baseline + half_width)
+        texts.append(style.interval(ends, baseline))
+    for text in texts:
+        low, high = plain(text).replace(",", "").strip("[]").split()
+        assert float(low) < float(high), text
+
+
 def test_an_unknown_metric_goes_by_its_name_and_unit() -> None:
     assert style_of("perplexity").label == "perplexity"
     assert plain(style_of("rmse", "K").value(30.5)) == "30.50 K"
