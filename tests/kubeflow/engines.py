@@ -12,6 +12,7 @@ from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_pipelines.store import Store
+from kubeflow.launcher import launch
 from kubeflow.server import Server
 
 IMAGE = "registry.example/fulcrum-components:1"
@@ -19,11 +20,18 @@ UI = "https://kubeflow.example/#/runs/details/{run_id}"
 
 
 def execute(parameters: dict[str, Any]) -> str | None:
-    """Do the work of a run in the store that it names, as the components would."""
+    """Do the work of a run in the store that it names, as the components would.
+
+    Raises:
+        LauncherError: A stage succeeded, and Kubeflow's launcher refused its artifacts.
+    """
     store = Store(parameters["store"])
     plan = store.plan(parameters["plan"])
     if not stand_in.work(store, plan):
         return None
+    for stage in plan.stages:
+        if (evidence := store.stage_evidence(plan.run, stage)) is not None:
+            launch(evidence, store, plan.run)
     return "FAILED" if stand_in.behaviour_of(plan) in ("fail", "broken") else "SUCCEEDED"
 
 

@@ -1,6 +1,7 @@
 """A server that stands in for Kubeflow Pipelines: the API over HTTP, and faults on demand.
 
-It runs in a thread of its own, so that clients may block. Runs do what `execute` says, or nothing.
+It runs in a thread of its own, so that clients may block. Runs do what `execute` says, or nothing;
+where that ends with a `LauncherError`, the run fails and the stage's pod has the launcher's words.
 It also serves the pods and Workflows that it has, as a Kubernetes API server would.
 """
 
@@ -18,6 +19,8 @@ from typing import Any, Literal
 import yaml
 from aiohttp import web
 
+from fulcrum_operator.engines.kubeflow.pods import NODE_NAME
+from kubeflow.launcher import LauncherError
 from kubeflow.listing import RUN_KEYS, listed
 from kubeflow.world import (
     FINAL,
@@ -280,7 +283,11 @@ class Server:
                 return
             run.move("RUNNING")
         parameters = (run.body.get("runtime_config") or {}).get("parameters") or {}
-        end = await asyncio.to_thread(self.execute, parameters)
+        try:
+            end = await asyncio.to_thread(self.execute, parameters)
+        except LauncherError as error:
+            self.pods.append(failed_pod(run.run_id, error))
+            end = "FAILED"
         with self.world.lock:
             if end is not None and run.state == "RUNNING":
                 run.move(end)
@@ -381,6 +388,22 @@ def _workflow(workflow: Any) -> dict[str, Any]:
             "labels": {"pipeline/runid": workflow.run_id},
             "creationTimestamp": workflow.created_at,
         }
+    }
+
+
+def failed_pod(run_id: str, error: LauncherError) -> dict[str, Any]:
+    """Return the pod of a stage whose launcher failed."""
+    ended = {"reason": "Error", "exitCode": 1, "message": error.words}
+    return {
+        "metadata": {
+            "name": f"fulcrum-x-{error.stage}-1",
+            "labels": {"pipeline/runid": run_id},
+            "annotations": {NODE_NAME: f"fulcrum-x(0).root(0).{error.stage}(0).executor(0)"},
+        },
+        "status": {
+            "phase": "Failed",
+            "containerStatuses": [{"name": "main", "state": {"terminated": ended}}],
+        },
     }
 
 

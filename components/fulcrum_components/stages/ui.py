@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import html
+import json
 from pathlib import Path
 from typing import Any
 
+from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Metric, StageEvidence
 from fulcrum_pipelines.store import Store, object_path
 
 MAX_CLASSES = 50  # a larger confusion matrix is not readable in the UI
+MODEL_BYTES = 64 << 20
+"""Largest model that is copied into Kubeflow's own bucket; of a larger one only a pointer is."""
 
 Rows = list[tuple[str, str]]
 
@@ -22,11 +26,11 @@ def fill_artifacts(
     confusion: Any | None,
     summary: Any,
 ) -> None:
-    """Fill the KFP artifacts of a stage from what it recorded."""
-    for output in evidence.outputs:
-        if output.name == "model.onnx":
-            model.uri = store.locate(object_path(output.digest))
-            model.metadata.update(digest=output.digest, size_bytes=output.size_bytes, format="onnx")
+    """Fill the KFP artifacts of a stage from what it recorded.
+
+    Their `uri` stays as Kubeflow set it: its launcher fails a pod whose artifact lies elsewhere.
+    """
+    _fill_model(evidence, store, model)
     for name, value in figures(evidence).items():
         metrics.log_metric(name, value)
     if confusion is not None and (matrix := _confusion(evidence)) is not None:
@@ -34,6 +38,39 @@ def fill_artifacts(
     page = render_summary(evidence)
     Path(summary.path).parent.mkdir(parents=True, exist_ok=True)
     Path(summary.path).write_text(page)
+
+
+def _fill_model(evidence: StageEvidence, store: Store, model: Any) -> None:
+    """Describe the stage's model, and leave the ONNX file at the artifact's path, or a pointer."""
+    found = _model_of(evidence)
+    if found is None:
+        return
+    digest, size_bytes = found
+    described = {
+        "address": store.locate(object_path(digest)),
+        "digest": digest,
+        "size_bytes": size_bytes,
+        "format": "onnx",
+    }
+    model.metadata.update(described)
+    path = Path(model.path)
+    if size_bytes <= MODEL_BYTES:
+        try:
+            store.get(digest, path)
+        except FulcrumError as error:  # the stage has succeeded all the same
+            print(f"the UI gets no copy of the model: {error}", flush=True)
+        else:
+            return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(described, indent=2) + "\n")
+
+
+def _model_of(evidence: StageEvidence) -> tuple[str, int] | None:
+    """Return digest and size in bytes of the model that a stage made, or validated."""
+    if evidence.details.kind == "validate":
+        return evidence.details.candidate_model, evidence.details.size.candidate_bytes
+    found = [output for output in evidence.outputs if output.name == "model.onnx"]
+    return (found[0].digest, found[0].size_bytes) if found else None
 
 
 def figures(evidence: StageEvidence) -> dict[str, float]:

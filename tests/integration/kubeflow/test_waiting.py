@@ -6,8 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+import stand_in
 from engine_suite import ended, started
 from kubeflow.engines import make_engine
+from kubeflow.launcher import LauncherError
 from kubeflow.server import Server
 from stand_in import stand_in_plan
 
@@ -82,6 +84,22 @@ def test_stage_that_ran_out_of_memory_is_tried_again(server: Server, store: Stor
     assert (status.state, status.reason) == ("Failed", "OOMKilled")
     assert status.failure_class == "infrastructure"
     assert "stage evaluate was ended: OOMKilled" in status.message
+
+
+def test_failed_launcher_is_told_apart_from_its_stage(server: Server, store: Store) -> None:
+    words = 'URI "s3://models/x" does not have expected bucket prefix "minio://mlpipeline/"'
+
+    def execute(parameters: dict[str, Any]) -> None:
+        plan = store.plan(parameters["plan"])
+        stand_in.work(store, plan)
+        raise LauncherError("evaluate", words)
+
+    server.execute = execute
+    status = status_of(server, store, "early-end")
+    assert (status.state, status.reason) == ("Failed", "LauncherFailed")
+    assert status.failure_class == "infrastructure"
+    told = f"stage evaluate succeeded, Kubeflow's launcher failed: {words}"
+    assert status.message.endswith(told)
 
 
 def test_pods_are_not_looked_at_more_often_than_set(server: Server, store: Store) -> None:

@@ -13,13 +13,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
-from fulcrum_operator.engines.kubeflow.pods import Trouble, ended, waiting
+from fulcrum_operator.engines.kubeflow.pods import Trouble, ended, launcher_failure, waiting
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission
 from fulcrum_operator.ports import RunState, RunStatus
-from fulcrum_operator.results import ended_status
+from fulcrum_operator.results import ended_status, stage_states
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.times import seconds_since
+from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.store import Store
 
 
@@ -132,10 +133,10 @@ class Follower:
         )
         if status.reason != "NoEvidence":
             return status
-        return await self._unexplained(run, namespace, status, gone=gone)
+        return await self._unexplained(run, plan, namespace, status, gone=gone)
 
     async def _unexplained(
-        self, run: Run, namespace: str, status: RunStatus, *, gone: bool
+        self, run: Run, plan: Plan, namespace: str, status: RunStatus, *, gone: bool
     ) -> RunStatus:
         """A run that left no evidence may have been ended from outside, which is no fault of it."""
         if run.was_terminated:
@@ -145,7 +146,10 @@ class Follower:
             message = "the run's Workflow is gone, though Kubeflow says that it is running"
             return RunStatus("Failed", "WorkflowGone", message, "infrastructure")
         pods = await self.cluster.pods(run.run_id, namespace) if self.cluster else None
-        if (trouble := ended(pods or ())) is not None:
+        states = await asyncio.to_thread(stage_states, self.store, plan)
+        succeeded = [state.stage for state in states if state.state == "Succeeded"]
+        trouble = ended(pods or ()) or launcher_failure(pods or (), succeeded)
+        if trouble is not None:
             message = f"{status.message}: {trouble.message}"
             return RunStatus("Failed", trouble.reason, message, "infrastructure")
         if run.state == "SUCCEEDED":

@@ -7,7 +7,7 @@ not see pods goes without: a run is then only "running".
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,34 @@ def ended(pods: Iterable[Mapping[str, Any]]) -> Trouble | None:
     """Return what ended a run from outside: memory, eviction, a node that went."""
     found = [trouble for pod in _by_role(pods) if (trouble := _died(pod)) is not None]
     return found[0] if found else None
+
+
+def launcher_failure(
+    pods: Iterable[Mapping[str, Any]], succeeded: Collection[str]
+) -> Trouble | None:
+    """Return what failed after the work of a stage in `succeeded` was done: Kubeflow's launcher.
+
+    It is the first process of a stage's pod, stores the artifacts of the UI when the stage's own
+    process has ended, and fails the pod if it cannot.
+    """
+    for pod in pods:
+        stage = _stage(pod)
+        if stage in succeeded and (pod.get("status") or {}).get("phase") == "Failed":
+            message = f"stage {stage} succeeded, Kubeflow's launcher failed: {_words(pod)}"
+            return Trouble("LauncherFailed", message)
+    return None
+
+
+def _words(pod: Mapping[str, Any]) -> str:
+    """Return what a failed pod says of its end."""
+    status = pod["status"]
+    ends = [(each.get("state") or {}).get("terminated") or {} for each in _containers(status)]
+    failed = [end for end in ends if end.get("exitCode")]
+    told = [str(text) for text in (*(end.get("message") for end in failed), status.get("message"))]
+    codes = [f"exit code {end['exitCode']}" for end in failed]
+    name = pod["metadata"]["name"]
+    words = next((" ".join(text.split()) for text in told if text != "None"), "")
+    return words or f"{codes[0] if codes else 'no reason given'}; see the log of pod {name}"
 
 
 def _by_role(pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -1,0 +1,82 @@
+"""What Kubeflow's launcher does when a stage's own process has ended: it stores the artifacts.
+
+A server of version 2.17 was seen to refuse every artifact whose URI is outside the root of its run,
+and then to end the pod with exit code 1, whatever the stage had done. A path without a file is
+passed over.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp import dsl
+
+from fulcrum_components.stages.ui import fill_artifacts
+from fulcrum_pipelines.evidence import StageEvidence
+from fulcrum_pipelines.store import Store
+
+BUCKET = "minio://mlpipeline/"
+
+
+class LauncherError(Exception):
+    """A stage's pod failed after the stage.
+
+    Attributes:
+        stage: Whose pod.
+        words: What the launcher says.
+    """
+
+    def __init__(self, stage: str, words: str) -> None:
+        self.stage = stage
+        self.words = words
+        super().__init__(f"{stage}: {words}")
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An artifact in Kubeflow's bucket.
+
+    Attributes:
+        uri: Where.
+        content: Of its file; None where there is none.
+        metadata: Beside it.
+    """
+
+    uri: str
+    content: bytes | None
+    metadata: dict[str, Any]
+
+
+def launch(evidence: StageEvidence, store: Store, run_id: str) -> dict[str, Stored]:
+    """Let a stage fill its artifacts, and store them.
+
+    Returns:
+        Them by their names.
+
+    Raises:
+        LauncherError: One is not where it has to be.
+    """
+    root = f"{BUCKET}v2/artifacts/fulcrum/{run_id}/"
+    kinds = {
+        "model": dsl.Model,
+        "metrics": dsl.Metrics,
+        "confusion": dsl.ClassificationMetrics,
+        "summary": dsl.HTML,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        made = {name: kind(name, f"{root}{evidence.stage}/{name}") for name, kind in kinds.items()}
+        for name, artifact in made.items():
+            artifact.set_path(f"{folder}/{evidence.stage}/{name}")
+        fill_artifacts(evidence, store, **made)
+        return {name: _stored(evidence.stage, each, root) for name, each in made.items()}
+
+
+def _stored(stage: str, artifact: Any, root: str) -> Stored:
+    if not artifact.uri.startswith(root):
+        words = f'URI "{artifact.uri}" does not have expected bucket prefix "{root}"'
+        raise LauncherError(stage, f"failed to upload output artifact {artifact.name}: {words}")
+    path = Path(artifact.path)
+    return Stored(artifact.uri, path.read_bytes() if path.exists() else None, artifact.metadata)
