@@ -22,7 +22,7 @@ from fulcrum_components.finetuning.optimizers import make_optimizer
 from fulcrum_components.finetuning.sparsity import Masks
 from fulcrum_components.finetuning.teacher import Teacher
 from fulcrum_components.finetuning.validation import METRICS
-from fulcrum_components.finetuning.weight_norm import weight_norm
+from fulcrum_components.finetuning.weight_norm import SHARED, weight_norm
 from fulcrum_components.modes import evaluating
 from fulcrum_components.objective import Examples, Meaning, SignatureLike, Task
 from fulcrum_pipelines.errors import UserError
@@ -105,7 +105,7 @@ def finetune(
         deterministic(),
         _teaching(teacher, device),
         float32_weights(module) as converted,
-        weight_norm(module, enabled=options.weight_norm),
+        weight_norm(module, enabled=options.weight_norm) as shared,
     ):
         trainable = [value for value in module.parameters() if value.requires_grad]
         if not trainable:
@@ -140,9 +140,14 @@ def finetune(
         sparsity_kept=masks.sparsity_kept(),
         device=str(device),
         precision="bf16" if training.autocast else "fp32",
-        notes=(HALF_PRECISION,) if converted else (),
+        notes=_notes(half_precision=converted, shared=shared),
         metric=METRICS[task],
     )
+
+
+def _notes(*, half_precision: bool, shared: Sequence[str]) -> tuple[str, ...]:
+    found = (HALF_PRECISION,) if half_precision else ()
+    return (*found, SHARED + ", ".join(shared)) if shared else found
 
 
 def choose_device(name: str) -> torch.device:

@@ -14,28 +14,44 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrizations, parametrize
 
+from fulcrum_components.ties import shared_parameters
+
+Layer = _ConvNd | nn.Linear
+
+SHARED = "weightNorm leaves layers plain that share their weights with others: "
+
 
 @contextmanager
-def weight_norm(module: nn.Module, *, enabled: bool) -> Iterator[None]:
+def weight_norm(module: nn.Module, *, enabled: bool) -> Iterator[tuple[str, ...]]:
     """Train `module` under weight normalisation inside the block; plain weights afterwards.
 
-    An output whose weights are all zero has no direction, so a layer with one is left plain.
+    Some layers are left plain. An output whose weights are all zero has no direction, frozen
+    weights are not trained, and weights that layers share would become one copy for each.
+
+    Yields:
+        Names of the layers that are left plain because they share their weights.
     """
-    layers = [
-        layer
-        for layer in module.modules()
-        if enabled and isinstance(layer, _ConvNd | nn.Linear) and _has_directions(layer)
-    ]
+    shared = shared_parameters(module)
+    able = {
+        name: layer
+        for name, layer in module.named_modules()
+        if enabled and isinstance(layer, Layer) and _has_directions(layer)
+    }
+    layers = [layer for layer in able.values() if id(layer.weight) not in shared]
     for layer in layers:
         parametrizations.weight_norm(layer, "weight", dim=0)
     try:
-        yield
+        yield tuple(name for name, layer in able.items() if layer not in layers)
     finally:
         for layer in layers:
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
 
-def _has_directions(layer: _ConvNd | nn.Linear) -> bool:
-    return type(layer.weight) is nn.Parameter and bool(
-        (torch.linalg.vector_norm(layer.weight.detach().flatten(1), dim=1) > 0).all()
+def _has_directions(layer: Layer) -> bool:
+    """Tell whether `layer` has plain weights that are trained, none of whose rows is zero."""
+    weight = layer.weight
+    return (
+        type(weight) is nn.Parameter
+        and weight.requires_grad
+        and bool((torch.linalg.vector_norm(weight.detach().flatten(1), dim=1) > 0).all())
     )

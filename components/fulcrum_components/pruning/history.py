@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fulcrum_components.modes import evaluating
 from fulcrum_components.objective import call
 from fulcrum_components.pruning.folding import fold
+from fulcrum_components.ties import put, tied_names
 from fulcrum_pipelines.errors import UserError
 
 Attribute = int | tuple[int, ...]
@@ -129,26 +130,13 @@ def tie_again(original: nn.Module, pruned: nn.Module) -> None:
         UserError: They are no longer equal.
     """
     tensors = dict(pruned.named_parameters(remove_duplicate=False))
-    for first, *others in _tied(original):
+    for first, *others in tied_names(original):
         for name in others:
             if tensors[name] is tensors[first]:
                 continue
             if not torch.equal(tensors[name], tensors[first]):
                 raise UserError(TIED, where=name)
-            _put(pruned, name, tensors[first])
-
-
-def _tied(module: nn.Module) -> list[list[str]]:
-    """Return the names of parameters that are one and the same, group by group."""
-    groups: dict[int, list[str]] = {}
-    for name, parameter in module.named_parameters(remove_duplicate=False):
-        groups.setdefault(id(parameter), []).append(name)
-    return [names for names in groups.values() if len(names) > 1]
-
-
-def _put(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    path, _, key = name.rpartition(".")
-    setattr(module.get_submodule(path), key, parameter)
+            put(pruned, name, tensors[first])
 
 
 def _integers(layer: nn.Module) -> dict[str, Attribute]:
