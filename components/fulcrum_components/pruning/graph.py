@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ ONE_CHANNEL = "has one channel"
 MISMATCH = "is combined with layers of other sizes"
 GROUPED_TRANSPOSED = "meets a transposed convolution in groups"
 DEPTHWISE = "feeds a depthwise convolution that makes several outputs of each channel"
+ENDLESS = "the order of its channels is not understood"
 LAYER_NORM = "feeds a layer norm over rows and columns too"
 
 CANNOT_GO = (GROUPED_TRANSPOSED, DEPTHWISE, LAYER_NORM)
@@ -105,6 +106,7 @@ class ChannelGraph:
         self._outputs: list[Tensor] = []
         self._sinks: list[Tensor] = []
         self._graph = tp.DependencyGraph()
+        self._ways: list[_Way] = []
         with evaluating(module), all_require_gradients(module), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its advice about unwrapped parameters is followed
             self._build(example_inputs)
@@ -165,6 +167,8 @@ class ChannelGraph:
         """Return torch-pruning's group for removing `channels` of the layer `root`."""
         layer = self._module.get_submodule(root)
         pruner = self._graph.get_pruner_of_module(layer)
+        for way in self._ways:
+            way.rounds = 0
         return self._graph.get_pruning_group(layer, pruner.prune_out_channels, list(channels))
 
     def _holes(self, doomed: Any) -> list[Hole]:
@@ -237,22 +241,21 @@ class ChannelGraph:
                 )
                 raise UserError(message, where="spec.recipe.prune.structured") from error
             self._map_what_can_be_mapped()
-        self._bound_mappings()
+        self._bound_ways()
 
-    def _bound_mappings(self) -> None:
-        """Let no list of channels grow beyond what the layers have.
+    def _bound_ways(self) -> None:
+        """Let torch-pruning go around a loop of layers only as often as there can be a reason to.
 
-        Around a loop of layers torch-pruning multiplies the channels of a flattened tensor again
-        and again if it mistook their order, until memory ends.
+        If it mistook the order of channels in a loop, it finds others in each round, or ever more
+        of them, and neither its walk nor its memory ends.
         """
         sizes = (size for value in self._module.parameters() for size in value.shape)
         most = 2 * max(sizes, default=1)
-        for node in self._graph.module2node.values():
+        nodes = self._graph.module2node.values()
+        for node in nodes:
             for dependency in node.dependencies:
-                dependency.index_mapping = [
-                    None if mapping is None else _Bounded(mapping, most)
-                    for mapping in dependency.index_mapping
-                ]
+                dependency.index_mapping = _Way(dependency.index_mapping, most, len(nodes))
+                self._ways.append(dependency.index_mapping)
 
     def _map_what_can_be_mapped(self) -> None:
         """Let torch-pruning map the channels of each operation that it can.
@@ -383,18 +386,34 @@ class ChannelGraph:
         return count is None or not numbers or max(numbers) < count
 
 
-class _Bounded:
-    """A mapping of channels that refuses more than there can be."""
+class _Way(list[Any]):
+    """The mappings of channels from one layer to the next, which torch-pruning sets and walks.
 
-    def __init__(self, mapping: Callable[[Any], Any], most: int) -> None:
-        self._mapping = mapping
-        self._most = most
+    Args:
+        mappings: Those set so far; None stands for none.
+        most_channels: Number of channels that there cannot be.
+        most_rounds: How often one walk may come by.
+    """
 
-    def __call__(self, indices: Any) -> Any:
-        if len(indices) > self._most:
-            message = "the order of its channels is not understood"
-            raise ValueError(message)
-        return self._mapping(indices)
+    def __init__(self, mappings: Sequence[Any], most_channels: int, most_rounds: int) -> None:
+        super().__init__(mappings)
+        self._most_channels = most_channels
+        self._most_rounds = most_rounds
+        self.rounds = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        self.rounds += 1
+        if self.rounds > self._most_rounds:
+            raise ValueError(ENDLESS)
+        return (mapping and self._bounded(mapping) for mapping in super().__iter__())
+
+    def _bounded(self, mapping: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def bounded(indices: Any) -> Any:
+            if len(indices) > self._most_channels:
+                raise ValueError(ENDLESS)
+            return mapping(indices)
+
+        return bounded
 
 
 def _has_history(value: Any) -> bool:
