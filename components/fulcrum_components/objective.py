@@ -1,4 +1,4 @@
-"""The task's loss on batches of a data set, shared by everything that needs gradients.
+"""The loss on batches of a data set, shared by everything that needs gradients.
 
 Pruning scores channels by gradients and fine-tuning follows them; neither may import the other, and
 both must mean the same loss by the same words. The Protocols say how little of a data set and of a
@@ -25,6 +25,14 @@ Task = Literal["classification", "regression"]
 
 SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clamped here before the logarithm, so that one sure mistake is not infinite."""
+
+FILL = 1e4
+"""Magnitude from which a value fills a place, as -1e9 in a mask does, and is nothing to learn."""
+
+CONSTANT = 1e-4
+"""Share of its mean square that counts as variance of an output that hardly varies."""
+
+SMALLEST_VARIANCE = 1e-12
 
 
 class InputSpec(Protocol):
@@ -207,6 +215,26 @@ def per_example_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tens
 def task_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
     """Return the mean of `per_example_loss` as a scalar."""
     return per_example_loss(outputs, targets, meaning).mean()
+
+
+def kept_loss(outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
+    """Return how well an output after the first is kept, as a scalar: its squared relative error.
+
+    The mean squared difference is divided by the variance of the teacher's values, so that outputs
+    of any scale weigh alike. Where either has NaN, infinity or the fill of a mask nothing counts.
+
+    Args:
+        outputs: The student's, of any shape.
+        teacher_outputs: The teacher's, of the same shape.
+    """
+    student, teacher = outputs.float(), teacher_outputs.float()
+    usual = student.isfinite() & (teacher.abs() < FILL)
+    values = teacher[usual]
+    if not values.numel():
+        return torch.zeros((), device=teacher.device)
+    difference = torch.where(usual, student, teacher)[usual] - values
+    scale = values.var(correction=0) + CONSTANT * values.square().mean()
+    return difference.square().mean() / (scale + SMALLEST_VARIANCE)
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

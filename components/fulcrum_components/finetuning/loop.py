@@ -24,7 +24,7 @@ from fulcrum_components.finetuning.checkpoint import (
     model_tensors,
 )
 from fulcrum_components.finetuning.determinism import derive_seed
-from fulcrum_components.finetuning.distillation import distillation_loss, kept_loss
+from fulcrum_components.finetuning.distillation import distillation_loss
 from fulcrum_components.finetuning.early_stopping import best_epoch, should_stop
 from fulcrum_components.finetuning.optimizers import set_learning_rate
 from fulcrum_components.finetuning.penalties import penalty
@@ -40,6 +40,7 @@ from fulcrum_components.objective import (
     Task,
     call_all,
     input_tensors,
+    kept_loss,
     target_tensor,
     task_loss,
 )

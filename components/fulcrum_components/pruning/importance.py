@@ -6,21 +6,23 @@ averaged over the coupled layers, and divided by the group's mean so that layers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 import torch_pruning as tp
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fulcrum_components.modes import all_require_gradients, evaluating
 from fulcrum_components.objective import (
     Examples,
     Meaning,
     SignatureLike,
-    call,
+    call_all,
     input_tensors,
+    kept_loss,
     target_tensor,
     task_loss,
 )
@@ -54,9 +56,16 @@ def unit_scores(group: ChannelGroup, importance: Importance) -> NDArray[np.float
 
 
 def accumulate_gradients(
-    module: nn.Module, train: Examples, signature: SignatureLike, meaning: Meaning, seed: int
+    module: nn.Module,
+    train: Examples,
+    signature: SignatureLike,
+    meaning: Meaning,
+    seed: int,
+    kept: Sequence[int] = (),
 ) -> None:
-    """Leave in every parameter the gradient of the task's loss over a seeded sample of `train`.
+    """Leave in every parameter the gradient of all outputs' loss over a seeded sample of `train`.
+
+    The loss is the task's for the first output and, for each of `kept`, `told_apart`.
 
     Raises:
         UserError: The model cannot be run on the data, or has no loss on them.
@@ -66,9 +75,27 @@ def accumulate_gradients(
     with evaluating(module), all_require_gradients(module):
         batches = train.batches(TAYLOR_BATCH_SIZE, shuffle_seed=seed)
         for _, batch in zip(range(TAYLOR_BATCHES), batches, strict=False):
-            outputs = call(module, input_tensors(batch, signature, device))
-            loss = task_loss(outputs, target_tensor(batch, meaning, device), meaning)
+            outputs = call_all(module, input_tensors(batch, signature, device))
+            loss = task_loss(outputs[0], target_tensor(batch, meaning, device), meaning)
+            for position in kept:
+                loss = loss + told_apart(outputs[position], signature.outputs[position].shape)
             torch.autograd.backward(loss)
         for parameter in module.parameters():
             if parameter.grad is None and parameter.is_floating_point():
                 parameter.grad = torch.zeros_like(parameter)
+
+
+def told_apart(output: Tensor, shape: Sequence[int | str]) -> Tensor:
+    """Return how far an output is from that of the next example, by `kept_loss`, as a scalar.
+
+    An output after the first has no targets, and does not differ from itself, whose loss would have
+    no gradient. What a channel does for it is to tell examples apart.
+
+    Args:
+        output: Values of a batch.
+        shape: Its sizes by the signature; an axis "batch" is that of examples, or else the first.
+    """
+    if output.ndim == 0:
+        return torch.zeros((), device=output.device)
+    axis = shape.index("batch") if "batch" in shape else 0
+    return kept_loss(output, output.detach().roll(1, axis))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -68,6 +68,7 @@ def prune(
     train: Examples | None,
     meaning: Meaning,
     seed: int,
+    kept: Sequence[int] = (),
     recover: Recover | None = None,
     evaluate: Evaluate | None = None,
 ) -> PruneResult:
@@ -82,10 +83,12 @@ def prune(
         signature: The module's inputs.
         example_inputs: A batch of 2 or more of them, on the module's device.
         train: Examples for batch norm and taylor; None leaves batch norm as it is.
-        meaning: What the module's outputs mean.
+        meaning: What the module's first output means.
         seed: Seed of everything that is random.
+        kept: Positions of outputs after the first that importance is measured by too.
         recover: Trains the module between steps, in place.
-        evaluate: Measures a module on validation, for the sensitivity table.
+        evaluate: Measures a module on validation, in each respect that counts, for the sensitivity
+            table.
 
     Raises:
         UserError: Model, data or options do not allow it.
@@ -99,7 +102,7 @@ def prune(
     if options.sensitivity and evaluate is not None:
         sensitivity = layer_sensitivity(module, options, example_inputs, evaluate)
     steps = _AfterStep(module, options, signature, train, seed, recover)
-    done = _dispatch(module, options, signature, example_inputs, train, meaning, seed, steps)
+    done = _dispatch(module, options, signature, example_inputs, train, meaning, seed, kept, steps)
     check.verify(module)
     macs_after, parameters_after = count_macs_and_parameters(module, example_inputs)
     structured = done if isinstance(done, StructuredResult) else None
@@ -180,6 +183,7 @@ def _dispatch(
     train: Examples | None,
     meaning: Meaning,
     seed: int,
+    kept: Sequence[int],
     after_step: _AfterStep,
 ) -> StructuredResult | SparseResult:
     if options.structured is not None:
@@ -191,6 +195,7 @@ def _dispatch(
             train=train,
             meaning=meaning,
             seed=seed,
+            kept=kept,
             after_step=after_step,
         )
     if options.unstructured is not None:

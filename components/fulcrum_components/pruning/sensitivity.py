@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -26,23 +26,24 @@ class Measured(Protocol):
     def value(self) -> float | None: ...
 
 
-Evaluate = Callable[[nn.Module], Measured]
+Evaluate = Callable[[nn.Module], Sequence[Measured]]
+"""Measures a module: the same metrics in the same order each time."""
 
 
 def layer_sensitivity(
     module: nn.Module, options: Prune, example_inputs: tuple[Tensor, ...], evaluate: Evaluate
 ) -> tuple[Sensitivity, ...]:
-    """Return for each prunable weight the metric with only it pruned as `options` asks.
+    """Return for each prunable weight the metrics with only it pruned as `options` asks.
 
     Structured pruning is stood in for by zeroing the output channels of least norm, which needs no
-    change of shapes. `module` itself is left as it is; layers whose metric cannot be computed are
-    left out.
+    change of shapes. `module` itself is left as it is; metrics that cannot be computed are left
+    out.
     """
     chosen = options.structured or options.unstructured or options.nm or options.truncate
     ignore = chosen.ignore if chosen is not None and chosen.ignore is not None else ()
     trial = copy.deepcopy(module)
-    before = evaluate(trial).value
-    rows = []
+    before = [each.value for each in evaluate(trial)]
+    rows: list[Sensitivity] = []
     for name, weight in prunable_weights(trial, example_inputs, ignore).items():
         original = weight.detach().clone()
         with torch.no_grad():
@@ -51,16 +52,17 @@ def layer_sensitivity(
         sparsity = float((weight == 0).double().mean())
         with torch.no_grad():
             weight.copy_(original)
-        if measured.value is not None and before is not None:
-            rows.append(
-                Sensitivity(
-                    layer=layer_name(name),
-                    sparsity=sparsity,
-                    metric=measured.name,
-                    value=measured.value,
-                    delta=measured.value - before,
-                )
+        rows += [
+            Sensitivity(
+                layer=layer_name(name),
+                sparsity=sparsity,
+                metric=each.name,
+                value=each.value,
+                delta=each.value - start,
             )
+            for each, start in zip(measured, before, strict=True)
+            if each.value is not None and start is not None
+        ]
     return tuple(rows)
 
 

@@ -6,7 +6,7 @@ back from the module and held against what was asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -86,6 +86,7 @@ def prune_structured(
     train: Examples | None,
     meaning: Meaning,
     seed: int,
+    kept: Sequence[int],
     after_step: Callable[[], None],
 ) -> StructuredResult:
     """Remove channels from `module` in place.
@@ -96,8 +97,9 @@ def prune_structured(
         signature: Its inputs, for taylor.
         example_inputs: A batch of at least 2 of its inputs.
         train: Data for taylor; None where there are none.
-        meaning: What its outputs mean, for taylor.
+        meaning: What its first output means, for taylor.
         seed: Seed of the sample for taylor.
+        kept: Positions of outputs after the first that count in taylor too.
         after_step: Called after each step, to re-estimate statistics and recover.
 
     Raises:
@@ -112,7 +114,7 @@ def prune_structured(
     removals: list[Removal] = []
     for sparsity in sparsities(options.schedule, options.sparsity, options.iterations):
         if options.importance == "taylor" and train is not None:
-            accumulate_gradients(module, train, signature, meaning, seed)
+            accumulate_gradients(module, train, signature, meaning, seed, kept)
         removals += pruner.step(sparsity)
         module.zero_grad(set_to_none=True)
         after_step()

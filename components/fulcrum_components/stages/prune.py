@@ -63,8 +63,9 @@ def run(context: StageContext) -> StageResult:
         train=context.dataset("train"),
         meaning=context.signature.meaning,
         seed=context.spec.seed,
+        kept=fidelity.taught_outputs(context),
         recover=partial(_recover, context, original) if options.recovery_epochs else None,
-        evaluate=partial(_first_metric, context) if before else None,
+        evaluate=partial(_measure, context, original) if before else None,
     )
     context.report("measuring on validation", 0.8)
     after = torch_models.validation_metrics(module, context)
@@ -150,7 +151,9 @@ def _recover(
     )
 
 
-def _first_metric(context: StageContext, module: nn.Module) -> Metric:
+def _measure(context: StageContext, original: nn.Module, module: nn.Module) -> tuple[Metric, ...]:
+    """Return the task's first metric, and the error of each other output that is compared."""
     name = measuring.FIRST_METRIC[context.spec.data.task]
     metrics = torch_models.validation_metrics(module, context)
-    return next(metric for metric in metrics if metric.name == name)
+    first = next(metric for metric in metrics if metric.name == name)
+    return (first, *torch_models.kept_metrics(module, original, context))

@@ -29,14 +29,17 @@ from fulcrum_components.models.state import (
     load_state,
     save_state,
 )
-from fulcrum_components.objective import call, input_tensors
+from fulcrum_components.objective import call, call_all, input_tensors, kept_loss
 from fulcrum_components.pruning import History, count_macs_and_parameters, replay
+from fulcrum_components.stages import fidelity
 from fulcrum_components.stages.context import JSON, ONNX, SAFETENSORS, Output, StageContext
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Metric, StageName
 
 PROOFS = 8
 """Examples on which a step that must keep the function is compared with what went into it."""
+KEPT_BATCH = 64
+"""Examples a call of two models whose outputs after the first are compared; these may be large."""
 TORCH_STAGES: tuple[StageName, ...] = ("prune", "finetune")
 
 
@@ -164,3 +167,35 @@ def validation_metrics(module: nn.Module, context: StageContext) -> tuple[Metric
         return ()
     outcomes = run_torch(module, validation, context)
     return compute_metrics(outcomes, context.spec.data.task, seed=context.spec.seed)
+
+
+def kept_metrics(
+    module: nn.Module, original: nn.Module, context: StageContext
+) -> tuple[Metric, ...]:
+    """Return the relative error of each output after the first that training keeps, on validation.
+
+    It is the root of `kept_loss`, averaged over batches. Both modules run side by side, since
+    outputs may be too large to keep.
+    """
+    signature, positions = context.signature, fidelity.taught_outputs(context)
+    if not positions:
+        return ()
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    losses = dict.fromkeys(positions, 0.0)
+    validation = context.required_dataset("validation")
+    with eval_mode(module), eval_mode(original), torch.no_grad():
+        for batch in validation.batches(KEPT_BATCH):
+            inputs = input_tensors(batch, signature, device)
+            found, wanted = call_all(module, inputs), call_all(original, inputs)
+            count = len(next(iter(batch.inputs.values())))
+            for position in positions:
+                losses[position] += count * float(kept_loss(found[position], wanted[position]))
+    return tuple(
+        Metric(
+            name=f"{signature.outputs[position].name}: relative error",
+            value=(loss / len(validation)) ** 0.5,
+            direction="lower",
+            n=len(validation),
+        )
+        for position, loss in losses.items()
+    )

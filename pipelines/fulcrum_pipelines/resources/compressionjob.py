@@ -109,7 +109,7 @@ class Structured(Spec):
     scope: Literal['uniform', 'global'] = 'uniform'
     """uniform removes the same share everywhere; global ranks all channels together."""
     importance: Literal['magnitude', 'bnScale', 'taylor'] = 'magnitude'
-    """What tells an important channel - its weights' L2 norm, its batch-norm scale (Liu et al. 2017), or a first-order Taylor expansion of the loss (Molchanov et al. 2019)."""
+    """What tells an important channel - its weights' L2 norm, its batch-norm scale (Liu et al. 2017), or a first-order Taylor expansion of the loss (Molchanov et al. 2019) on all outputs that are not ignored."""
     round: int | str = 'auto'
     """Keep channel counts a multiple of this number, since others waste vector lanes. auto takes it from the CPU's vector width."""
     iterations: Annotated[int, Field(ge=1, le=50)] = 1
@@ -237,7 +237,7 @@ class Finetune(Spec):
     penalties: Annotated[tuple[Penalty, ...], Field(max_length=4)] | None = None
     """The terms of lambda * L_pars(theta) added to the loss."""
     weight_norm: bool = False
-    """Train direction and length of each layer's weights apart (weight normalisation, Salimans and Kingma 2016); folded back at the end."""
+    """Train direction and length of each layer's weights apart (weight normalisation, Salimans and Kingma 2016); folded back at the end. Layers that share their weights stay plain."""
     precision: Literal['fp32', 'bf16'] = 'fp32'
     """bf16 computes under autocast."""
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'

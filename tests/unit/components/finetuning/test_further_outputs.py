@@ -12,9 +12,9 @@ from small_models import ArrayData
 from torch import Tensor, nn
 
 from fulcrum_components.finetuning import finetune
-from fulcrum_components.finetuning.distillation import kept_loss
 from fulcrum_components.finetuning.teacher import Teacher
 from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_components.objective import kept_loss
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Distillation, Finetune
 

@@ -27,10 +27,10 @@ class Measured:
     value: float | None
 
 
-def zeros_of_each_layer(module: nn.Module) -> Measured:
-    """A metric that tells which layers are pruned: 1 for the first, 10 for the second."""
+def zeros_of_each_layer(module: nn.Module) -> tuple[Measured, Measured]:
+    """Metrics that tell which layers are pruned: 1 for the first, 10 for the second, and 7."""
     first, second = (bool((module[i].weight == 0).any()) for i in (0, 3))  # type: ignore[index]
-    return Measured("zeros", first + 10.0 * second)
+    return Measured("zeros", first + 10.0 * second), Measured("constant", 7.0)
 
 
 @pytest.mark.parametrize(
@@ -49,15 +49,17 @@ def test_prunes_one_layer_at_a_time_on_a_copy(options: Prune) -> None:
     rows = layer_sensitivity(module, options, INPUTS, zeros_of_each_layer)
 
     first = 0.0 if options.nm is not None else 1.0  # of one input channel, 2 of 4 are all
-    assert [(row.layer, row.value, row.delta) for row in rows] == [
-        ("0", first, first),
-        ("3", 10.0, 10.0),
+    assert [(row.layer, row.metric, row.value, row.delta) for row in rows] == [
+        ("0", "zeros", first, first),
+        ("0", "constant", 7.0, 0.0),
+        ("3", "zeros", 10.0, 10.0),
+        ("3", "constant", 7.0, 0.0),
     ]
-    assert rows[1].sparsity > 0.2
+    assert rows[2].sparsity > 0.2
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_leaves_out_what_cannot_be_measured() -> None:
-    options = Prune(nm=PatternNM())
-
-    assert layer_sensitivity(image_net(), options, INPUTS, lambda _: Measured("m", None)) == ()
+    measured = (Measured("m", None), Measured("n", 2.0))
+    rows = layer_sensitivity(image_net(), Prune(nm=PatternNM()), INPUTS, lambda _: measured)
+    assert [(row.layer, row.metric) for row in rows] == [("0", "n"), ("3", "n")]

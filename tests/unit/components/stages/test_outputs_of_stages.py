@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from two_outputs import data, signature, write
+import torch
+from torch import nn
+from two_outputs import WIDTH, data, signature, write
 
-from fulcrum_components.stages import fidelity
+from fulcrum_components.stages import fidelity, torch_models
 from fulcrum_pipelines.resources.compressionjob import Data, Distillation, Finetune, Gate
 
 
@@ -67,3 +69,37 @@ def test_finetuning_without_a_teacher_warns_of_outputs_that_nothing_keeps() -> N
     assert "distillation" in warning
     assert not fidelity.untaught(context(distillation=True))
     assert not fidelity.untaught(context(ignoredOutputs=["second"]))
+
+
+class Two(nn.Module):
+    """Scores and a feature, each by a layer of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.scores, self.feature = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.scores(x), self.feature(x)
+
+
+@pytest.mark.parametrize(
+    ("damaged", "fields", "errors"),
+    [
+        pytest.param("feature", {}, {"second: relative error": 1.0}, id="its-own-layer"),
+        pytest.param("scores", {}, {"second: relative error": 0.0}, id="another-layer"),
+        pytest.param("feature", {"ignoredOutputs": ["second"]}, {}, id="ignored"),
+    ],
+)
+def test_pruning_measures_each_output_that_counts(
+    damaged: str, fields: dict[str, Any], errors: dict[str, float]
+) -> None:
+    original, module = Two(), Two()
+    nn.init.zeros_(module.get_submodule(damaged).weight)
+    place = context(**fields)
+    place.required_dataset = lambda name: data()
+
+    found = torch_models.kept_metrics(module, original, place)
+
+    assert {each.name: each.value for each in found} == pytest.approx(errors, abs=0.1)
+    assert all(each.direction == "lower" for each in found)
