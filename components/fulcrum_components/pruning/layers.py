@@ -29,17 +29,24 @@ def prunable_weights(
 ) -> dict[str, nn.Parameter]:
     """Return by parameter name the weights (2 axes or more) that may become sparse.
 
+    A weight that layers share is there once, and not at all if one of them is to be left alone.
+
     Raises:
         UserError: There are none.
     """
     outputs = output_layers(module, example_inputs)
-    found = {
-        f"{name}.{key}" if name else key: parameter
-        for name, layer in module.named_modules()
-        if isinstance(layer, WEIGHTED) and name not in outputs and not matches(name, ignore)
-        for key, parameter in layer.named_parameters(recurse=False)
-        if parameter.dim() >= 2 and not matches(f"{name}.{key}", ignore)
-    }
+    left_alone: set[int] = set()
+    free: dict[int, tuple[str, nn.Parameter]] = {}
+    for name, layer in module.named_modules(remove_duplicate=False):
+        for key, parameter in layer.named_parameters(recurse=False):
+            full = f"{name}.{key}" if name else key
+            if not isinstance(layer, WEIGHTED):
+                continue
+            if name in outputs or matches(name, ignore) or matches(full, ignore):
+                left_alone.add(id(parameter))
+            elif parameter.dim() >= 2:
+                free.setdefault(id(parameter), (full, parameter))
+    found = dict(named for key, named in free.items() if key not in left_alone)
     if not found:
         message = (
             f"the model has no weights to prune: its output layers {sorted(outputs)} are left "

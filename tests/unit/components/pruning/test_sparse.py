@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -109,6 +110,44 @@ def test_ignored_layers_keep_their_weights() -> None:
 
     assert result.sparse_layers == ("0.weight",)
     assert torch.equal(module[3].weight, before)  # type: ignore[arg-type]
+
+
+def shared_weight() -> nn.Sequential:
+    """Layers 0 and 2 share a weight, and 4 and the output layer 6 another."""
+    torch.manual_seed(0)
+    layers = nn.Sequential(*(each for _ in range(4) for each in (nn.Linear(8, 8), nn.Tanh())))[:-1]
+    layers[2].weight, layers[6].weight = layers[0].weight, layers[4].weight
+    return layers
+
+
+def one_layer() -> nn.Sequential:
+    """Layer 2 is layer 0."""
+    layers = shared_weight()
+    layers[2] = layers[0]
+    return layers
+
+
+@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("build", [shared_weight, one_layer])
+def test_a_shared_weight_is_pruned_once_and_spared_with_the_output_layer(
+    build: Callable[[], nn.Sequential], scope: str
+) -> None:
+    module = build()
+    inputs = (torch.randn(2, 8),)
+    result = pruned(module, inputs, unstructured=Unstructured(sparsity=0.5, scope=scope))
+
+    assert result.sparse_layers == ("0.weight",)
+    assert int((module[2].weight == 0).sum()) == 32
+    assert int((module[6].weight == 0).sum()) == 0
+
+
+@pytest.mark.parametrize("build", [shared_weight, one_layer])
+@pytest.mark.parametrize("name", ["0", "2", "2.weight"])
+def test_ignoring_one_layer_spares_the_weight_that_it_shares(
+    build: Callable[[], nn.Sequential], name: str
+) -> None:
+    with pytest.raises(UserError, match="no weights to prune"):
+        pruned(build(), (torch.randn(2, 8),), nm=PatternNM(ignore=(name,)))
 
 
 def test_nothing_to_prune_is_refused() -> None:
