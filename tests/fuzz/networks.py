@@ -15,15 +15,19 @@ import numpy as np
 import torch
 from small_models import ArrayData
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrizations, parametrize
 
 from fulcrum_components.models.signature import Signature, TensorSpec
 
 CLASSES = 4
+EXAMPLES = 48
 TOKENS = 20
 LENGTH = 6
 WIDTH = 16
 SIDE = 8
+SELDOM = 0.08
+"""Share of the steps after which layers come that share a weight."""
 
 Step = Callable[["RandomNet", Tensor], Tensor]
 
@@ -92,6 +96,7 @@ class _Builder:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
+        self.seldom = random.Random(f"seldom {seed}")
         self.net = RandomNet()
         self.channels = 0
         self.side = 0
@@ -99,6 +104,36 @@ class _Builder:
 
     def choose(self, *options: Callable[[], None]) -> None:
         self.random.choice(options)()
+        if self.seldom.random() < SELDOM:
+            self.share()
+
+    def share(self) -> None:
+        """Append layers that have one weight between them."""
+        raise NotImplementedError
+
+    def sharing(self, one: nn.Module, other: nn.Module) -> list[str]:
+        """Make the weights of two layers one, plain or computed; return the layers' names."""
+        match self.seldom.randrange(3):
+            case 0:
+                other.weight = one.weight
+            case 1:
+                for layer in (one, other):
+                    parametrizations.weight_norm(layer)
+                first, second = (layer.parametrizations.weight for layer in (one, other))
+                second.original0, second.original1 = first.original0, first.original1
+            case 2:
+                for layer in (one, other):
+                    torch.nn.utils.weight_norm(layer)
+                other.weight_g, other.weight_v = one.weight_g, one.weight_v
+        return [self.net.layer(layer) for layer in (one, other)]
+
+    def twice(self, label: str, layers: list[str]) -> None:
+        """Apply two layers, one after the other."""
+        one, other = layers
+        self.net.add(
+            label,
+            lambda net, x: torch.relu(net.layers[other](torch.relu(net.layers[one](x)))),
+        )
 
     def activate(self) -> None:
         kind = self.random.choice((nn.ReLU, nn.GELU, nn.SiLU, nn.Tanh, nn.LeakyReLU, nn.ReLU6))
@@ -266,6 +301,10 @@ class _Images(_Builder):
             ),
         )
 
+    def share(self) -> None:
+        one, other = (nn.Conv2d(self.channels, self.channels, 3, padding=1) for _ in range(2))
+        self.twice("shared convs", self.sharing(one, other))
+
     def flip(self) -> None:
         self.net.add("flip", lambda net, x: x.flip(1))
 
@@ -404,6 +443,10 @@ class _Vectors(_Builder):
         )
         self.width = 16
 
+    def share(self) -> None:
+        one, other = (nn.Linear(self.width, self.width) for _ in range(2))
+        self.twice("shared linears", self.sharing(one, other))
+
     def flip(self) -> None:
         self.net.add("flip", lambda net, x: x.flip(-1))
 
@@ -449,9 +492,21 @@ class _Sequences(_Builder):
     def norm(self) -> None:
         self.apply("LayerNorm", nn.LayerNorm(WIDTH))
 
+    def share(self) -> None:
+        """Score tokens by the table that looked them up, as language models do."""
+        scores = nn.Linear(WIDTH, TOKENS)
+        table = self.net.layers[self.table]
+        assert isinstance(table, nn.Embedding)
+        scores.weight = table.weight
+        name, back = self.net.layer(scores), self.net.layer(nn.Linear(TOKENS, WIDTH))
+        self.net.add(
+            "shared table",
+            lambda net, x: x + net.layers[back](torch.relu(net.layers[name](x))),
+        )
+
     def embed(self) -> None:
         """Look tokens up; in some networks attention over them with padding masked comes next."""
-        table = self.net.layer(nn.Embedding(TOKENS, WIDTH))
+        self.table = table = self.net.layer(nn.Embedding(TOKENS, WIDTH))
         if self.random.random() < 0.6:
             self.net.add("embedding", lambda net, x: net.layers[table](x))
             return
@@ -528,7 +583,7 @@ class _Sequences(_Builder):
         self.net.add(name, lambda net, x: way(x))
 
 
-def make_network(seed: int, examples: int = 48) -> Network:
+def make_network(seed: int, examples: int = EXAMPLES) -> Network:
     """Return the random network of `seed`."""
     torch.manual_seed(seed)
     chooser = random.Random(seed)
@@ -547,9 +602,10 @@ def make_network(seed: int, examples: int = 48) -> Network:
     if body is not None:
         body.grow(chooser.randrange(1, 6))
         head.net, head.width = body.net, body.width
-    head.grow(chooser.randrange(0, 4))
-    module = _settled(head.net, seed)
-    x = _values(shape, dtype, examples, seed)
+    head.grow(chooser.randrange(0, 4) + (2 if body is None else 0))
+    x = _values(shape, dtype, seed)
+    module = _settled(head.net, torch.from_numpy(x), seed)
+    x = x[:examples]
     with torch.no_grad():
         outputs = module(torch.from_numpy(x))
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
@@ -567,24 +623,66 @@ def make_network(seed: int, examples: int = 48) -> Network:
     return Network(seed, module, signature, data, (torch.from_numpy(x[:4]),))
 
 
-def _settled(module: RandomNet, seed: int) -> RandomNet:
-    """Return `module` with biases and statistics that differ from channel to channel."""
+def _settled(module: RandomNet, x: Tensor, seed: int) -> RandomNet:
+    """Return `module` with biases and statistics that differ from channel to channel.
+
+    Layers are scaled until what they make differs from example to example by 1. As torch
+    initialises them, signals fade from layer to layer, and after five an output depends so little
+    on the input that no comparison sees what became of it.
+    """
     generator = torch.Generator().manual_seed(seed)
     for part in module.modules():
-        bias = getattr(part, "bias", None)
-        if isinstance(bias, nn.Parameter):
-            bias.data = 0.3 * torch.randn(bias.shape, generator=generator)
-        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d):
-            part.running_mean = 0.2 * torch.randn(part.num_features, generator=generator)
-            part.running_var = 0.5 + torch.rand(part.num_features, generator=generator)
+        for name in ("bias", "in_proj_bias"):
+            bias = getattr(part, name, None)
+            if isinstance(bias, nn.Parameter):
+                bias.data = 0.3 * torch.randn(bias.shape, generator=generator)
         if parametrize.is_parametrized(part, "weight"):
             for _ in range(60):  # spectral norms settle, as in a trained network
                 _ = part.weight
-    return module.eval()
+    module.eval()
+
+    def follow(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        assert isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+        channels = inputs[0].transpose(0, 1).flatten(1)
+        deviation = channels.std(1)
+        shift = 0.2 * torch.randn(norm.num_features, generator=generator)
+        factor = 0.5 + torch.rand(norm.num_features, generator=generator)
+        norm.running_mean = channels.mean(1) + shift * deviation
+        norm.running_var = deviation.square() * factor
+
+    handles = [
+        part.register_forward_pre_hook(follow)
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d)
+        else part.register_forward_hook(_scaled)
+        for part in module.modules()
+        if isinstance(part, nn.BatchNorm1d | nn.BatchNorm2d | nn.Linear | _ConvNd)
+    ]
+    with torch.no_grad():
+        module(x)
+    for handle in handles:
+        handle.remove()
+    return module
 
 
-def _values(shape: tuple[int, ...], dtype: str, count: int, seed: int) -> np.ndarray:
+def _scaled(layer: nn.Module, _: object, output: Tensor) -> Tensor:
+    """Scale a layer's weights until its output varies by 1; return what it makes then."""
+    scale = 1 / output.std(0).mean().clamp_min(1e-3)
+    if parametrize.is_parametrized(layer, "weight"):
+        lengths = getattr(layer.parametrizations.weight, "original0", None)  # type: ignore[union-attr,arg-type]
+    else:
+        lengths = getattr(layer, "weight_g", getattr(layer, "weight", None))
+    if not isinstance(lengths, nn.Parameter):
+        return output  # a spectral norm is 1
+    lengths.data *= scale
+    bias = torch.zeros(1) if layer.bias is None else layer.bias
+    assert isinstance(bias, Tensor)
+    axes = output.ndim - 2 if isinstance(layer, _ConvNd) else 0
+    bias = bias.reshape(-1, *[1] * axes)
+    return (output - bias) * scale + bias
+
+
+def _values(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
     if dtype == "int64":
-        return generator.integers(0, TOKENS, (count, *shape))
-    return generator.normal(size=(count, *shape)).astype(np.float32)
+        return generator.integers(0, TOKENS, (EXAMPLES, *shape))
+    return generator.normal(size=(EXAMPLES, *shape)).astype(np.float32)

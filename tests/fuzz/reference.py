@@ -34,10 +34,14 @@ def outputs_of(module: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def masked_outputs(original: nn.Module, pruned: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
-    """Return what `original` computes without the channels that `pruned` lacks."""
+    """Return what `original` computes without the channels that `pruned` lacks; it is used up."""
     smaller = dict(pruned.named_modules())
     with ExitStack() as stack:
         for name, layer in original.named_modules():
+            if isinstance(layer, nn.MultiheadAttention):
+                other = smaller[name]
+                assert isinstance(other, nn.MultiheadAttention)
+                mask_attention(layer, other)
             if name not in smaller or not _has_channels(layer):
                 continue
             kept = kept_channels(layer, smaller[name])
@@ -45,6 +49,25 @@ def masked_outputs(original: nn.Module, pruned: nn.Module, x: Tensor) -> tuple[T
                 handle = layer.register_forward_hook(_masking(layer, smaller[name], kept))
                 stack.callback(handle.remove)
         return outputs_of(original, x)
+
+
+def mask_attention(layer: nn.MultiheadAttention, smaller: nn.MultiheadAttention) -> None:
+    """Set the weights that `smaller` lacks to zero, since torch calls no layer inside.
+
+    Channels of heads go from queries, keys and values alike, and are known by the biases of the
+    keys: those of the queries are scaled, to make up for the smaller heads.
+    """
+    if layer.embed_dim == smaller.embed_dim:
+        return
+    before, after = (each.in_proj_bias.detach().chunk(3)[1] for each in (layer, smaller))
+    inside, outside = (before, after), (layer.out_proj.bias, smaller.out_proj.bias)
+    gone_inside, gone_outside = (~torch.isin(one, other) for one, other in (inside, outside))
+    assert int((~gone_inside).sum()) == int((~gone_outside).sum()) == smaller.embed_dim
+    with torch.no_grad():
+        for tensor in (layer.in_proj_weight, layer.in_proj_bias):
+            tensor[gone_inside.repeat(3)] = 0
+        for tensor in (layer.out_proj.weight, layer.out_proj.bias):
+            tensor[gone_outside] = 0
 
 
 def kept_channels(layer: nn.Module, smaller: nn.Module) -> Tensor | None:

@@ -2,32 +2,86 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
 
-from fuzz.checks import CHECKS, SilentDifferenceError, fresh, outcome, pruned, same
+from fuzz.checks import (
+    CHECKS,
+    EIGHT_BITS,
+    SilentDifferenceError,
+    close,
+    fresh,
+    outcome,
+    pruned,
+    same,
+    spread,
+)
 from fuzz.networks import Network, make_network
 from fuzz.reference import masked_outputs, outputs_of
+from fuzz.speed import registry_kept
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
 ]
 
-SEEDS = range(1000, 1006)
+SEEDS = (1001, 1003, 1006, 1007)
+"""Images, tokens with two outputs, vectors, and layers that share weights."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_exports() -> Iterator[None]:
+    with registry_kept():
+        yield
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_stages_keep_what_a_random_network_computes(seed: int) -> None:
     network = make_network(seed)
-    said = {name: outcome(name, network) for name in CHECKS}
-    assert len([text for text in said.values() if text.startswith("refused")]) <= 2, said
+    found = {name: outcome(name, network) for name in CHECKS}
+    assert len([name for name, each in found.items() if not each.done]) <= 1, found
 
 
-def test_channels_that_torch_pruning_multiplies_without_end_are_left_whole() -> None:
-    """Memory ended here: a permuted flatten between layers that depend on each other."""
-    assert "is not understood" in outcome("structured", make_network(29))
+@dataclass(frozen=True)
+class Case:
+    """A network with which a stage once did wrong, by its seed."""
+
+    seed: int
+    check: str
+    reason: str = ""
+    """What the stage says of it."""
+    done: bool = True
+
+
+CASES = [
+    # A permuted flatten between layers that depend on each other: memory ended.
+    Case(29, "structured", "is not understood", done=False),
+    # A transposed flatten of shuffled channels: neither the walk nor memory ended.
+    Case(78, "structured", "is not understood"),
+]
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.check}-{case.seed}")
+def test_network_that_once_failed(case: Case) -> None:
+    found = outcome(case.check, make_network(case.seed))
+    assert found.done == case.done
+    assert case.reason in " ".join(found.reasons)
+
+
+def test_an_output_that_forgot_its_input_is_noticed() -> None:
+    """Outputs that hardly depend on it, as those of layers as initialised, would hide anything."""
+    for seed in range(60):
+        network = make_network(seed)
+        for output in outputs_of(network.module, torch.from_numpy(network.data.x)):
+            assert spread(output) > 0.05, network.story
+            constant = output.mean(0).expand_as(output)
+            with pytest.raises(SilentDifferenceError):
+                close([output.numpy()], [constant.numpy()], max(EIGHT_BITS.values()), "constant")
 
 
 def a_network(*steps: str) -> Network:
