@@ -27,6 +27,8 @@ from fulcrum_pipelines.store import StageState, Store, patient_store, stage_path
 
 FOREVER_S = 600
 LOOK_S = 0.05
+UID = make_plan().uid
+"""Of the jobs; tests on a server that keeps things replace it by one of their own."""
 TIME = "2026-11-24T09:30:00Z"
 ADVICE = {"small-test-set": ("620 examples would decide",)}
 COMPARISONS = {"worse": {"broken": 90, "fixed": 3}, "undecided": {"broken": 30, "fixed": 25}}
@@ -34,7 +36,7 @@ COMPARISONS = {"worse": {"broken": 90, "fixed": 3}, "undecided": {"broken": 30, 
 
 def stand_in_plan(behaviour: str, **changes: object) -> Plan:
     """Return a plan of three stages that makes the stand-in behave as `behaviour` says."""
-    return make_plan(**changes).model_copy(update={"name": behaviour})
+    return make_plan(**changes).model_copy(update={"name": behaviour, "uid": UID})
 
 
 def behaviour_of(plan: Plan) -> str:

@@ -93,6 +93,9 @@ class Replay:
         if "timeline" in line:
             self._live(line["timeline"])
             return []
+        if "ran" in line:
+            found = self.server.world.executions[self.ids[line["ran"]]]
+            return list(differences(line["parameters"], found))
         if "gone" in line:
             run_id = self.ids[line["gone"]]
             with self.server.world.lock:

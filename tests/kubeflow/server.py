@@ -46,14 +46,17 @@ class Fault:
     Attributes:
         call: Pattern of method and path, such as `POST /runs$`.
         kind: `refuse` answers `status` and does nothing; `act-then-refuse` does it first;
-            `act-then-hang` does it and gives no answer in time; `orphan` makes a Workflow, no run,
+            `act-twice` also makes a second Workflow first; `act-then-hang` does it and gives no
+            answer in time; `orphan` makes a Workflow, no run,
             and answers 500; `lose` closes the connection; `garbage` answers with a page.
         status: Of the answer.
         times: How often; then calls go well again.
     """
 
     call: str
-    kind: Literal["refuse", "act-then-refuse", "act-then-hang", "orphan", "lose", "garbage"]
+    kind: Literal[
+        "refuse", "act-then-refuse", "act-twice", "act-then-hang", "orphan", "lose", "garbage"
+    ]
     status: int = 500
     times: int = 1
 
@@ -140,12 +143,14 @@ class Server:
             return await self._fail(fault, request, body)
         try:
             with self.world.lock:
+                if fault is not None and fault.kind == "act-twice":
+                    self.world.make_workflow(body["run_id"])
                 status, answer = 200, self._answer(request, path, body)
         except Refused as error:
             status, answer = error.status, error.body
         if fault is not None and fault.kind == "act-then-hang":
             await asyncio.sleep(self.hang_s)
-        if fault is not None and fault.kind == "act-then-refuse":
+        if fault is not None and fault.kind in ("act-then-refuse", "act-twice"):
             status, answer = fault.status, _failed("after it was done")
         return _json(status, answer)
 
@@ -282,7 +287,7 @@ class Server:
             if run.state != "PENDING":
                 return
             run.move("RUNNING")
-        parameters = (run.body.get("runtime_config") or {}).get("parameters") or {}
+            parameters = self.world.executions[run.run_id]
         try:
             end = await asyncio.to_thread(self.execute, parameters)
         except LauncherError as error:

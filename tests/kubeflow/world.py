@@ -118,7 +118,12 @@ def stamp() -> str:
 
 @dataclass
 class World:
-    """All of it; every method is called with `lock` held."""
+    """All of it; every method is called with `lock` held.
+
+    Attributes:
+        executions: In ML Metadata: the parameters of the first run with an id, which pods get. They
+            outlive the run, so that a second run with the id of a deleted one runs with them.
+    """
 
     multi_user: bool = False
     pipelines: dict[str, Pipeline] = field(default_factory=dict)
@@ -126,6 +131,7 @@ class World:
     experiments: dict[str, dict[str, Any]] = field(default_factory=dict)
     runs: dict[str, StoredRun] = field(default_factory=dict)
     workflows: list[Workflow] = field(default_factory=list)
+    executions: dict[str, dict[str, Any]] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _made: int = 0
 
@@ -236,6 +242,8 @@ class World:
             "scheduled_at": stamp(),
         }
         made.setdefault("experiment_id", self.default_experiment)
+        parameters = (body.get("runtime_config") or {}).get("parameters") or {}
+        self.executions.setdefault(run_id, parameters)
         self.runs[run_id] = StoredRun(run_id, made, namespace=namespace)
         return self.runs[run_id].to_json()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from kubeflow.server import Server
 
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_pipelines.store import Store
+
+
+@pytest.fixture(autouse=True)
+def own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give each test keys of its own, since a server keeps what earlier tests left."""
+    monkeypatch.setattr("stand_in.UID", uuid.uuid4().hex)
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from kubeflow.world import World
 from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError
-from fulcrum_operator.engines.kubeflow.runs import run_id_of
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.store import Store
 
@@ -188,7 +187,7 @@ def test_runs_are_made_in_their_jobs_own_profiles(store: Store) -> None:
         handles = [await engine.submit(plan.run, plan) for plan in plans]
         for plan, handle in zip(plans, handles, strict=True):
             assert server.world.runs[handle.reference].namespace == plan.namespace
-            assert handle.url == f"https://k/?ns={plan.namespace}#{run_id_of(plan.run)}"
+            assert handle.url == f"https://k/?ns={plan.namespace}#{handle.reference}"
             assert await engine.find(plan.run) == (handle,)
         later = make_engine(server, store, **given)
         assert set(await later.runs()) == set(handles)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from builders.plans import make_digest
 from engine_suite import ended, started
 from kubeflow.engines import execute, make_engine
 from kubeflow.server import Fault, Server
@@ -18,12 +20,11 @@ from stand_in import stand_in_plan
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError
-from fulcrum_operator.engines.kubeflow.runs import run_id_of
 from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.retries import CallPolicy
-from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store
 
@@ -48,9 +49,9 @@ async def later(engine: KubeflowEngine, key: str, reason: str) -> RunStatus:
             await asyncio.sleep(0.02)
 
 
-def workflows(server: Server, key: str) -> int:
+def workflows(server: Server, handle: RunHandle) -> int:
     with server.world.lock:
-        return sum(each.run_id == run_id_of(key) for each in server.world.workflows)
+        return sum(each.run_id == handle.reference for each in server.world.workflows)
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 409, 429])
@@ -148,24 +149,23 @@ def test_stray_of_a_run_that_was_never_made_is_removed(server: Server, store: St
         plan = stand_in_plan("succeed")
         server.faults.append(Fault(CREATE, "orphan"))
         async with seeing(server, store) as engine:
-            await engine.submit(plan.run, plan)
-            assert workflows(server, plan.run) == 1
-            return await later(engine, plan.run, "SubmissionLost")
+            handle = await engine.submit(plan.run, plan)
+            assert workflows(server, handle) == 1
+            status = await later(engine, plan.run, "SubmissionLost")
+            assert workflows(server, handle) == 0
+            return status
 
     status = asyncio.run(scenario())
     assert (status.state, status.failure_class) == ("Failed", "infrastructure")
-    assert workflows(server, stand_in_plan("succeed").run) == 0
 
 
 def test_second_workflow_of_a_run_is_removed(server: Server, store: Store) -> None:
     async def scenario() -> None:
         plan = stand_in_plan("hang")
-        server.faults.append(Fault(CREATE, "act-then-refuse"))
+        server.faults.append(Fault(CREATE, "act-twice"))
         async with seeing(server, store) as engine:
-            with server.world.lock:
-                server.world.make_workflow(run_id_of(plan.run))
-            await engine.submit(plan.run, plan)
-            assert workflows(server, plan.run) == 1
+            handle = await engine.submit(plan.run, plan)
+            assert workflows(server, handle) == 1
 
     asyncio.run(scenario())
 
@@ -206,7 +206,8 @@ def test_operator_that_died_before_it_asked_does_not_ask_later(
 ) -> None:
     plan = stand_in_plan("succeed")
     digest = store.put_record(plan)
-    asked = Submission(key=plan.run, plan=digest, posted_at="2026-11-25T09:00:00Z")
+    time = "2026-11-25T09:00:00Z"
+    asked = Submission(key=plan.run, plan=digest, run_id=str(uuid.uuid4()), posted_at=time)
     Submissions(store).write(asked)
     (handle,) = asyncio.run(engine.find(plan.run))
     assert asyncio.run(engine.submit(plan.run, plan)) == handle
@@ -401,6 +402,41 @@ def test_state_that_is_neither_going_nor_over_is_told(
     assert status.message
 
 
+@pytest.mark.parametrize("deleted_by", ["us", "somebody"])
+def test_run_after_a_deleted_one_runs_its_own_plan(
+    deleted_by: str, engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    """Under a spent id, pods would get the first run's parameters."""
+
+    async def scenario() -> RunStatus:
+        first = stand_in_plan("succeed")
+        second = first.model_copy(update={"fulcrum_version": "0.2.0"})
+        handle = await engine.submit(first.run, first)
+        await ended(engine, handle)
+        if deleted_by == "us":
+            await engine.forget(handle)
+        else:
+            with server.world.lock:
+                server.world.delete_run(handle.reference)
+            Submissions(store).remove(first.run)
+        again = await engine.submit(second.run, second)
+        assert again.reference != handle.reference
+        return await ended(engine, again)
+
+    assert asyncio.run(scenario()) == RunStatus("Succeeded")
+
+
+def test_run_keeps_its_id_when_the_operator_restarts(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    async def scenario() -> None:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        assert await make_engine(server, store).find(plan.run) == (handle,)
+
+    asyncio.run(scenario())
+
+
 def test_experiment_that_somebody_deleted_is_made_again(
     engine: KubeflowEngine, server: Server
 ) -> None:
@@ -489,8 +525,10 @@ def test_server_that_is_away_is_an_infrastructure_error(store: Store) -> None:
     ],
 )
 def test_question_without_an_answer_is_an_infrastructure_error(
-    fault: Fault, told: str, engine: KubeflowEngine, server: Server
+    fault: Fault, told: str, engine: KubeflowEngine, server: Server, store: Store
 ) -> None:
+    asked = Submission(key="some-run-1", plan=make_digest("plan"), run_id=str(uuid.uuid4()))
+    Submissions(store).write(asked)
     server.faults.append(fault)
     with pytest.raises(InfrastructureError, match=told):
         asyncio.run(engine.find("some-run-1"))

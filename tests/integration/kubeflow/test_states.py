@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fulcrum_operator.engines.kubeflow.pods import NODE_NAME, Trouble, ended, waiting
-from fulcrum_operator.engines.kubeflow.runs import Run, run_id_of
+from fulcrum_operator.engines.kubeflow.runs import Run
 
 
 @pytest.mark.parametrize(
@@ -51,11 +51,6 @@ def test_only_the_history_tells_that_a_run_was_stopped(
     state: str, history: str, terminated: bool
 ) -> None:
     assert Run("1", "key", state, tuple(history.split())).was_terminated is terminated
-
-
-def test_key_has_one_id_for_ever() -> None:
-    assert run_id_of("mnist-0a1b2c3d-4e5f-1") == "64ee4013-88b3-5b8e-9305-ae50ac8db93b"
-    assert run_id_of("mnist-0a1b2c3d-4e5f-1") != run_id_of("mnist-0a1b2c3d-4e5f-2")
 
 
 EXECUTOR = "fulcrum-x(0).root(0).optional-prune(0).condition-1(0).prune(0).executor(0)"

@@ -15,13 +15,11 @@ from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.pods import NODE_NAME
-from fulcrum_operator.engines.kubeflow.runs import run_id_of
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.ports import RunStatus
 from fulcrum_pipelines.store import Store
 
-PLAN = stand_in_plan("hang")
 WAITING = {
     "phase": "Pending",
     "conditions": [
@@ -35,21 +33,28 @@ WAITING = {
 }
 
 
-def pod_of(run: str, status: dict[str, Any]) -> dict[str, Any]:
+def pod_of(run_id: str, status: dict[str, Any]) -> dict[str, Any]:
     annotations = {NODE_NAME: "fulcrum-x(0).root(0).evaluate(0).executor(0)"}
-    labels = {"pipeline/runid": run_id_of(run)}
+    labels = {"pipeline/runid": run_id}
     return {
         "metadata": {"name": "p", "labels": labels, "annotations": annotations},
         "status": status,
     }
 
 
-def status_of(server: Server, store: Store, behaviour: str = "hang") -> RunStatus:
+def status_of(
+    server: Server, store: Store, behaviour: str = "hang", pod: dict[str, Any] | None = None
+) -> RunStatus:
+    """Return the status of a run with a pod whose status is `pod`, and another run's pod."""
+
     async def scenario() -> RunStatus:
         plan = stand_in_plan(behaviour)
         async with connect(Credentials(server=server.url)) as kube:
             engine = make_engine(server, store, cluster=ClusterView(kube))
             handle = await engine.submit(plan.run, plan)
+            server.pods = [pod_of("another-run", {"phase": "Running"})]
+            if pod is not None:
+                server.pods.append(pod_of(handle.reference, pod))
             if behaviour != "hang":
                 return await ended(engine, handle)
             await started(store, plan.run)
@@ -59,8 +64,7 @@ def status_of(server: Server, store: Store, behaviour: str = "hang") -> RunStatu
 
 
 def test_run_that_waits_for_a_node_says_so(server: Server, store: Store) -> None:
-    server.pods = [pod_of(PLAN.run, WAITING), pod_of("other-run-1", {"phase": "Running"})]
-    assert status_of(server, store) == RunStatus(
+    assert status_of(server, store, pod=WAITING) == RunStatus(
         "Running",
         "Unschedulable",
         "stage evaluate waits: 0/3 nodes are available: 3 node(s) had untolerated taint(s).",
@@ -71,16 +75,15 @@ def test_run_that_waits_for_a_node_says_so(server: Server, store: Store) -> None
 def test_operator_that_may_not_look_goes_without(
     forbidden: set[str], server: Server, store: Store
 ) -> None:
-    server.pods = [pod_of(PLAN.run, WAITING)] if "pods" in forbidden else []
+    pod = WAITING if "pods" in forbidden else None
     server.forbidden = forbidden
-    assert status_of(server, store) == RunStatus("Running")
+    assert status_of(server, store, pod=pod) == RunStatus("Running")
 
 
 def test_stage_that_ran_out_of_memory_is_tried_again(server: Server, store: Store) -> None:
     killed = [{"name": "main", "state": {"terminated": {"reason": "OOMKilled"}}}]
-    plan = stand_in_plan("no-evidence")
-    server.pods = [pod_of(plan.run, {"phase": "Failed", "containerStatuses": killed})]
-    status = status_of(server, store, "no-evidence")
+    pod = {"phase": "Failed", "containerStatuses": killed}
+    status = status_of(server, store, "no-evidence", pod)
     assert (status.state, status.reason) == ("Failed", "OOMKilled")
     assert status.failure_class == "infrastructure"
     assert "stage evaluate was ended: OOMKilled" in status.message
@@ -114,10 +117,11 @@ def test_pods_are_not_looked_at_more_often_than_set(server: Server, store: Store
                 clock=lambda: seconds[0],
                 look_s=10.0,
             )
-            handle = await engine.submit(PLAN.run, PLAN)
-            await started(store, PLAN.run)
+            plan = stand_in_plan("hang")
+            handle = await engine.submit(plan.run, plan)
+            await started(store, plan.run)
             reasons = [(await engine.status(handle)).reason]
-            server.pods = [pod_of(PLAN.run, WAITING)]
+            server.pods = [pod_of(handle.reference, WAITING)]
             for now_s in (9.0, 10.0):
                 seconds[0] = now_s
                 reasons.append((await engine.status(handle)).reason)

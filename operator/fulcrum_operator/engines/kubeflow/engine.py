@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.following import Follower
 from fulcrum_operator.engines.kubeflow.parameters import parameters
-from fulcrum_operator.engines.kubeflow.runs import Run, run_id_of
+from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
 from fulcrum_operator.engines.kubeflow.uploading import Uploads
 from fulcrum_operator.placement import beyond_kubeflow, place
@@ -93,16 +94,16 @@ class KubeflowEngine:
     async def find(self, key: str) -> tuple[RunHandle, ...]:
         """Return the runs under `key`; one that was asked for counts, whatever the answer was."""
         on_file = await asyncio.to_thread(self._submissions.read, key)
-        own = await self._client.run(run_id_of(key))
-        others = await self._others(key, on_file, known=own is not None or on_file is not None)
-        if own is not None:
-            if on_file is not None and not on_file.confirmed:
-                await self._write(on_file.model_copy(update={"confirmed": True}))
-            own = replace(own, name=key, namespace=self._namespace_of(on_file))
-            return self._handles(sorted([own, *others], key=_age))
+        others = await self._others(key, on_file)
         if on_file is None:
             return self._handles(sorted(others, key=_age))
-        asked_for = self._handle(key, run_id_of(key), on_file.namespace)
+        own = await self._client.run(on_file.run_id)
+        if own is not None:
+            if not on_file.confirmed:
+                await self._write(on_file.model_copy(update={"confirmed": True}))
+            own = replace(own, name=key, namespace=on_file.namespace)
+            return self._handles(sorted([own, *others], key=_age))
+        asked_for = self._handle(key, on_file.run_id, on_file.namespace)
         return (asked_for, *self._handles(others))
 
     async def runs(self) -> tuple[RunHandle, ...]:
@@ -186,11 +187,12 @@ class KubeflowEngine:
         version = await self._uploads.ensure_version(namespace)
         experiment = await self._uploads.ensure_experiment(namespace)
         digest = await asyncio.to_thread(self._prepare, plan)
-        on_file = Submission(key=key, plan=digest, namespace=namespace)
+        run_id = str(uuid.uuid4())
+        on_file = Submission(key=key, plan=digest, run_id=run_id, namespace=namespace)
         await self._write(on_file.model_copy(update={"posted_at": write_time(self._now())}))
         try:
             await self._client.create_run(
-                run_id_of(key),
+                run_id,
                 key,
                 version=version,
                 experiment_id=experiment,
@@ -205,7 +207,7 @@ class KubeflowEngine:
             )
         except KubeflowError as error:
             await self._not_created(on_file, error)
-        return self._handle(key, run_id_of(key), namespace)
+        return self._handle(key, run_id, namespace)
 
     async def _check_mode(self, namespace: str) -> None:
         """Without its namespace, a multi-user installation refuses calls in words of its own."""
@@ -235,10 +237,10 @@ class KubeflowEngine:
         elif error.pipeline_is_missing or not error.acted:
             await asyncio.to_thread(self._submissions.remove, on_file.key)
             raise error
-        elif self._cluster is not None and await self._client.run(run_id_of(on_file.key)):
+        elif self._cluster is not None and await self._client.run(on_file.run_id):
             # It is there after all, maybe twice: the server failed after it made a Workflow.
-            run_id, namespace = run_id_of(on_file.key), self._pod_namespace(on_file)
-            await self._cluster.remove_strays(run_id, namespace, keep=1)
+            namespace = self._pod_namespace(on_file)
+            await self._cluster.remove_strays(on_file.run_id, namespace, keep=1)
 
     def _prepare(self, plan: Plan) -> str:
         """What an earlier run under this key left in the store is removed first."""
@@ -249,11 +251,12 @@ class KubeflowEngine:
 
     # --- finding
 
-    async def _others(self, key: str, on_file: Submission | None, *, known: bool) -> list[Run]:
+    async def _others(self, key: str, on_file: Submission | None) -> list[Run]:
         """Return runs of our pipeline that bear this name and are not the one that we asked for.
 
-        Where that one is known, only those that are going matter, and they are looked for seldom.
+        Where one is on file, only those that are going matter, and they are looked for seldom.
         """
+        known, own = on_file is not None, "" if on_file is None else on_file.run_id
         last_s = self._looked_s.get(key)
         if known and last_s is not None and self._clock() - last_s < self._settings.look_s:
             return []
@@ -262,7 +265,7 @@ class KubeflowEngine:
             if (pipeline := await self._uploads.pipeline(namespace)) is None:
                 continue
             for run in await self._client.runs(namespace=namespace, name=key):
-                other = run.pipeline_id == pipeline and run.run_id != run_id_of(key)
+                other = run.pipeline_id == pipeline and run.run_id != own
                 if other and not (known and run.course == "Ended"):
                     going.append(run)
         if known and not going:
@@ -288,9 +291,8 @@ class KubeflowEngine:
 
     async def _on_file(self, handle: RunHandle) -> Submission | None:
         """Return what is on file about this very run, not about another with its name."""
-        if handle.reference != run_id_of(handle.key):
-            return None
-        return await asyncio.to_thread(self._submissions.read, handle.key)
+        found = await asyncio.to_thread(self._submissions.read, handle.key)
+        return found if found is not None and found.run_id == handle.reference else None
 
     async def _write(self, submission: Submission) -> None:
         await asyncio.to_thread(self._submissions.write, submission)

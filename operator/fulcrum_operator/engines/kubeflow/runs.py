@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -21,9 +20,6 @@ COURSES: dict[str, Course] = {
     "CANCELED": "Ended",
 }
 """All others, such as RUNTIME_STATE_UNSPECIFIED or one of a later version, are Unknown."""
-
-NAMESPACE = uuid.UUID("6f2b0c1e-8a55-5d0c-9c59-2f1f6f0d7a10")
-"""Of our run ids, so that a key has the same id wherever it is computed."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +63,3 @@ class Run:
         going = [number for number, state in enumerate(states) if state in ("PENDING", "RUNNING")]
         since = states[going[-1] + 1 :] if going else states
         return "CANCELING" in since or "CANCELED" in since
-
-
-def run_id_of(key: str) -> str:
-    """Return the id of the run under `key`, whoever computes it and after whichever crash."""
-    return str(uuid.uuid5(NAMESPACE, key))

@@ -14,6 +14,9 @@ class Submission(RunRecord):
     """One run under one key.
 
     Attributes:
+        run_id: Chosen at random before the server is asked, and never used again. Once a run was
+            deleted its id is spent: ML Metadata keeps the first run's parameters under it, and the
+            pods of a second run would get those.
         namespace: The profile in which the run is; empty in a single-user installation.
         posted_at: When the server was asked for it; None while that has not happened, or was
             clearly refused.
@@ -23,6 +26,7 @@ class Submission(RunRecord):
         refused: Why the server would not have it, if it said so.
     """
 
+    run_id: str
     namespace: str = ""
     posted_at: str | None = None
     confirmed: bool = False

@@ -15,11 +15,9 @@ from pathlib import Path
 
 import pytest
 from kubeflow.stand_in_pipeline import compile_to
-from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.engines.kubeflow.runs import run_id_of
 from fulcrum_operator.engines.kubeflow.uploading import Uploads
 from fulcrum_operator.settings import Kubeflow, Settings
 from fulcrum_pipelines.store import Store
@@ -28,7 +26,6 @@ NEEDED = ("KFP_URL", "S3", "IMAGE")
 NAME = "fulcrum-e2e"
 RUN_TIMEOUT_S = 900.0
 """Of one run: pulling the components' image takes minutes the first time."""
-BEHAVIOURS = ("succeed", "fail", "no-evidence", "early-end", "other-plan", "hang")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,12 +77,10 @@ def engine(
 
 
 async def remove_all(settings: Kubeflow) -> None:
-    """Delete the runs of these tests, so that their keys are free."""
+    """Delete the runs of these tests, so that only a test's own are listed."""
     client = KubeflowClient(settings)
     experiment = await Uploads(client, settings).experiment(settings.namespace)
-    found = {run_id_of(stand_in_plan(behaviour).run) for behaviour in BEHAVIOURS}
-    if experiment is not None:
-        runs = await client.runs(namespace=settings.namespace, experiment_id=experiment)
-        found |= {run.run_id for run in runs}
-    for run_id in found:
-        await client.delete_run(run_id)
+    if experiment is None:
+        return
+    for run in await client.runs(namespace=settings.namespace, experiment_id=experiment):
+        await client.delete_run(run.run_id)

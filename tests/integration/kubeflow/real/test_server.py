@@ -85,7 +85,7 @@ def test_job_for_nodes_that_there_are_none_of_says_what_it_waits_for(
         credentials = load_credentials(None)
     except FulcrumError as error:
         pytest.skip(f"needs a cluster whose pods may be listed: {error}")
-    plan = stand_in_plan("hang").model_copy(update={"uid": uuid.uuid4().hex})
+    plan = stand_in_plan("hang")
     pools = {"default": Pool(node_selector={"fulcrum.dev/no-such-node": "true"})}
 
     async def scenario() -> RunStatus:
