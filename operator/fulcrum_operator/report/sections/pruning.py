@@ -193,8 +193,9 @@ def _sensitivity_cell(
 
 
 def _sensitivity_table(measured: Sequence[Sensitivity]) -> Table:
+    trials = {(each.layer, each.sparsity) for each in measured}  # one may have several metrics
     return Table(
-        f"Sensitivity, {plural(len(measured), 'trial')}",
+        f"Sensitivity, {plural(len(trials), 'trial')}",
         columns("Layer", "#Sparsity", "Metric", "#Value", "#Change"),
         tuple(
             row(

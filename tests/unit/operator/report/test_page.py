@@ -30,6 +30,7 @@ from fulcrum_pipelines.evidence import (
     LabelMapping,
     OutputFidelity,
     Overlap,
+    Sensitivity,
     ValidateDetails,
 )
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
@@ -254,6 +255,18 @@ def test_warnings_overlap_and_identical_models_come_first() -> None:
 def test_what_is_missing_is_said(key: str, evidence: Evidence, sentence: str) -> None:
     assert sentence in part(key, evidence)
     assert render(evidence, None, title="job")
+
+
+def test_sensitivity_of_several_outputs_is_one_trial_for_each_layer() -> None:
+    rows = tuple(
+        Sensitivity(layer=layer, sparsity=0.5, metric=metric, value=value, delta=value - before)
+        for layer in ("conv1", "conv2")
+        for metric, value, before in (("accuracy", 0.9, 0.97), ("mask: relative error", 0.2, 0))
+    )
+    record = make_stage("prune", details=make_prune(sensitivity=rows))
+    text = part("pruning", make_evidence(records=(record,)))
+    assert "Sensitivity, 2 trials" in text
+    assert text.count("mask: relative error") == 2
 
 
 def test_a_value_that_is_missing_is_neither_blank_nor_zero() -> None:
