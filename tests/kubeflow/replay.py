@@ -234,7 +234,7 @@ def differences(recorded: Any, found: Any, path: str = "") -> Iterator[str]:
             if len(recorded[key]) != len(found[key]):
                 yield f"{path}.{key}: {len(found[key])} rows, not {len(recorded[key])}"
     elif name == "state_history":
-        if (states := [each["state"] for each in found]) != recorded:
+        if (states := [each.get("state", "") for each in found]) != recorded:
             yield f"{path}: {states}, not {recorded}"
     elif isinstance(recorded, list):
         yield from _list_differences(recorded, found, path)

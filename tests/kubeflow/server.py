@@ -50,6 +50,7 @@ class Fault:
             answer in time; `orphan` makes a Workflow, no run,
             and answers 500; `lose` closes the connection; `garbage` answers with a page.
         status: Of the answer.
+        words: Of the answer.
         times: How often; then calls go well again.
     """
 
@@ -58,6 +59,7 @@ class Fault:
         "refuse", "act-then-refuse", "act-twice", "act-then-hang", "orphan", "lose", "garbage"
     ]
     status: int = 500
+    words: str = "on purpose"
     times: int = 1
 
 
@@ -71,6 +73,8 @@ class Server:
         faults: What is to go wrong.
         start_s: From PENDING to RUNNING.
         stop_s: From CANCELING to FAILED.
+        overwrites_canceling: Whether a report of the Workflow comes between, so that the state of
+            a stopped run is RUNNING again, and CANCELING never in its history: 2 of 8 times.
         hang_s: How long a call without an answer takes; longer than any client waits.
         token: The bearer token that calls must have; empty for none.
         pods: In the cluster; given by tests.
@@ -83,6 +87,7 @@ class Server:
     faults: list[Fault] = field(default_factory=list)
     start_s: float = 0.01
     stop_s: float = 0.05
+    overwrites_canceling: bool = False
     hang_s: float = 30.0
     token: str = ""
     pods: list[dict[str, Any]] = field(default_factory=list)
@@ -170,7 +175,7 @@ class Server:
         if fault.kind == "orphan":
             with self.world.lock:
                 self.world.make_workflow(body["run_id"])
-        return _json(fault.status, _failed("on purpose"))
+        return _json(fault.status, _failed(fault.words))
 
     def _answer(self, request: web.Request, path: str, body: Any) -> dict[str, Any]:
         kind, _, rest = path.strip("/").partition("/")
@@ -286,6 +291,11 @@ class Server:
         with self.world.lock:
             if run.state != "PENDING":
                 return
+            run.move("")
+        await asyncio.sleep(self.start_s)
+        with self.world.lock:
+            if run.state != "":
+                return
             run.move("RUNNING")
             parameters = self.world.executions[run.run_id]
         try:
@@ -300,11 +310,16 @@ class Server:
     async def _cancel(self, run: StoredRun) -> None:
         if self.execute is None:
             return
+        if self.overwrites_canceling:
+            with self.world.lock:
+                run.state = run.history[-1]
         await asyncio.sleep(self.stop_s)
         with self.world.lock:
-            if run.state not in FINAL:
+            if run.state in FINAL:
+                return
+            if not self.overwrites_canceling:
                 run.move("CANCELING")
-                run.move("FAILED")
+            run.move("FAILED")
 
     # --- the cluster
 
@@ -392,7 +407,8 @@ def _workflow(workflow: Any) -> dict[str, Any]:
             "uid": workflow.uid,
             "labels": {"pipeline/runid": workflow.run_id},
             "creationTimestamp": workflow.created_at,
-        }
+        },
+        "spec": workflow.spec,
     }
 
 

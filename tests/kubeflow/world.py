@@ -13,7 +13,8 @@ from typing import Any
 
 FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 TRANSITIONS = {
-    "PENDING": ("RUNNING", "CANCELING", "FAILED"),
+    "PENDING": ("", "RUNNING", "CANCELING", "FAILED"),
+    "": ("RUNNING", "CANCELING", "FAILED"),  # which is left out of answers
     "RUNNING": ("SUCCEEDED", "FAILED", "CANCELING", "PAUSED", "SKIPPED"),
     "CANCELING": ("FAILED",),
     "PAUSED": ("RUNNING",),
@@ -96,19 +97,28 @@ class StoredRun:
             **self.body,
             "storage_state": "ARCHIVED" if self.archived else "AVAILABLE",
             "finished_at": self.finished_at,
-            "state": self.state,
-            "state_history": [{"update_time": stamp(), "state": each} for each in self.history],
+            **_state(self.state),
+            "state_history": [{"update_time": stamp(), **_state(each)} for each in self.history],
         }
+
+
+def _state(state: str) -> dict[str, str]:
+    return {"state": state} if state else {}
 
 
 @dataclass
 class Workflow:
-    """What really runs; the API neither shows nor deletes one that is no run's own."""
+    """What really runs; the API neither shows nor deletes one that is no run's own.
+
+    Attributes:
+        spec: Which has `activeDeadlineSeconds: 0` once the run was stopped.
+    """
 
     name: str
     run_id: str
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: str = ""
+    spec: dict[str, Any] = field(default_factory=dict)
 
 
 def stamp() -> str:
@@ -313,14 +323,16 @@ class World:
     def terminate(self, run_id: str) -> dict[str, Any]:
         """Ask a run to stop; the Workflow is told after the database."""
         run = self.run(run_id, "Failed to terminate a run")
-        if run.state not in ("PENDING", "RUNNING"):
+        if run.state not in ("", "PENDING", "RUNNING"):
             text = f"Failed to terminate a run {run_id}. Row not found"
             raise refused(400, 3, f"Failed to terminate a run: Invalid input error: {text}")
         run.state = "CANCELING"
-        if self.workflow_of(run_id) is None:
+        workflow = self.workflow_of(run_id)
+        if workflow is None:
             what = 'workflows.argoproj.io "gone" not found'
             text = f"Failed to terminate run {run_id} due to error terminating its workflow: {what}"
             raise refused(500, 13, f"Failed to terminate a run: InternalServerError: {text}")
+        workflow.spec["activeDeadlineSeconds"] = 0
         return {}
 
     def retry(self, run_id: str) -> dict[str, Any]:

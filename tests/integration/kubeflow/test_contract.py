@@ -6,7 +6,7 @@ import pytest
 from kubeflow.replay import Replay, differences, exchanges
 from kubeflow.server import Server
 
-RECORDED = 178
+RECORDED = 192
 """Exchanges, and a run whose body alone was kept."""
 
 

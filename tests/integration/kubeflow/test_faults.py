@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import urllib3
 from builders.plans import make_digest
 from engine_suite import ended, started
 from kubeflow.engines import execute, make_engine
-from kubeflow.server import Fault, Server
+from kubeflow.server import PREFIX, Fault, Server
 from kubeflow.world import Refused
 from stand_in import stand_in_plan
 
@@ -29,6 +30,7 @@ from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store
 
 CREATE = "POST /runs$"
+OVER = "Failed to terminate a run. Row not found"
 ONCE = CallPolicy(timeout_s=5.0, retries=0)
 
 
@@ -47,6 +49,12 @@ async def later(engine: KubeflowEngine, key: str, reason: str) -> RunStatus:
             if (status := await engine.status(handle)).reason == reason:
                 return status
             await asyncio.sleep(0.02)
+
+
+def stop(server: Server, handle: RunHandle) -> None:
+    """Stop a run as somebody else would, in Kubeflow's UI."""
+    url = f"{server.url}{PREFIX}/runs/{handle.reference}:terminate"
+    assert urllib3.request("POST", url).status == 200
 
 
 def workflows(server: Server, handle: RunHandle) -> int:
@@ -277,22 +285,76 @@ def test_second_run_with_the_name_is_found_and_stopped(
     asyncio.run(scenario())
 
 
+@pytest.mark.parametrize("overwritten", [False, True], ids=["seen", "never-in-the-history"])
 def test_run_that_somebody_else_stopped_is_not_cancelled_by_us(
-    engine: KubeflowEngine, server: Server, store: Store
+    overwritten: bool, server: Server, store: Store
 ) -> None:
+    server.overwrites_canceling = overwritten
+
     async def scenario() -> RunStatus:
         plan = stand_in_plan("hang")
-        handle = await engine.submit(plan.run, plan)
-        await started(store, plan.run)
-        with server.world.lock:
-            server.world.terminate(handle.reference)
-            server.world.runs[handle.reference].move("CANCELING")
-            server.world.runs[handle.reference].move("FAILED")
-        return await engine.status(handle)
+        async with seeing(server, store) as engine:
+            handle = await engine.submit(plan.run, plan)
+            await started(store, plan.run)
+            stop(server, handle)
+            return await ended(engine, handle)
 
     status = asyncio.run(scenario())
     assert (status.state, status.reason) == ("Failed", "Terminated")
     assert status.failure_class == "infrastructure"
+
+
+@pytest.mark.parametrize("overwritten", [False, True], ids=["seen", "never-in-the-history"])
+@pytest.mark.parametrize("after", ["at once", "started"])
+def test_run_that_we_stopped_is_cancelled_whatever_its_history_says(
+    after: str, overwritten: bool, engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    server.overwrites_canceling = overwritten
+
+    async def scenario() -> str:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        if after == "started":
+            await started(store, plan.run)
+        await engine.cancel(handle)
+        return (await ended(engine, handle)).state
+
+    assert asyncio.run(scenario()) == "Cancelled"
+
+
+def test_stop_whose_answer_was_lost_is_read_from_the_workflow(server: Server, store: Store) -> None:
+    server.overwrites_canceling = True
+    server.faults.append(Fault(":terminate$", "act-then-refuse", 503))
+
+    async def scenario() -> str:
+        plan = stand_in_plan("hang")
+        async with seeing(server, store) as engine:
+            handle = await engine.submit(plan.run, plan)
+            await started(store, plan.run)
+            with pytest.raises(KubeflowError, match="503"):
+                await engine.cancel(handle)
+            return (await ended(engine, handle)).state
+
+    assert asyncio.run(scenario()) == "Cancelled"
+
+
+def test_run_that_failed_before_it_was_stopped_is_not_cancelled(
+    engine: KubeflowEngine, server: Server, store: Store
+) -> None:
+    """The server refuses to stop what has ended, so the failure is the run's own."""
+    server.faults.append(Fault(":terminate$", "refuse", 400, words=OVER))
+
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("hang")
+        handle = await engine.submit(plan.run, plan)
+        await started(store, plan.run)
+        await engine.cancel(handle)
+        with server.world.lock:
+            server.world.runs[handle.reference].move("FAILED")
+        return await engine.status(handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.reason) == ("Failed", "NoEvidence")
 
 
 def test_who_cancelled_survives_the_operator(

@@ -23,7 +23,7 @@ from fulcrum_operator.engines.kubeflow.runs import Run
         ("CANCELED", "Ended"),
         ("RUNTIME_STATE_UNSPECIFIED", "Unknown"),
         ("HIBERNATING", "Unknown"),
-        ("", "Unknown"),
+        ("", "Pending"),
     ],
 )
 def test_every_state_has_a_meaning(state: str, course: str) -> None:
@@ -45,12 +45,18 @@ def test_every_state_has_a_meaning(state: str, course: str) -> None:
             "FAILED", "PENDING RUNNING CANCELING FAILED RUNNING FAILED", False, id="failed since"
         ),
         pytest.param("SUCCEEDED", "PENDING RUNNING SUCCEEDED", False, id="ended well"),
+        pytest.param("FAILED", "PENDING - RUNNING FAILED", False, id="a moment without a state"),
+        pytest.param(
+            "FAILED", "PENDING - CANCELING FAILED", True, id="stopped after such a moment"
+        ),
+        pytest.param(
+            "RUNNING", "PENDING RUNNING CANCELING FAILED -", False, id="retried, without a state"
+        ),
     ],
 )
-def test_only_the_history_tells_that_a_run_was_stopped(
-    state: str, history: str, terminated: bool
-) -> None:
-    assert Run("1", "key", state, tuple(history.split())).was_terminated is terminated
+def test_history_tells_that_a_run_was_stopped(state: str, history: str, terminated: bool) -> None:
+    states = tuple(each.replace("-", "") for each in history.split())
+    assert Run("1", "key", state, states).was_terminated is terminated
 
 
 EXECUTOR = "fulcrum-x(0).root(0).optional-prune(0).condition-1(0).prune(0).executor(0)"

@@ -114,8 +114,11 @@ class KubeflowClient:
         created = await self._call("create run", self._runs.run_service_create_run, body)
         return self._run(created, "create run", acted=True)
 
-    async def terminate_run(self, run_id: str) -> None:
+    async def terminate_run(self, run_id: str) -> bool:
         """Ask a run to stop; one that is unknown, has ended or is stopping already is left so.
+
+        Returns:
+            Whether the server accepted it.
 
         Raises:
             KubeflowError: It cannot be stopped, or nothing of it is left (`workflow_is_missing`).
@@ -126,6 +129,8 @@ class KubeflowClient:
             over = error.status == 400 and "Row not found" in error.text
             if not (over or error.is_missing):
                 raise
+            return False
+        return True
 
     async def delete_run(self, run_id: str) -> None:
         """Delete a run, if it is there; that stops it too."""

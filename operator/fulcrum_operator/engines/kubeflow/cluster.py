@@ -49,6 +49,14 @@ class ClusterView:
             return None
         return sorted(found, key=lambda each: str(each["metadata"].get("creationTimestamp")))
 
+    async def was_stopped(self, run_id: str, namespace: str) -> bool:
+        """Return whether a Workflow of a run is known to have been stopped, by anybody.
+
+        Kubeflow stops a run by taking all time from its Workflow.
+        """
+        found = await self.workflows(run_id, namespace) or ()
+        return any((each.get("spec") or {}).get("activeDeadlineSeconds") == 0 for each in found)
+
     async def remove_strays(self, run_id: str, namespace: str, *, keep: int) -> bool:
         """Delete the Workflows of a run but for the `keep` oldest.
 

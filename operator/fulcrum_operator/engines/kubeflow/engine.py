@@ -148,7 +148,9 @@ class KubeflowEngine:
         if run is None or run.course == "Ended" or run.state == "CANCELING":
             return
         try:
-            await self._client.terminate_run(run.run_id)
+            accepted = await self._client.terminate_run(run.run_id)
+            if accepted and on_file is not None:
+                await self._write(on_file.model_copy(update={"terminated": True}))
         except KubeflowError as error:
             if not error.workflow_is_missing:
                 raise

@@ -124,9 +124,11 @@ class Follower:
     ) -> RunStatus:
         digest = on_file.plan if on_file is not None else run.plan
         if on_file is None:
-            cancelled = run.was_terminated
+            cancelled = await self._was_stopped(run, namespace)
+        elif on_file.cancelled:
+            cancelled = on_file.terminated or gone or await self._was_stopped(run, namespace)
         else:
-            cancelled = on_file.cancelled and (run.was_terminated or gone)
+            cancelled = False
         plan = await asyncio.to_thread(self.store.plan, digest)
         status = await asyncio.to_thread(
             ended_status, self.store, plan, digest, cancelled=cancelled
@@ -135,11 +137,17 @@ class Follower:
             return status
         return await self._unexplained(run, plan, namespace, status, gone=gone)
 
+    async def _was_stopped(self, run: Run, namespace: str) -> bool:
+        """Return whether somebody is known to have stopped a run."""
+        if run.was_terminated or self.cluster is None:
+            return run.was_terminated
+        return await self.cluster.was_stopped(run.run_id, namespace)
+
     async def _unexplained(
         self, run: Run, plan: Plan, namespace: str, status: RunStatus, *, gone: bool
     ) -> RunStatus:
         """A run that left no evidence may have been ended from outside, which is no fault of it."""
-        if run.was_terminated:
+        if await self._was_stopped(run, namespace):
             message = "somebody stopped the run in Kubeflow; suspend or delete the job for that"
             return RunStatus("Failed", "Terminated", message, "infrastructure")
         if gone:

@@ -10,6 +10,7 @@ Course = Literal["Pending", "Running", "Ended", "Unknown"]
 """How a run goes. Whether it ended well is not the server's to say, but the store's."""
 
 COURSES: dict[str, Course] = {
+    "": "Pending",  # the server leaves out the state of a Workflow that Argo has not looked at yet
     "PENDING": "Pending",
     "RUNNING": "Running",
     "PAUSED": "Running",
@@ -55,11 +56,12 @@ class Run:
 
     @property
     def was_terminated(self) -> bool:
-        """Whether somebody stopped it, in this life of it: a retry starts another.
+        """Whether its history says that somebody stopped it since it was last retried.
 
-        The state of such a run is FAILED; only CANCELING in its history tells.
+        A sign when it is there, but none when it is missing: the state of a stopped run is FAILED,
+        and a report of its Workflow may overwrite the CANCELING before it.
         """
         states = (*self.history, self.state)
-        going = [number for number, state in enumerate(states) if state in ("PENDING", "RUNNING")]
+        going = [at for at, state in enumerate(states) if state in ("", "PENDING", "RUNNING")]
         since = states[going[-1] + 1 :] if going else states
         return "CANCELING" in since or "CANCELED" in since

@@ -21,7 +21,8 @@ class Submission(RunRecord):
         posted_at: When the server was asked for it; None while that has not happened, or was
             clearly refused.
         confirmed: Whether the server was ever seen to know it.
-        cancelled: Whether we stopped it.
+        cancelled: Whether we want it stopped.
+        terminated: Whether the server accepted that; its history does not always tell.
         gone: Whether nothing of it is left in the cluster, whatever the server says.
         refused: Why the server would not have it, if it said so.
     """
@@ -31,6 +32,7 @@ class Submission(RunRecord):
     posted_at: str | None = None
     confirmed: bool = False
     cancelled: bool = False
+    terminated: bool = False
     gone: bool = False
     refused: str = ""
 
