@@ -25,7 +25,7 @@ from gate_subjects import (
     with_stage,
 )
 
-from fulcrum_pipelines.evidence import Evidence, OutputFidelity, Overlap, RatioInterval
+from fulcrum_pipelines.evidence import Copies, Evidence, OutputFidelity, Overlap, RatioInterval
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 Run = tuple[Evidence, list[Gate]]
@@ -146,6 +146,11 @@ def _details(**changes: Any) -> Evidence:
     return with_details(GOOD_DETAILS.model_copy(update=changes))
 
 
+def _copies(**figures: Any) -> Evidence:
+    """Return evidence of 1,500 test examples, some of which are the same."""
+    return _details(copies=Copies(**figures))
+
+
 def _nan_elsewhere() -> Evidence:
     details = make_stage("prune").details.model_copy(update={"achieved_sparsity": math.nan})
     return with_stage("prune", details=details)
@@ -249,6 +254,18 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
     ),
     "test examples in the training data": lambda: (
         _details(overlaps=(Overlap(other="train", examples=2),)),
+        [accuracy_gate()],
+    ),
+    "test examples are copies of a few": lambda: (
+        _copies(distinct=600, effective=600.0, sets=600, disagreeing=3),
+        [accuracy_gate()],
+    ),
+    "test examples have few possible inputs": lambda: (
+        _copies(distinct=600, effective=600.0, sets=600, disagreeing=60),
+        [accuracy_gate()],
+    ),
+    "some test examples are there twice": lambda: (
+        _copies(distinct=1400, effective=1324.0, sets=100, disagreeing=0),
         [accuracy_gate()],
     ),
     "identical models of different digests": lambda: (

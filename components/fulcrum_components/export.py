@@ -18,6 +18,7 @@ import torch
 
 from fulcrum_components.blame import blame, user_line
 from fulcrum_components.equivalence import Run, of_module, require_same, run_onnx
+from fulcrum_components.folding import without_parametrizations
 from fulcrum_components.graph import (
     Array,
     clean_graph,
@@ -121,7 +122,7 @@ def _export(
     try:
         with quiet():
             program = torch.onnx.export(
-                _Nested(module),
+                _Nested(without_parametrizations(module)),
                 arguments,
                 dynamo=True,
                 opset_version=opset,
@@ -162,15 +163,52 @@ class _Nested(torch.nn.Module):
 
 
 def _take_off_prefix(graph: onnx.GraphProto) -> None:
-    """Name tensors as the module names its parameters, without the level around it; in place."""
-    for tensor in graph.initializer:
-        tensor.name = tensor.name.removeprefix(f"{NESTED}.")
+    """Name tensors as the module names its parameters, without the level around it; in place.
+
+    The exporter names results after their operators, so a buffer `mean` of the module may meet the
+    result of a mean: then the result gets another name.
+    """
+    names = set(_names(graph))
+    interface = {value.name for value in (*graph.input, *graph.output)}
+    changes: dict[str, str] = {}
+    for name in sorted(names):
+        short = name.removeprefix(f"{NESTED}.")
+        if short == name or short in interface:
+            continue
+        if short in names:
+            changes[short] = _free(f"{short}.result", names)
+        changes[name] = short
+    _rename(graph, changes)
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str]:
+    yield from (tensor.name for tensor in graph.initializer)
+    for node in graph.node:
+        yield from (*node.input, *node.output)
+        for inner in _subgraphs(node):
+            yield from _names(inner)
+
+
+def _free(name: str, names: set[str]) -> str:
+    """Return `name`, longer if it is one of `names`, and add it to them."""
+    while name in names:
+        name += "_"
+    names.add(name)
+    return name
+
+
+def _rename(graph: onnx.GraphProto, changes: Mapping[str, str]) -> None:
+    for value in (*graph.initializer, *graph.value_info):
+        value.name = changes.get(value.name, value.name)
     for node in graph.node:
         for names in (node.input, node.output):
-            names[:] = [name.removeprefix(f"{NESTED}.") for name in names]
-        for entry in node.attribute:
-            if entry.type == onnx.AttributeProto.GRAPH:
-                _take_off_prefix(entry.g)
+            names[:] = [changes.get(name, name) for name in names]
+        for inner in _subgraphs(node):
+            _rename(inner, changes)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    yield from (each.g for each in node.attribute if each.type == onnx.AttributeProto.GRAPH)
 
 
 def _why(error: BaseException) -> str:

@@ -7,6 +7,7 @@ them, from the same evidence.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from fulcrum_pipelines.evidence import EvaluateDetails, FirstOutput, Metric
@@ -18,6 +19,15 @@ each, a softmax in float32 missed 1 by up to 4e-6, in float16 by 7e-4, in bfloat
 
 ENOUGH_EXAMPLES = 20
 """From this many on, outputs that never leave [0, 1] are no chance: logits of fewer may."""
+
+CUT_SHARE, CUT_Z = 0.05, 3.3
+"""How much better a cut of one logit at 0.5 must be before it is asked whether it is a logit: a
+share of the examples, and McNemar's z. Logits seldom lie between 0 and 0.5, scores that were fitted
+to 0 and 1 half of the time."""
+
+ALONE_ERROR = 0.1
+"""Relative error from which on an example's outputs count as dependent on others in its batch.
+Integers whose ranges are found batch by batch move them by 0.3 to 3.8 % (docs/gates.md)."""
 
 KINDS = ("nonInferiority", "threshold", "change")
 """Gates that look at a metric of right answers."""
@@ -88,13 +98,39 @@ def weaknesses(
             f"on all {details.test_examples} test examples, {_ALLOW}"
         )
         return
+    yield from _depends_on_batch(first)
     named = [gate.metric for gate in gates if gate.kind in KINDS and gate.mode == "Enforce"]
     rows = _rows(details, metrics)
+    if set(named) != {"auc"}:  # ranks need no cut
+        yield from _cut_elsewhere(first, details.test_examples)
     asked = [str(name) for name in dict.fromkeys(named) if name in rows]
     asked = asked or [name for name in MAIN_METRICS if name in rows]
     found = [_no_better(*rows[name]) for name in asked]
     if found and all(found):
         yield f"{_question(first)} {'; '.join(map(str, found))}, {_ALLOW}"
+
+
+def _depends_on_batch(first: FirstOutput) -> Iterator[str]:
+    if first.alone_error is not None and first.alone_error > ALONE_ERROR:
+        yield (
+            "the baseline's answer to an example depends on the others in its batch (relative "
+            f"error {first.alone_error:.2g} among copies of itself), so its figures hold for "
+            "batches like these alone; look for means, softmax or batch norm over axis 0. Set "
+            "spec.allowWeakBaseline if it is meant"
+        )
+
+
+def _cut_elsewhere(first: FirstOutput, examples: int) -> Iterator[str]:
+    zero, half = first.right_at_zero, first.right_at_half
+    if zero is None or half is None:
+        return
+    gain = half - zero
+    if gain >= CUT_SHARE * examples and gain > CUT_Z * math.sqrt(half + zero):
+        yield (
+            "do the outputs mean scores that are cut at 0.5? Logits are cut at 0, which alone is "
+            f"right on {zero} of {examples} test examples, where 0.5 alone is right on {half}. Let "
+            "the model subtract 0.5, or set spec.allowWeakBaseline if it is meant"
+        )
 
 
 def _rows(details: EvaluateDetails, metrics: Sequence[Metric]) -> dict[str, tuple[Metric, float]]:

@@ -209,6 +209,15 @@ class Overlap(Record):
     first_indices: tuple[int, ...] = ()
 
 
+class Copies(Record):
+    """Test examples with the same inputs, found by hash."""
+
+    distinct: int  # examples that differ from all others, and one of each set of copies
+    effective: Finite  # Kish's n of sets of copies: (sum of sizes)^2 / sum of squared sizes
+    sets: int  # of at least two examples
+    disagreeing: int  # sets whose examples do not all have the same answer
+
+
 class ConfusionMatrix(Record):
     """Rows are the right class, columns the answer."""
 
@@ -225,6 +234,13 @@ class FirstOutput(Record):
     sum_low: Finite | None = None  # of the values of one example, where there are several
     sum_high: Finite | None = None
     only_class: int | None = None  # the one answer to all examples, where there is but one
+    # One logit for two classes: examples that are right only if it is cut at 0 (as logits are), and
+    # only if it is cut at 0.5 (as scores between 0 and 1 are).
+    right_at_zero: int | None = None
+    right_at_half: int | None = None
+    # Relative error of the outputs of single examples in a batch of their own copies, against a
+    # batch with other examples; null where the model takes one at a time.
+    alone_error: Finite | None = None
 
 
 class ClassLabel(Record):
@@ -432,6 +448,7 @@ class ValidateDetails(Record):
     # Data sets whose overlap with test was computed beside code of the data's or model's author;
     # null: all of them, as earlier versions did.
     overlap_on_trust: tuple[str, ...] | None = None
+    copies: Copies | None = None  # null with data.groupBy, which says what belongs together
     confusion_baseline: ConfusionMatrix | None = None
     confusion_candidate: ConfusionMatrix | None = None
     identical_models: bool = False

@@ -2,8 +2,10 @@
 
 from fulcrum_components.data.comparing import (
     check_classes,
+    check_columns,
     column_values,
     example_hashes,
+    find_copies,
     find_overlap,
     fingerprint,
     sample,
@@ -18,9 +20,11 @@ __all__ = [
     "Labels",
     "TableDataset",
     "check_classes",
+    "check_columns",
     "class_labels",
     "column_values",
     "example_hashes",
+    "find_copies",
     "find_labels",
     "find_overlap",
     "fingerprint",

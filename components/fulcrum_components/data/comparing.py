@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fulcrum_components.data.dataset import Dataset
 from fulcrum_components.data.label_values import Array
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import Overlap
+from fulcrum_pipelines.evidence import Copies, Overlap
 
 BATCH_SIZE = 256
 FIRST = 5
@@ -58,6 +58,46 @@ def find_overlap(test: Dataset, other: Dataset, name: str) -> Overlap:
         examples=len(shared),
         first_indices=tuple(int(index) for index in shared[:FIRST]),
     )
+
+
+def find_copies(test: Dataset) -> Copies:
+    """Return how many examples of `test` have the same inputs as others of it."""
+    _, inverse, sizes = np.unique(example_hashes(test), return_inverse=True, return_counts=True)
+    repeated = sizes > 1
+    disagreeing = np.zeros(len(sizes), bool)
+    if test.targets is not None and repeated.any():
+        answers = np.asarray(test.targets).reshape(len(inverse), -1)
+        _, first = np.unique(inverse, return_index=True)
+        differs = (answers != answers[first[inverse]]).any(axis=1)
+        disagreeing[inverse[differs]] = True
+    return Copies(
+        distinct=len(sizes),
+        effective=float(sizes.sum() ** 2 / (sizes.astype(np.float64) ** 2).sum()),
+        sets=int(repeated.sum()),
+        disagreeing=int(disagreeing.sum()),
+    )
+
+
+def check_columns(
+    first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]], where: str, other: str
+) -> None:
+    """Refuse data sets that feed the same columns to an input in different orders.
+
+    A range such as `a:c` follows the file, so columns in another order reach the model swapped.
+
+    Raises:
+        UserError: The columns of an input are the same, their order is not.
+    """
+    for name, columns in first.items():
+        others = second.get(name, ())
+        if tuple(columns) == tuple(others) or sorted(columns) != sorted(others):
+            continue
+        place = next(i for i, (a, b) in enumerate(zip(columns, others, strict=True)) if a != b)
+        message = (
+            f"column {place + 1} of input '{name}' is '{columns[place]}', but '{others[place]}' in "
+            f"{other}; list the columns in one order for both, since a range follows the file"
+        )
+        raise UserError(message, where=f"{where}.inputs.{name}")
 
 
 def fingerprint(dataset: Dataset, columns: Sequence[str] = ()) -> str:

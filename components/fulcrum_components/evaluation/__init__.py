@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fulcrum_components.evaluation.alone import alone_error
 from fulcrum_components.evaluation.baseline import OutputRange, constant_answer
 from fulcrum_components.evaluation.best_case import best_cases
 from fulcrum_components.evaluation.comparing import Request, compare, compare_all
@@ -38,6 +39,7 @@ __all__ = [
     "OutputRange",
     "Request",
     "Slice",
+    "alone_error",
     "best_cases",
     "check_outcomes",
     "column_of",

@@ -24,6 +24,7 @@ class OutputRange:
         self._low = self._sum_low = np.inf
         self._high = self._sum_high = -np.inf
         self._several = False
+        self._scores: list[Array] = []
 
     def __call__(self, raw: Array) -> None:
         """Take in the first outputs of one batch, (examples, ...)."""
@@ -31,12 +32,17 @@ class OutputRange:
         self._several = rows.shape[1] > 1
         self._low = min(self._low, float(rows.min()))
         self._high = max(self._high, float(rows.max()))
+        if not self._several:
+            self._scores.append(rows[:, 0])
         sums = rows.sum(axis=1)
         self._sum_low = min(self._sum_low, float(sums.min()))
         self._sum_high = max(self._sum_high, float(sums.max()))
 
-    def record(self, outcomes: Outcomes, meaning: Meaning) -> FirstOutput:
+    def record(
+        self, outcomes: Outcomes, meaning: Meaning, alone_error: float | None = None
+    ) -> FirstOutput:
         """Return the evidence of what was seen."""
+        at_zero, at_half = self._cuts(outcomes.targets) if meaning == "logits" else (None, None)
         return FirstOutput(
             meaning=meaning,
             low=self._low,
@@ -44,7 +50,18 @@ class OutputRange:
             sum_low=self._sum_low if self._several else None,
             sum_high=self._sum_high if self._several else None,
             only_class=None if meaning == "value" else _only_answer(outcomes),
+            right_at_zero=at_zero,
+            right_at_half=at_half,
+            alone_error=alone_error,
         )
+
+    def _cuts(self, targets: Array) -> tuple[int | None, int | None]:
+        """Return how many of `targets`, (n,), only a cut of one logit at 0, or at 0.5, meets."""
+        if not self._scores:
+            return None, None
+        scores = np.concatenate(self._scores)
+        zero, half = ((scores > cut) == (targets == 1) for cut in (0.0, 0.5))
+        return int((zero & ~half).sum()), int((half & ~zero).sum())
 
 
 def _only_answer(outcomes: Outcomes) -> int | None:

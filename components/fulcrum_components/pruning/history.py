@@ -13,9 +13,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 
+from fulcrum_components.folding import fold
 from fulcrum_components.modes import evaluating
 from fulcrum_components.objective import call
-from fulcrum_components.pruning.folding import fold
 from fulcrum_components.ties import put, tied_names
 from fulcrum_pipelines.errors import UserError
 

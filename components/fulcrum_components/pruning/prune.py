@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fulcrum_components.folding import fold
 from fulcrum_components.objective import Examples, Meaning, SignatureLike
 from fulcrum_components.pruning.attention import find_attentions
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
 from fulcrum_components.pruning.checks import OutputCheck
 from fulcrum_components.pruning.counting import count_macs_and_parameters
-from fulcrum_components.pruning.folding import fold
 from fulcrum_components.pruning.history import History
 from fulcrum_components.pruning.layers import WEIGHTED
 from fulcrum_components.pruning.sensitivity import Evaluate, layer_sensitivity

@@ -201,13 +201,13 @@ class StageContext:
         return self._datasets[name]
 
     def _open(self, name: str, signature: Signature) -> TableDataset | None:
-        from fulcrum_components.data import open_unlabelled
+        from fulcrum_components.data import check_columns, open_unlabelled
 
         source: DataSource | None = getattr(self.spec.data, name)
         if source is None:
             return None
         if name not in self._opened:
-            self._opened[name] = open_unlabelled(
+            opened = open_unlabelled(
                 source,
                 signature,
                 self.spec.data.task,
@@ -216,6 +216,10 @@ class StageContext:
                 columns=self._columns() if name == "test" else (),
                 needs_targets=name != "calibration",
             )
+            for other, each in self._opened.items():
+                columns = opened.binding.inputs, each.binding.inputs
+                check_columns(*columns, f"spec.data.{name}", f"spec.data.{other}")
+            self._opened[name] = opened
         return self._opened[name]
 
     def _columns(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from fulcrum_components.data import fingerprint
 from fulcrum_components.evaluation import (
     Outcomes,
     OutputRange,
+    alone_error,
     best_cases,
     check_outcomes,
     columns_needed,
@@ -89,14 +90,19 @@ def run(context: StageContext) -> StageResult:
         test_examples=len(outcomes),
         overlaps=measuring.overlaps(context, measuring.read_by_code(data)),
         advice=_advice(context, outcomes, metrics),
-        first_output=seen.record(outcomes, meaning),
+        first_output=seen.record(outcomes, meaning, alone_error(baseline_path, test)),
         constant_answer=constant_answer(outcomes, data.task),
         weak_baseline_allowed=context.spec.allow_weak_baseline,
         labels=None if context.labels is None else context.labels.record,
         conversions=context.conversions(),
     )
     doubts = _doubts(details, context)
-    warnings = (*model.notes, *measuring.data_warnings(context), *doubts)
+    warnings = (
+        *model.notes,
+        *measuring.data_warnings(context),
+        *measuring.unequal_targets(outcomes, data),
+        *doubts,
+    )
     signature_path = context.work_dir / SIGNATURE
     signature_path.write_text(model.signature.to_json())
     outputs = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fulcrum_components.data import Dataset, check_classes, class_labels, find_overlap
+from fulcrum_components.data import Dataset, check_classes, class_labels, find_copies, find_overlap
 from fulcrum_components.evaluation import (
     Outcomes,
     column_of,
@@ -16,12 +16,16 @@ from fulcrum_components.evaluation import (
 from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.requests import metrics_for
 from fulcrum_components.stages.context import StageContext
-from fulcrum_pipelines.evidence import ConfusionMatrix, Metric, Overlap
+from fulcrum_pipelines.evidence import ConfusionMatrix, Copies, Metric, Overlap
 from fulcrum_pipelines.resources.compressionjob import Data
 
 TUNED_ON = ("train", "calibration", "validation")
 """Data sets that something is tuned on; no test example may be in them."""
 
+
+LEAST_SHARE = 0.01
+"""Least variance of one of several targets, as a share of the largest one's: a target of 1 % may be
+lost as a whole, and 99 % of the variance over both are kept."""
 
 FIRST_METRIC = {"classification": "accuracy", "regression": "rmse"}
 """What a task's models are first asked for."""
@@ -49,6 +53,26 @@ def data_warnings(context: StageContext) -> tuple[str, ...]:
     return (
         *(f"spec.data: {note}" for note in notes),
         *(f"spec.data.{', '.join(each.data)}: {each.text}" for each in context.conversions()),
+    )
+
+
+def unequal_targets(outcomes: Outcomes, data: Data) -> tuple[str, ...]:
+    """Return a warning if metrics of several targets an example hardly see one of them."""
+    targets = outcomes.targets
+    if data.task != "regression" or targets.ndim == 1:
+        return ()
+    variances = targets.var(axis=0).ravel()
+    moving = np.flatnonzero(variances)
+    if not moving.size:
+        return ()
+    least, most = moving[variances[moving].argmin()], int(variances.argmax())
+    share = variances[least] / variances[most]
+    if share >= LEAST_SHARE:
+        return ()
+    return (
+        f"spec.data.test: value {least} of the targets has {share:.1g} of the variance of value "
+        f"{most}, so metrics over all hardly see whether value {least} is lost; scale the targets "
+        "to one spread, or make a job for each",
     )
 
 
@@ -84,6 +108,13 @@ def overlaps(context: StageContext, names: Sequence[str]) -> tuple[Overlap, ...]
     test = context.required_dataset("test")
     found = (find_overlap(test, context.required_dataset(name), name) for name in names)
     return tuple(overlap for overlap in found if overlap.examples)
+
+
+def copies(context: StageContext) -> Copies | None:
+    """Return how many test examples are the same, unless groups say what belongs together."""
+    if context.spec.data.group_by is not None:
+        return None
+    return find_copies(context.required_dataset("test"))
 
 
 def read_without_code(data: Data) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from functools import partial
 from torch import nn
 
 from fulcrum_components.finetuning import finetune
+from fulcrum_components.folding import fold
 from fulcrum_components.models.state import ModelState
 from fulcrum_components.pruning import prune
-from fulcrum_components.pruning.folding import fold
 from fulcrum_components.pruning.read_back import left_whole, removed_nothing, removed_share
 from fulcrum_components.sizes import gzip_bytes
 from fulcrum_components.stages import fidelity, measuring, torch_models

@@ -139,6 +139,7 @@ def run(context: StageContext) -> StageResult:
         size=size,
         overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
         overlap_on_trust=measuring.read_by_code(spec.data),
+        copies=measuring.copies(context),
         confusion_baseline=measuring.confusion(baseline.outcomes, context.data),
         confusion_candidate=measuring.confusion(candidate.outcomes, context.data),
         identical_models=identical,

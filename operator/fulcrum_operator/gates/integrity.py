@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from fulcrum_pipelines.baselines import contradiction, weaknesses
 from fulcrum_pipelines.contract import OPTIONAL_STAGES
 from fulcrum_pipelines.evidence import (
+    Copies,
     EvaluateDetails,
     Evidence,
     Overlap,
@@ -26,6 +27,12 @@ TUNED_ON = ("train", "calibration", "validation")
 
 TEST_DATA = f"{DATA}test"
 """The input that decides."""
+
+
+NOTED, FEWEST, BY_CHANCE = 0.01, 0.5, 0.05
+"""Copies among the test examples are noted from this share on; they block if they count for less
+than half of the examples (intervals should be 1.4 times as wide then) and at most this share of
+their sets has different answers."""
 
 
 def validate_details(evidence: Evidence) -> ValidateDetails | None:
@@ -53,6 +60,8 @@ def anomalies(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
     if evaluate and isinstance(evaluate.details, EvaluateDetails):
         overlaps += evaluate.details.overlaps
     yield from _overlaps(overlaps, details.test_examples)
+    if details.copies is not None and _are_copies(details.copies, details.test_examples):
+        yield _copies(details.copies, details.test_examples)
 
 
 def caveats(evidence: Evidence) -> Iterator[str]:
@@ -64,6 +73,9 @@ def caveats(evidence: Evidence) -> Iterator[str]:
     names = details.overlap_on_trust
     if names is None:
         names = tuple(name for name in TUNED_ON if f"{DATA}{name}" in evaluate.inputs)
+    n, copies = details.test_examples, details.copies
+    if copies is not None and copies.distinct <= (1 - NOTED) * n and not _are_copies(copies, n):
+        yield _copies(copies, n)
     if names:
         yield (
             f"that no test example is in {' or '.join(names)} is the word of the job's author: "
@@ -127,6 +139,24 @@ def _baseline(
         problem = contradiction(measured)
         yield from [problem] if problem is not None else []
         yield from weaknesses(measured, details.metrics_baseline, gates)
+
+
+def _are_copies(copies: Copies, examples: int) -> bool:
+    """Return whether intervals are far too narrow, because examples were copied.
+
+    Examples with few possible inputs (a handful of categories) are equal by chance, and then their
+    answers differ now and then.
+    """
+    alike = copies.disagreeing <= BY_CHANCE * copies.sets
+    return alike and copies.effective < FEWEST * examples
+
+
+def _copies(copies: Copies, examples: int) -> str:
+    return (
+        f"only {copies.distinct} of {examples} test examples have different inputs, which count "
+        f"for {copies.effective:.4g} if they are copies; keep one of each, or name in data.groupBy "
+        "what belongs together"
+    )
 
 
 def _overlaps(overlaps: tuple[Overlap, ...], test_examples: int) -> Iterator[str]:

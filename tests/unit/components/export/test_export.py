@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,57 @@ def test_inference_mode_outside_does_not_matter(tmp_path: Path) -> None:
         )
     assert difference < 1e-4
     assert torch.backends.mha.get_fastpath_enabled()
+
+
+class Normalized(nn.Module):
+    """Has tensors named as the exporter names results, and weights that must be computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("mean", "sub", "relu", "linear", "if_1"):
+            self.register_buffer(name, torch.rand(4))
+        self.add = nn.Parameter(torch.rand(4))
+        self.body = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x - self.mean + self.add) / (1 + self.sub)
+        x = torch.relu(self.body(x) + self.relu * self.linear + self.if_1)
+        return (x - x.mean(1, keepdim=True))[:, :2]
+
+
+def computed(kind: str) -> nn.Module:
+    """Return a perceptron whose weights are computed."""
+    wrap = getattr(nn.utils.parametrizations, kind)
+    return nn.Sequential(wrap(nn.Linear(4, 4)), nn.ReLU(), wrap(nn.Linear(4, 2)))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        pytest.param(Normalized, id="tensors-named-as-results"),
+        *(
+            pytest.param(partial(computed, kind), id=kind)
+            for kind in ("orthogonal", "weight_norm", "spectral_norm")
+        ),
+    ],
+)
+def test_names_and_parametrizations_of_modules_export(
+    module: Callable[[], nn.Module], tmp_path: Path
+) -> None:
+    path, examples = tmp_path / "m.onnx", {"x": np.random.rand(6, 4).astype(np.float32)}
+    signature = Signature(
+        inputs=(TensorSpec("x", ("batch", 4), "float32"),),
+        outputs=(TensorSpec("out", ("batch", 2), "float32"),),
+        meaning="logits",
+    )
+    built = module()
+    before = list(built.state_dict())
+
+    assert export_onnx(built, signature, path, example_inputs=examples) < 1e-5
+
+    names = {tensor.name for tensor in onnx.load(str(path)).graph.initializer}
+    assert list(built.state_dict()) == before
+    assert not any(name.startswith("_module") for name in names)
 
 
 class Branching(nn.Module):

@@ -14,9 +14,9 @@ from builders.details import make_prune
 from torch import nn
 
 from fulcrum_components.export import export_onnx
+from fulcrum_components.folding import fold
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.pruning import prune
-from fulcrum_components.pruning.folding import fold
 from fulcrum_components.pruning.read_back import (
     changed_nothing,
     left_whole,

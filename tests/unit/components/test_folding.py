@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 from torch.nn.utils.prune import l1_unstructured
 
+from fulcrum_components.folding import fold
 from fulcrum_components.pruning import prune, replay
-from fulcrum_components.pruning.folding import fold
 from fulcrum_pipelines.resources.compressionjob import Prune, Unstructured
 
 

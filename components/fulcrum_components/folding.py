@@ -1,4 +1,5 @@
-"""Replace computed weights by plain ones, so that what is pruned is what multiplies the inputs.
+"""Replace computed weights by plain ones: pruning removes what multiplies the inputs, and no
+exported file has to compute a weight.
 
 Where a parametrization computes a weight (weight norm, spectral norm, a mask), the stored tensors
 are not the weight: a zero in the length `g` of weight norm kills a neuron, and other zeros are lost
@@ -7,6 +8,7 @@ when the weight is computed next. Both of torch's mechanisms are known: parametr
 
 from __future__ import annotations
 
+import copy
 import operator
 from typing import cast
 
@@ -20,6 +22,18 @@ from fulcrum_components.modes import evaluating
 
 Stored = tuple[nn.Parameter, ...]
 """The parameters that a weight is computed from."""
+
+
+def without_parametrizations(module: nn.Module) -> nn.Module:
+    """Return `module`, or a folded copy if it has parametrizations; what it computes is the same.
+
+    Some of them use operators that ONNX does not have.
+    """
+    if not any(parametrize.is_parametrized(layer) for layer in module.modules()):
+        return module
+    copied = copy.deepcopy(module)
+    fold(copied)
+    return copied
 
 
 def fold(module: nn.Module) -> tuple[str, ...]:
