@@ -70,7 +70,7 @@ def directory(tmp_path: Path) -> Path:
 
 def run(directory: Path, bits: int, **data: Any) -> tuple[int, dict[str, Any], str]:
     """Run a job that rounds all weights to `bits`; return exit code, result and what was said."""
-    gate = {"name": "scores", "kind": "nonInferiority", "metric": "accuracy", "margin": 1}
+    gate = {"name": "scores", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.99}
     spec = {
         "model": {"uri": "model.onnx"},
         "data": {"task": "classification", "test": {"uri": "test.npz"}, **data},
