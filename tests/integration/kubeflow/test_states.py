@@ -71,6 +71,30 @@ def container(**state: Any) -> list[dict[str, Any]]:
     return [{"name": "main", "state": state}]
 
 
+@pytest.mark.parametrize(
+    ("node", "who"),
+    [
+        pytest.param(EXECUTOR, "stage prune", id="Argo has defaults for templates"),
+        pytest.param("fulcrum-x.root.evaluate.executor(0)", "stage evaluate", id="it has none"),
+        pytest.param(
+            "fulcrum-x.root.optional-prune.condition-1.prune.executor(0)",
+            "stage prune",
+            id="an optional stage without defaults",
+        ),
+        pytest.param("fulcrum-x.root.evaluate.executor", "stage evaluate", id="no index at all"),
+        pytest.param(DRIVER, "Kubeflow's driver pod p", id="a driver"),
+        pytest.param(
+            "fulcrum-x.root.evaluate-driver", "Kubeflow's driver pod p", id="a driver, no index"
+        ),
+        pytest.param("", "Kubeflow's driver pod p", id="no name of a node"),
+    ],
+)
+def test_stages_are_known_by_their_nodes(node: str, who: str) -> None:
+    trouble = waiting([pod(node, **UNSCHEDULABLE)])
+    assert trouble is not None
+    assert trouble.message.startswith(who)
+
+
 UNSCHEDULABLE = {
     "phase": "Pending",
     "conditions": [

@@ -13,8 +13,12 @@ from typing import Any
 
 RUN_LABEL = "pipeline/runid"
 NODE_NAME = "workflows.argoproj.io/node-name"
-EXECUTOR = re.compile(r"\.(?P<stage>[a-z0-9-]+)\(\d+\)\.executor\(\d+\)")
-"""In the name of the Workflow's node that a stage's own pod is; driver pods have none."""
+EXECUTOR = re.compile(r"\.(?P<stage>[a-z0-9-]+)(?:\(\d+\))?\.executor(?:\(\d+\))?$")
+"""In the name of the Workflow's node that a stage's own pod is; driver pods have none.
+
+Only nodes that Argo may repeat have an index, so most lack one in a cluster whose Argo has no
+defaults for templates.
+"""
 NO_START = frozenset(
     {
         "ImagePullBackOff",
