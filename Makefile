@@ -10,6 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
+IN_TWO := --numprocesses 2 --dist loadgroup
 IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
@@ -38,11 +39,11 @@ demo test test-unit test-integration bench perf fuzz simulations: export OMP_NUM
 demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
 	$(BIN)/fulcrum run examples/mnist/job.yaml || test $$? -eq 4
 
-test: setup ## Run all tests
-	$(BIN)/python -m pytest
+test: setup ## Run all tests, in two processes
+	$(BIN)/python -m pytest $(IN_TWO)
 
 test-unit: setup ## Run the fast tests only
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest tests/unit $(IN_TWO)
 
 test-integration: setup ## Run the tests that run whole pipelines
 	$(BIN)/python -m pytest tests/integration
