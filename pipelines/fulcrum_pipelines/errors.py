@@ -35,6 +35,10 @@ class UserError(FulcrumError):
     failure_class: FailureClass = "user"
 
 
+class RefusedError(PermissionError):
+    """A stage's supervisor does not read or write this for it, whatever the credentials."""
+
+
 class QualityError(FulcrumError):
     """What was achieved differs from what was asked by more than the declared tolerance."""
 

@@ -18,12 +18,13 @@ from builders.plans import make_plan
 from fsspec.implementations.dirfs import DirFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from fulcrum_components.sources import fetching
 from fulcrum_components.stages import broker as broker_module
 from fulcrum_components.stages.access import access_of
 from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.brokered import BrokeredFileSystem, brokered
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import CorruptError, InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError, UserError
 from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path
 
 STORE = "bucket/fulcrum"
@@ -263,6 +264,41 @@ def test_an_artifact_that_the_server_finds_damaged_is_so_for_the_worker(
         monkeypatch.setenv(BROKER, str(broker.fd))
         with pytest.raises(CorruptError, match="not what was written"):
             brokered("s3")().info(f"{STORE}/{object_path(DIGEST)}")
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["spec.model.uri", "spec.data.train.uri", "spec.data.test.uri"],
+)
+@pytest.mark.parametrize("inside", ["inputs/x.npz", "inputs", f"runs/{PLAN.run}x/x.npz"])
+def test_input_inside_the_store_is_refused_for_that_reason(
+    inside: str, field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_(url: str) -> tuple[Any, str]:
+        return DirFileSystem(path=str(tmp_path), fs=LocalFileSystem()), url.partition("://")[2]
+
+    uri = f"s3://{STORE}/{inside}"
+    _, part, name, *_ = field.split(".")
+    spec = PLAN.spec.model_dump(mode="json", by_alias=True)
+    (spec[part][name] if part == "data" else spec[part])["uri"] = uri
+    plan = PLAN.model_copy(update={"spec": type(PLAN.spec).model_validate(spec)})
+    monkeypatch.setattr(fetching, "open_url", lambda url: (brokered("s3")(), f"{STORE}/{inside}"))
+    with closing(Broker(plan, "evaluate", f"s3://{STORE}", open_)) as broker:
+        monkeypatch.setenv(BROKER, str(broker.fd))
+        with pytest.raises(UserError) as told:
+            fetching.fetch(uri, cache_dir=tmp_path / "cache", where=field)
+    assert str(told.value) == (
+        f"{field}: inputs may not be inside the store, as '{uri}' is; keep them beside s3://{STORE}"
+    )
+
+
+def test_other_refusals_do_not_ask_for_credentials(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "data/other.npz"
+    monkeypatch.setattr(fetching, "open_url", lambda url: (site.worker, path))
+    with pytest.raises(UserError, match="neither its own nor in the manifest"):
+        fetching.fetch(f"s3://{path}", cache_dir=tmp_path / "cache", where="spec.model.uri")
 
 
 def test_globs_find_what_the_manifest_names(site: Site) -> None:

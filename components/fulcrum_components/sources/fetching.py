@@ -17,7 +17,7 @@ from typing import Any
 
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
-from fulcrum_pipelines.errors import FulcrumError, UserError
+from fulcrum_pipelines.errors import FulcrumError, RefusedError, UserError
 from fulcrum_pipelines.remote import explain, open_url, without_secrets
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
@@ -71,6 +71,8 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
         raise UserError(message, where=where) from None
     except FileNotFoundError:
         raise UserError(f"nothing is at '{shown}'", where=where) from None
+    except RefusedError as error:
+        raise UserError(str(error), where=where) from None
     except PermissionError:
         message = f"access to '{shown}' was denied; give credentials that may read it"
         raise UserError(message, where=where) from None

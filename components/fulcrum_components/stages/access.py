@@ -28,7 +28,8 @@ class Access:
         root: Path of the store.
         readable: Paths below it that may be read, as patterns.
         writable: Paths below it that may be written, as patterns.
-        named: Paths elsewhere that the manifest names; they and what is below them may be read.
+        named: Paths that the manifest names; outside of the store, they and what is below them may
+            be read.
     """
 
     root: str
@@ -43,7 +44,11 @@ class Access:
         inside = self._inside(path)
         if inside is not None:
             return _matches(inside, (*self.readable, *self.writable))
-        return any(path == name or path.startswith(f"{name}/") for name in self.named)
+        return self._is_named(path)
+
+    def is_input_in_store(self, path: str) -> bool:
+        """Tell whether the manifest names `path` though it is in the store, so cannot be read."""
+        return self._inside(path) is not None and self._is_named(path)
 
     def may_write(self, path: str) -> bool:
         """Tell whether `path` may be written or removed."""
@@ -56,6 +61,9 @@ class Access:
         if inside is None or not re.fullmatch(_pattern(object_path(ANY_DIGEST)), inside):
             return None
         return f"sha256:{inside.rpartition('/')[2]}"
+
+    def _is_named(self, path: str) -> bool:
+        return any(path == name or path.startswith(f"{name}/") for name in self.named)
 
     def _inside(self, path: str) -> str | None:
         if path == self.root:

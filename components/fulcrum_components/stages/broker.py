@@ -23,7 +23,7 @@ from typing import IO, Any
 
 from fulcrum_components.stages.access import Access, access_of, named_urls
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.errors import FulcrumError, RefusedError
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.remote import explain, open_url, patiently
 from fulcrum_pipelines.store import BLOCK_BYTES, patience_s
@@ -107,7 +107,7 @@ class Broker:
             }
         except Exception as error:  # a file system raises nearly anything; the worker is told
             name = type(error).__name__
-            for known in (FileNotFoundError, PermissionError):
+            for known in (FileNotFoundError, PermissionError, RefusedError):
                 name = known.__name__ if isinstance(error, known) else name
             return {"error": name, "text": str(error)}
 
@@ -123,14 +123,17 @@ class Broker:
     def _perform(self, operation: str, url: str, fd: int | None) -> Any:
         protocol = url.partition("://")[0]
         if protocol not in PROTOCOLS:
-            raise PermissionError(f"'{url}' is not read here")
+            raise RefusedError(f"'{url}' is not read here")
         filesystem, path = self._open(url)
         access = self._access(protocol)
         if operation in ("info", "list", "get"):
             if not access.may_read(path):
-                raise PermissionError(_refusal("read", url, self._stage))
+                if access.is_input_in_store(path):
+                    message = f"inputs may not be inside the store, as '{url}' is"
+                    raise RefusedError(f"{message}; keep them beside {self._store_url}")
+                raise RefusedError(_refusal("read", url, self._stage))
         elif not access.may_write(path):
-            raise PermissionError(_refusal("written", url, self._stage))
+            raise RefusedError(_refusal("written", url, self._stage))
         match operation:
             case "info":
                 return _plain(filesystem.info(path))

@@ -18,11 +18,12 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from fulcrum_components.stages.broker import BROKER, PROTOCOLS
-from fulcrum_pipelines.errors import CorruptError, InfrastructureError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError, RefusedError
 
 KNOWN: dict[str, type[OSError]] = {
     "FileNotFoundError": FileNotFoundError,
     "PermissionError": PermissionError,
+    "RefusedError": RefusedError,
 }
 CORRUPT = CorruptError.__name__
 

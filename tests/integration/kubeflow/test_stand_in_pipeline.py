@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from kubeflow.digits import digits_plan
 from kubeflow.driver import Pipeline
 from kubeflow.stand_in_pipeline import compile_to
 from stand_in import stand_in_plan
 
+from fulcrum_components.stages.access import access_of, named_urls
 from fulcrum_operator.engines.kubeflow.parameters import parameters
 from fulcrum_operator.placement import Placement
 from fulcrum_operator.pools import Pool
@@ -63,6 +65,16 @@ def test_pod_does_what_the_plan_says(
     assert done.returncode == exit_code
     status = ended_status(store, plan, digest, cancelled=False)
     assert (status.state, status.reason) == (state, reason)
+
+
+def test_inputs_of_the_real_job_are_not_inside_its_store(tmp_path: Path) -> None:
+    """A stage may not read them there, and only a real bucket would show it."""
+    store = Store(f"memory://{tmp_path.name}/store")
+    plan = digits_plan(store, tmp_path)
+    named = [url.removeprefix("memory://") for url in named_urls(plan)]
+    assert len(named) == 4
+    rights = access_of(plan, "evaluate", store.url.removeprefix("memory://"), named)
+    assert all(rights.may_read(url) for url in named)
 
 
 def test_it_takes_the_parameters_of_the_shipped_pipeline(compiled: list[dict[str, Any]]) -> None:

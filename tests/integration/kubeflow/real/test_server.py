@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from engine_suite import EngineSuite, ended
+from kubeflow.digits import digits_plan
 from stand_in import stand_in_plan
 
 from fulcrum_operator.assessing import assess
@@ -17,45 +15,16 @@ from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.kubeconfig import load_credentials
-from fulcrum_operator.manifests import load_job
 from fulcrum_operator.observed import Assessment
-from fulcrum_operator.planning import resolve
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.settings import Kubeflow
-from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.store import Store
-
-DIGITS = Path(__file__).parents[4] / "examples" / "digits"
-SPLITS = ("train", "validation", "test")
 
 
 class TestRealKubeflow(EngineSuite):
     """The suite."""
-
-
-def digits() -> dict[str, dict[str, Any]]:
-    """Return the example's data, which its own script makes."""
-    scope: dict[str, Any] = {}
-    exec((DIGITS / "data.py").read_text(), scope)
-    return {split: scope["load"](split) for split in SPLITS}
-
-
-def digits_plan(store: Store, directory: Path) -> Plan:
-    """Put model and data of the example into the store, and return the plan of its job."""
-    for path in (DIGITS / "model").iterdir():
-        if path.is_file():
-            store.upload(path, f"inputs/model/{path.name}")
-    for split, arrays in digits().items():
-        np.savez(directory / f"{split}.npz", **arrays)
-        store.upload(directory / f"{split}.npz", f"inputs/{split}.npz")
-    spec = load_job(DIGITS / "job.yaml").spec
-    fields = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    fields["engine"] = "kubeflow"
-    fields["data"] |= {split: {"uri": f"{split}.npz"} for split in SPLITS}
-    resolved = resolve(type(spec).model_validate(fields), f"{store.url}/inputs")
-    return Plan(name="digits", uid=uuid.uuid4().hex, spec=resolved, fulcrum_version="e2e")
 
 
 def test_whole_job_leaves_its_evidence_in_the_bucket(
