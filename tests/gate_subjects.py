@@ -17,7 +17,7 @@ from builders.figures import (
 
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
-from fulcrum_pipelines.statistics import ratio_interval, wilson_interval
+from fulcrum_pipelines.statistics import proportion_interval, ratio_interval
 
 PER_CLASS = 150
 CLASSES = tuple(f"class={index}" for index in range(10))
@@ -258,7 +258,7 @@ class Churn(Compared):
             margin=None,
             slice=where,
             churn=changed / n,
-            churn_interval=wilson_interval(changed, n, 0.95),
+            churn_interval=proportion_interval(changed, n, 0.95),
         )
 
     def within(self, where: str = "all", n: int = 1500) -> Any:

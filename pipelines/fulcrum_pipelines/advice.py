@@ -40,6 +40,9 @@ class BestCase:
         half_width: How far the interval reaches; None where there can be none.
         unseen: As in evidence.
         effective_n: As in evidence.
+        constant: The metric of an answer that ignores the inputs, where the width rests on what a
+            mixed-up answer costs; None elsewhere.
+        untested: As in evidence; no number of examples of the classes that there are makes it less.
     """
 
     slice: str
@@ -51,12 +54,19 @@ class BestCase:
     half_width: float | None
     unseen: float = 0.0
     effective_n: float = 0.0
+    untested: float = 0.0
+    constant: float | None = None
 
     def factor_for(self, width: float) -> float:
-        """Return how many times as many such units have a half width of `width`, above 0."""
+        """Return how many times as many such units have a half width of `width`, above 0.
+
+        Infinite where it is for classes without an example that the width is larger.
+        """
         assert self.half_width is not None
-        z = unseen_score(self.half_width, 0.0, self.unseen, self.effective_n)
-        return z * z * (self.unseen / width - 1 / self.effective_n)
+        if width <= self.untested:
+            return math.inf
+        z = unseen_score(self.half_width - self.untested, 0.0, self.unseen, self.effective_n)
+        return z * z * (self.unseen / (width - self.untested) - 1 / self.effective_n)
 
 
 def advice(
@@ -138,13 +148,38 @@ def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
     seen = f"{case.n:,} {counted}"
     if case.effective_n < 0.999 * case.n:
         seen += f", {effective} most,"
-    needed = two_digits(math.ceil(case.n * case.factor_for(room)))
-    wanted = f"about {needed:,} {counted} of the same kind" if needed <= MOST_EXAMPLES else ""
-    wider = f"a {_field(gate)} {_beyond(gate, case)}"
+    known = f"{case.half_width:.3g}"
+    if worse := _worse_than_constant(gate, case):
+        return (
+            f"with {seen} even a candidate without any change is only known to {known}, and the "
+            f"limit is {_limit(gate, margin)}; {worse}, so mend the baseline first"
+        )
+    needed = case.n * case.factor_for(room)
+    wanted = f"a {_field(gate)} {_beyond(gate, case)}"
+    if needed <= MOST_EXAMPLES:
+        wanted += f" or about {two_digits(math.ceil(needed)):,} {counted} of the same kind"
+    if case.untested:
+        known += f" ({case.untested:.3g} of that for classes without a test example)"
+        wanted += ", or examples of every class" if case.untested >= room else ""
     return (
-        f"with {seen} even a candidate without any change is only known to {case.half_width:.3g}, "
-        f"and the limit is {_limit(gate, margin)}; it takes {wider}"
-        f"{f' or {wanted}' if wanted else ''}"
+        f"with {seen} even a candidate without any change is only known to {known}, "
+        f"and the limit is {_limit(gate, margin)}; it takes {wanted}"
+    )
+
+
+def _worse_than_constant(gate: Gate, case: BestCase) -> str:
+    """Return that the baseline is no better than a constant answer; empty where it is better.
+
+    What one lost answer costs such a baseline is no guide to margins or numbers of examples.
+    """
+    if case.constant is None or case.value is None:
+        return ""
+    better = case.value > case.constant if gate.metric == "r2" else case.value < case.constant
+    if better:
+        return ""
+    return (
+        f"the baseline's {gate.metric} of {case.value:.3g} is no better than the "
+        f"{case.constant:.3g} of a constant answer"
     )
 
 

@@ -66,9 +66,10 @@ class Metric(Record):
     n: int
     slice: str = "all"  # "all", or "<by>=<value>"
     interval: Interval | None = None
-    groups: int | None = None  # as in `Comparison`, like the two that follow
+    groups: int | None = None  # as in `Comparison`, like the three that follow
     effective_n: Finite | None = None
     unseen: Finite | None = None
+    untested: Finite | None = None
     note: str = ""
 
 
@@ -91,7 +92,8 @@ class Comparison(Record):
 
     No interval is narrower than changes that the sample lacks allow: `unseen` is how much the
     metric changes if one more independent example is lost, and `effective_n` is how many there are
-    of those that move it most (of the smallest class, or groups instead of examples).
+    of those that move it most (of the smallest class, or groups instead of examples). A mean over
+    classes is wider by `untested` at both ends, for classes that have no example.
     """
 
     metric: str
@@ -112,6 +114,7 @@ class Comparison(Record):
     churn_interval: Interval | None = None
     effective_n: Finite | None = None
     unseen: Finite | None = None
+    untested: Finite | None = None
     note: str = ""
 
 

@@ -86,22 +86,56 @@ def mcnemar_p(counts: Counts) -> float:
     return min(1.0, 2 * tail)
 
 
-def wilson_interval(successes: int, n: int, level: float) -> Interval:
-    """Return the score interval of one proportion (Wilson 1927).
+def proportion_interval(successes: int, n: int, level: float) -> Interval:
+    """Return the exact interval of one proportion (Clopper and Pearson 1934).
+
+    Each end is wrong in at most (1 - `level`) / 2 of samples, whatever the proportion. The score
+    interval (Wilson 1927) is not: with a true share of 0.18 / n its lower end is above it in 16 %
+    of samples, namely in all that have a success at all.
 
     Raises:
         ValueError: Where `n` is 0 or `successes` is not within 0..n.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a proportion")
-    z = normal_quantile(level)
-    share = successes / n
-    centre = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    low = 0.0 if successes == 0 else (centre - half) / scale
-    high = 1.0 if successes == n else (centre + half) / scale
-    return Interval(level=level, low=low, high=high, method="wilson")
+    low = _exact_low(successes, n, level)
+    high = 1 - _exact_low(n - successes, n, level)
+    return Interval(level=level, low=low, high=high, method="clopper-pearson")
+
+
+def _exact_low(successes: int, n: int, level: float) -> float:
+    """Return the share at which `successes` or more of `n` have probability (1 - `level`) / 2."""
+    tail = (1 - level) / 2
+    if successes == 0:
+        return 0.0
+    if successes == n:
+        return math.exp(math.log(tail) / n)
+    return _bisect(lambda p: _at_least(successes, n, p) < tail, 0.0, successes / n)
+
+
+def _at_least(k: int, n: int, p: float) -> float:
+    """Return P(X >= `k`) of a Binomial(`n`, `p`), 0 < k < n and p at most k / n.
+
+    The first term times the continued fraction of the incomplete beta function (DLMF 8.17.22),
+    which converges fast on this side, by Lentz's method.
+    """
+    if p <= 0:
+        return 0.0
+    a, b = float(k), float(n - k + 1)
+    log_term = math.lgamma(a + b) - math.lgamma(a + 1) - math.lgamma(b)
+    log_term += a * math.log(p) + b * math.log1p(-p)
+    d = 1 / (1 - (a + b) * p / (a + 1))
+    c, fraction = 1.0, d
+    for m in range(1, n + 100):
+        even = m * (b - m) * p / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * p / ((a + 2 * m) * (a + 2 * m + 1))
+        before = fraction
+        for step in (even, odd):
+            d, c = 1 / (1 + step * d), 1 + step / c
+            fraction *= d * c
+        if abs(fraction - before) <= 1e-15 * fraction:
+            break
+    return math.exp(log_term) * fraction
 
 
 def unseen_half_width(z: float, variance: float, unseen: float, effective_n: float) -> float:

@@ -22,7 +22,7 @@ from fulcrum_pipelines.statistics import (
     mcnemar_p,
     p_worse_than_margin,
     paired_difference_interval,
-    wilson_interval,
+    proportion_interval,
 )
 
 TEST_EXAMPLES = 1500
@@ -101,7 +101,7 @@ def make_comparison(
         "counts": counts,
         "mcnemar_p": mcnemar_p(counts),
         "churn": churned / n,
-        "churn_interval": wilson_interval(min(churned, n), n, level),
+        "churn_interval": proportion_interval(min(churned, n), n, level),
     }
     return Comparison(**fields | changes)
 

@@ -4,9 +4,10 @@ Of each world many test sets are drawn, and each metric is compared as validate 
 margin is the true difference of the worse candidate, so every pass of it is false; 2.5 % are
 expected of a two-sided 95 % interval. What passes of a candidate at half the margin, and of one
 that is equally good, is the power that is left. Results go to `results.json`, from which
-docs/gates.md has its table (`docs/generate.py`); seeds are fixed.
+docs/gates.md has its table (`docs/generate.py`); seeds are fixed, so that cells may be simulated
+again on their own.
 
-    python tests/simulations/gates.py [--runs 2000] [--world NAME] [--output FILE] [--workers 2]
+    python tests/simulations/gates.py [--runs 2000] [--world NAME] [--gate NAME] [--workers 2]
 """
 
 from __future__ import annotations
@@ -65,13 +66,14 @@ class Tally:
 
 
 CANDIDATES = ("worse", "half", "equal")
+KINDS = ("nonInferiority", "threshold", "change", "churn")
 
 
-def simulate(world: World, runs: int, power_runs: int) -> list[dict[str, Any]]:
-    """Return a row for each metric of `world`."""
+def simulate(world: World, runs: int, power_runs: int, gate: str = "") -> list[dict[str, Any]]:
+    """Return a row for each gate of `world` whose name has `gate` in it."""
     seed = zlib.crc32(world.name.encode())
     population = populate(world, seed)
-    tallies = _margins(world, population)
+    tallies = {name: t for name, t in _margins(world, population).items() if gate in name}
     generator = np.random.default_rng(seed)
     for run in range(runs):
         chosen, groups = population.draw(generator, world.n)
@@ -215,7 +217,7 @@ def _row(world: World, gate: str, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _simulate(task: tuple[World, int, int]) -> list[dict[str, Any]]:
+def _simulate(task: tuple[World, int, int, str]) -> list[dict[str, Any]]:
     return simulate(*task)
 
 
@@ -224,25 +226,39 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=2000)
     parser.add_argument("--world", default="", help="only worlds whose name has this in it")
+    parser.add_argument("--gate", default="", help="only gates whose name has this in it")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--workers", type=int, default=1)
     chosen = parser.parse_args(arguments)
     worlds = [world for world in WORLDS if chosen.world in world.name]
-    rows: list[dict[str, Any]] = []
+    rows = {(row["world"], row["gate"]): row for row in _recorded(chosen.output)}
     with multiprocessing.Pool(chosen.workers) as pool:
         for done in pool.imap_unordered(
-            _simulate, [(world, chosen.runs, POWER_RUNS) for world in worlds]
+            _simulate, [(world, chosen.runs, POWER_RUNS, chosen.gate) for world in worlds]
         ):
-            rows += done
             for row in done:
+                rows[row["world"], row["gate"]] = row
                 print(*row.values(), sep="\t", flush=True)
-            _write(chosen.output, worlds, rows)
+            _write(chosen.output, list(rows.values()))
 
 
-def _write(path: Path, worlds: Sequence[World], rows: Sequence[dict[str, Any]]) -> None:
-    """Write the rows in the worlds' order, one a line."""
-    order = [world.name for world in worlds]
-    lines = [json.dumps(row) for row in sorted(rows, key=lambda row: order.index(row["world"]))]
+def _recorded(path: Path) -> list[dict[str, Any]]:
+    """Return the rows that were written before, of worlds that there still are."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    return [row for row in rows if row["world"] in {world.name for world in WORLDS}]
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Write the rows in the order of worlds, metrics and kinds, one a line."""
+    worlds = [world.name for world in WORLDS]
+    metrics = [name for names in METRICS.values() for name in names]
+
+    def place(row: dict[str, Any]) -> tuple[int, int, int]:
+        kind, _, metric = row["gate"].partition(" ")
+        of_metric = metrics.index(metric) if metric else len(metrics)
+        return worlds.index(row["world"]), of_metric, KINDS.index(kind)
+
+    lines = [json.dumps(row) for row in sorted(rows, key=place)]
     path.write_text("[\n" + ",\n".join(lines) + "\n]\n")
 
 

@@ -33,6 +33,8 @@ def _two_classes() -> list[World]:
         (0.02, 500, 0.3, "smallest class", 0.02, False),
         (0.01, 500, 0.0, "all", 1.5, False),
         (0.004, 500, 0.0, "all", 1.5, False),
+        (0.01, 100, 0.9, "smallest class", 0.02, True),
+        (0.01, 300, 0.9, "smallest class", 0.02, True),
     )
     found = []
     for share, n, churn, where, noise, own in grid:
@@ -65,8 +67,14 @@ def _rare_class() -> list[World]:
             smallest=share,
             where="smallest class",
             noise=0.02,
+            own=own,
         )
-        for share, n, churn in ((0.01, 500, 0.3), (0.02, 1000, 0.2), (0.05, 1000, 0.1))
+        for share, n, churn, own in (
+            (0.005, 200, 0.5, True),
+            (0.01, 500, 0.3, False),
+            (0.02, 1000, 0.2, False),
+            (0.05, 1000, 0.1, False),
+        )
     ]
 
 
@@ -99,7 +107,8 @@ def _regression() -> list[World]:
     ]
     found += [
         World(
-            f"regression, errors of t({tails}), n {n}, {f'lost {lost:g}' if lost else 'noise'}",
+            f"regression, errors of t({tails}), n {n}, "
+            f"{f'lost {lost:g}' if lost else f'noise {noise:g}'}",
             n,
             lost,
             "regression",
@@ -110,11 +119,26 @@ def _regression() -> list[World]:
         for tails, n, lost, noise, own in (
             (3, 100, 0.0, 0.5, False),
             (5, 300, 0.02, 0.1, True),
+            (3, 300, 0.0, 0.5, True),
+            (3, 1000, 0.05, 0.1, True),
         )
     ]
     found += [
         World(f"regression, n {n}, noise {noise:g}", n, 0.0, "regression", noise=noise, own=own)
         for n, noise, own in ((50, 0.5, False), (200, 1.0, True))
+    ]
+    found += [
+        World(
+            f"regression, errors of {error:g}, noise {noise:g} of t(3), n {n}",
+            n,
+            0.0,
+            "regression",
+            noise=noise,
+            noise_tails=3,
+            error=error,
+            own=True,
+        )
+        for n, noise, error in ((100, 1.0, 0.4), (300, 1.0, 0.4), (300, 1.0, 2.0))
     ]
     return [
         *found,

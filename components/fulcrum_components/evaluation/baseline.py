@@ -75,25 +75,29 @@ def constant_answer(outcomes: Outcomes, task: str) -> tuple[Metric, ...]:
     The frequencies of the classes, most frequent first of all; the mean of the targets, for the
     absolute error their median.
     """
-    targets, names = outcomes.targets, metric_names(task)
-    if task == "classification":
-        counts = np.bincount(targets, minlength=outcomes.outputs.shape[1])
-        answers = dict.fromkeys(names, counts / counts.sum())
-    else:
-        answers = dict.fromkeys(names, targets.mean(axis=0))
-        answers["mae"] = np.median(targets, axis=0)
     return tuple(
-        _of_constant(METRICS[name], answers[name], outcomes)
-        for name in names
+        _of_constant(METRICS[name], task, outcomes)
+        for name in metric_names(task)
         if name not in LEFT_OUT
     )
 
 
-def _of_constant(metric: MetricDefinition, answer: Array, outcomes: Outcomes) -> Metric:
+def constant_value(outcomes: Outcomes, task: str, name: str) -> float | None:
+    """Return the metric `name` of that answer; None where it is undefined."""
+    targets = outcomes.targets
+    if task == "classification":
+        counts = np.bincount(targets, minlength=outcomes.outputs.shape[1])
+        answer = counts / counts.sum()
+    else:
+        answer = np.median(targets, axis=0) if name == "mae" else targets.mean(axis=0)
     outputs = np.broadcast_to(answer, outcomes.outputs.shape).astype(outcomes.outputs.dtype)
+    return metric_value(Outcomes(outputs, targets), name)
+
+
+def _of_constant(metric: MetricDefinition, task: str, outcomes: Outcomes) -> Metric:
     return Metric(
         name=metric.name,
-        value=metric_value(Outcomes(outputs, outcomes.targets), metric.name),
+        value=constant_value(outcomes, task, metric.name),
         direction=metric.direction,
         unit=metric.unit,
         n=len(outcomes),

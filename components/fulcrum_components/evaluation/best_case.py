@@ -10,16 +10,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fulcrum_components.evaluation.baseline import constant_value
 from fulcrum_components.evaluation.floor import floor_of
 from fulcrum_components.evaluation.measuring import metric_value
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.requests import QUALITY_KINDS, requests_of
+from fulcrum_components.evaluation.slices import ALL, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, Unseen, share_of_units
 from fulcrum_pipelines.advice import BestCase
 from fulcrum_pipelines.resources.compressionjob import Data, Gate
-from fulcrum_pipelines.statistics import normal_quantile, unseen_half_width
+from fulcrum_pipelines.statistics import (
+    normal_quantile,
+    proportion_interval,
+    unseen_half_width,
+)
+
+OF_SHARE = ("threshold", "churn")
+"""Kinds that bound a share itself, not a difference of two."""
 
 
 def best_cases(
@@ -43,7 +52,9 @@ def _cases(gate: Gate, data: Data, baseline: Outcomes, groups: Array | None) -> 
         outcomes = part.of(baseline)
         inside = groups if groups is None or part.selected is None else groups[part.selected]
         metric = find_metric(request.metric, data.task)
-        width, worst = _width(metric, outcomes, inside, request.confidence)
+        of_share = gate.kind in OF_SHARE
+        width, worst = _width(metric, outcomes, inside, request.confidence, of_share)
+        untested = part.untested(metric, outcomes) if len(outcomes) else 0.0
         found.append(
             BestCase(
                 slice=part.name,
@@ -52,22 +63,44 @@ def _cases(gate: Gate, data: Data, baseline: Outcomes, groups: Array | None) -> 
                 unit="examples" if inside is None else "groups",
                 examples=len(outcomes),
                 value=metric_value(outcomes, metric.name),
-                half_width=width,
+                half_width=None if width is None else width + untested,
                 unseen=worst.cost,
                 effective_n=worst.units,
+                untested=untested,
+                constant=_constant(metric, data.task, part, outcomes),
             )
         )
     return found
 
 
+def _constant(metric: MetricDefinition, task: str, part: Slice, outcomes: Outcomes) -> float | None:
+    """Return the metric of a constant answer, where the width rests on mixed-up answers.
+
+    Only on all data: on a slice by class a constant answer is perfect.
+    """
+    mixed = metric.correct is None and metric.costs is None
+    if not mixed or part.by != ALL or len(outcomes) == 0:
+        return None
+    return constant_value(outcomes, task, metric.name)
+
+
 def _width(
-    metric: MetricDefinition, outcomes: Outcomes, groups: Array | None, level: float
+    metric: MetricDefinition,
+    outcomes: Outcomes,
+    groups: Array | None,
+    level: float,
+    of_share: bool,
 ) -> tuple[float | None, Lost]:
-    """Return the half width of no change, and what it follows from."""
+    """Return the half width of no change, and what it follows from.
+
+    Of counts it is that of a share that is 0 (`of_share`), or of a difference of shares.
+    """
     n = len(outcomes)
     if n == 0 or metric.undefined(outcomes):
         return None, Lost(0.0, 0.0)
     if metric.correct is not None and groups is None:
+        if of_share:
+            return proportion_interval(0, n, level).high, Lost(1 / n, n)
         return unseen_half_width(normal_quantile(level), 0.0, 1 / n, n), Lost(1 / n, n)
     floor: Unseen | None
     if metric.correct is not None and groups is not None:

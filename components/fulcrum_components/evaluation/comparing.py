@@ -23,7 +23,7 @@ from fulcrum_components.evaluation.bootstrap import (
     replicates_for,
     unit_numbers,
 )
-from fulcrum_components.evaluation.floor import floor_of, floored, influenced
+from fulcrum_components.evaluation.floor import floor_of, floored, influenced, widened
 from fulcrum_components.evaluation.measuring import NO_SPREAD, metric_value, within_metric
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics.accuracy import answers
@@ -38,7 +38,7 @@ from fulcrum_pipelines.statistics import (
     mcnemar_p,
     p_worse_than_margin,
     paired_difference_interval,
-    wilson_interval,
+    proportion_interval,
 )
 
 NO_EXAMPLES = "no examples"
@@ -237,6 +237,7 @@ def _comparison(
         churn_interval=churn_interval,
         effective_n=known.worst.units if known else None,
         unseen=known.worst.cost if known else None,
+        untested=known.untested or None if known else None,
         note=_note(pair, metric, interval),
     )
 
@@ -248,15 +249,17 @@ class _Known:
     Attributes:
         sources: What was seen, and the floor if that needs one; the weaker conclusion holds.
         worst: What a lost unit costs.
+        untested: How far classes without an example may be off.
     """
 
     sources: tuple[Difference, ...]
     worst: Lost
+    untested: float = 0.0
 
     def interval(self, level: float) -> Interval:
         """Return the interval that holds those of all sources."""
         first, *others = (source.interval(level) for source in self.sources)
-        return functools.reduce(floored, others, first)
+        return widened(functools.reduce(floored, others, first), self.untested)
 
 
 def _known(
@@ -269,7 +272,10 @@ def _known(
     if metric.name in sampled:
         seen = biased(sampled[metric.name]) if metric.noise else sampled[metric.name]
     floor = None if seen is None else floor_of(metric, pair.both, pair.groups)
-    return None if seen is None or floor is None else _Known((seen, floor), floor.worst)
+    if seen is None or floor is None:
+        return None
+    untested = pair.part.untested(metric, pair.baseline)
+    return _Known((seen, floor), floor.worst, untested)
 
 
 def _counted(pair: _Pair, metric: MetricDefinition, counts: Counts) -> _Known | None:
@@ -297,7 +303,8 @@ def _bounded(
         return interval, None
     higher = metric.direction == "higher"
     oriented = [each if higher else each.negated() for each in known.sources]
-    return interval, max(each.p_at_least(-request.margin) for each in oriented)
+    bound = -request.margin - known.untested
+    return interval, max(each.p_at_least(bound) for each in oriented)
 
 
 def _counts(pair: _Pair, metric: MetricDefinition) -> Counts | None:
@@ -329,7 +336,7 @@ def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
         return None, None
     changed = pair.changed
     if pair.groups is None:
-        interval = wilson_interval(int(changed.sum()), len(changed), level)
+        interval = proportion_interval(int(changed.sum()), len(changed), level)
     else:
         over_groups = share_of_units(changed.astype(np.float64), pair.groups)
         if over_groups.units < 2:

@@ -24,7 +24,7 @@ from fulcrum_components.evaluation.statistic import SumStatistic, mean_statistic
 from fulcrum_pipelines.evidence import Interval, OutputFidelity
 from fulcrum_pipelines.fidelity import MAX_RELATIVE_ERROR, MIN_AGREEMENT
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.statistics import wilson_interval
+from fulcrum_pipelines.statistics import proportion_interval
 
 DEFAULT_CONFIDENCE = 0.95
 
@@ -191,7 +191,7 @@ def _error_interval(
 def _agreement_interval(
     differences: Differences, groups: Array | None, sampled: Mapping[str, Replicates], level: float
 ) -> Interval | None:
-    """Return Wilson's interval; with groups that of as many, and at least the bootstrap's."""
+    """Return the exact interval; with groups that of as many, and at least the bootstrap's."""
     if differences.same is None:
         return None
     share = float(differences.same.mean())
@@ -210,7 +210,7 @@ def _agreement_interval(
 
 
 def _of_share(share: float, n: int, level: float) -> Interval:
-    """Return Wilson's interval of a share of n, of which parts of examples may count."""
-    low = wilson_interval(math.floor(share * n + 1e-9), n, level)
-    high = wilson_interval(math.ceil(share * n - 1e-9), n, level)
+    """Return the exact interval of a share of n, of which parts of examples may count."""
+    low = proportion_interval(math.floor(share * n + 1e-9), n, level)
+    high = proportion_interval(math.ceil(share * n - 1e-9), n, level)
     return low.model_copy(update={"high": high.high})

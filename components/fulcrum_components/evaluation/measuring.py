@@ -16,7 +16,7 @@ from fulcrum_components.evaluation.bootstrap import (
     replicates_for,
     unit_numbers,
 )
-from fulcrum_components.evaluation.floor import floor_of, floored, influenced
+from fulcrum_components.evaluation.floor import floor_of, floored, influenced, widened
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics import metric_names as names_of_task
 from fulcrum_components.evaluation.metrics.accuracy import answers
@@ -26,7 +26,7 @@ from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
 from fulcrum_pipelines.evidence import Direction, Interval, Metric
-from fulcrum_pipelines.statistics import wilson_interval
+from fulcrum_pipelines.statistics import proportion_interval
 
 SLICE_METRICS = {"classification": ("accuracy", "logLoss"), "regression": ("rmse", "mae")}
 """What is reported of each slice where nobody asked for more."""
@@ -86,7 +86,7 @@ def compute_metrics(
     sliced = part.of(outcomes)
     if groups is not None and part.selected is not None:
         groups = groups[part.selected]
-    known = _known(sliced, wanted, level, groups, seed)
+    known = _known(sliced, wanted, level, groups, seed, part)
     found = (_metric(sliced, metric, part.name, known.get(metric.name)) for metric in wanted)
     if groups is None:
         return tuple(found)
@@ -113,6 +113,7 @@ def _metric(
         else within_metric(known.interval, metric.direction, metric.unit),
         effective_n=None if known is None else known.worst.units,
         unseen=None if known is None else known.worst.cost,
+        untested=None if known is None else known.untested or None,
         note=note,
     )
 
@@ -125,10 +126,11 @@ def _why_undefined(outcomes: Outcomes, metric: MetricDefinition) -> str:
 
 @dataclass(frozen=True)
 class _Bounded:
-    """An interval of a metric, and what one more lost unit costs."""
+    """An interval of a metric, what one more lost unit costs, and what untested classes may."""
 
     interval: Interval
     worst: Lost
+    untested: float = 0.0
 
 
 def _known(
@@ -137,6 +139,7 @@ def _known(
     level: float,
     groups: Array | None,
     seed: int,
+    part: Slice,
 ) -> dict[str, _Bounded]:
     """Return the intervals of those metrics that are defined and have one."""
     metrics = [m for m in metrics if len(outcomes) and not m.undefined(outcomes)]
@@ -149,7 +152,10 @@ def _known(
             seen = influenced(metric, [outcomes], groups)
             exact = seen.interval(level) if seen and seen.units > 1 else None
             interval = exact or resampled.get(metric.name)
-            bounded = _above_floor(outcomes, metric, groups, interval) if interval else None
+            untested = part.untested(metric, outcomes)
+            bounded = (
+                _above_floor(outcomes, metric, groups, interval, untested) if interval else None
+            )
         if bounded is not None:
             found[metric.name] = bounded
     return found
@@ -157,19 +163,24 @@ def _known(
 
 def _counted(right: Array, groups: Array | None, level: float) -> _Bounded | None:
     if groups is None:
-        interval = wilson_interval(int(right.sum()), len(right), level)
+        interval = proportion_interval(int(right.sum()), len(right), level)
         return _Bounded(interval, Lost(1 / len(right), len(right)))
     found = share_of_units(right.astype(np.float64), groups)
     return _Bounded(found.interval(level), found.worst) if found.units > 1 else None
 
 
 def _above_floor(
-    outcomes: Outcomes, metric: MetricDefinition, groups: Array | None, interval: Interval
+    outcomes: Outcomes,
+    metric: MetricDefinition,
+    groups: Array | None,
+    interval: Interval,
+    untested: float,
 ) -> _Bounded | None:
     floor = floor_of(metric, [outcomes], groups)
     if floor is None:
         return None
-    return _Bounded(floored(interval, floor.interval(interval.level)), floor.worst)
+    interval = floored(interval, floor.interval(interval.level))
+    return _Bounded(widened(interval, untested), floor.worst, untested)
 
 
 def within_metric(interval: Interval, direction: Direction, unit: str) -> Interval:

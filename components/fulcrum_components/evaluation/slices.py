@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fulcrum_components.data.labels import class_labels
+from fulcrum_components.evaluation.metrics import MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes, column_of
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_pipelines.errors import UserError
@@ -34,6 +35,13 @@ class Slice:
     def of(self, outcomes: Outcomes) -> Outcomes:
         """Return the part of `outcomes` that is in this slice."""
         return outcomes if self.selected is None else outcomes.take(self.selected)
+
+    def untested(self, metric: MetricDefinition, outcomes: Outcomes) -> float:
+        """Return how far `metric` may be off for classes of which this slice has no example.
+
+        A slice by class is about that class alone.
+        """
+        return 0.0 if self.by == BY_CLASS else metric.untested(outcomes)
 
 
 WHOLE = Slice(ALL, ALL)

@@ -47,6 +47,7 @@ class Observation:
         p_break: Exact one-sided p-value of "the limit is kept", where there is one.
         exact: The value is known, not sampled, so that `n` does not matter.
         counts: Right and wrong of both models, where the value is the change of that share.
+        untested: How far the value may be off for classes that have no example.
     """
 
     subject: str
@@ -60,6 +61,7 @@ class Observation:
     p_break: float | None = None
     exact: bool = False
     counts: Counts | None = None
+    untested: float = 0.0
 
 
 class Kind(Protocol):
@@ -258,6 +260,11 @@ def explain(seen: Observation, limit: Limit, verdict: Outcome) -> str:
         return f"{line}: all of the interval is"
     if verdict == "Fail":
         return f"{line}: none of the interval is"
+    if seen.untested:
+        return (
+            f"{line}: the interval reaches across, {wording.number(seen.untested)} of it at both "
+            "ends for classes that have no example; it takes examples of every class"
+        )
     needed = examples_to_decide(seen, limit)
     if needed is None:
         return f"{line}: the value lies on the limit, which no number of {seen.unit} decides"

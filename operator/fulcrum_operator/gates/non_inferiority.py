@@ -51,6 +51,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         detail=_counted(comparison),
         p_break=_p_break(comparison, margin or 0.0),
         counts=counts_of(comparison),
+        untested=comparison.untested or 0.0,
     )
 
 

@@ -18,8 +18,8 @@ from fulcrum_pipelines.statistics import (
     p_worse_than_margin,
     paired_difference_interval,
     pairs,
+    proportion_interval,
     unseen_half_width,
-    wilson_interval,
 )
 
 
@@ -89,8 +89,8 @@ def share_interval(
     Raises:
         Undecided: The recorded interval does not follow from that number.
     """
-    _recheck(recorded, "wilson", lambda at: wilson_interval(successes, n, at), what)
-    return wilson_interval(successes, n, level)
+    _recheck(recorded, "clopper-pearson", lambda at: proportion_interval(successes, n, at), what)
+    return proportion_interval(successes, n, level)
 
 
 def metric_interval(metric: Metric, level: float, what: str) -> Interval:
@@ -147,10 +147,11 @@ def _check_width(
             )
         return
     unseen = finite(record.unseen, f"unseen of {what}")
+    untested = finite(record.untested or 0.0, f"untested of {what}")
     effective_n = finite(record.effective_n, f"effective_n of {what}")
-    if unseen <= 0 or effective_n <= 0:
+    if unseen <= 0 or effective_n <= 0 or untested < 0:
         raise anomalous(f"altered evidence: {what} says that nothing unseen could change it")
-    half = unseen_half_width(normal_quantile(interval.level), 0.0, unseen, effective_n)
+    half = unseen_half_width(normal_quantile(interval.level), 0.0, unseen, effective_n) + untested
     low, high = max(value - half, ends[0]), min(value + half, ends[1])
     if interval.low > low + SAME or interval.high < high - SAME:
         raise anomalous(

@@ -1,6 +1,6 @@
 """Kind threshold: is the candidate's metric itself within bounds, whatever the baseline does?
 
-Shares of right answers are decided by Wilson's interval from their counts, everything else by the
+Shares of right answers are decided by the exact interval from their counts, everything else by the
 interval that validate recorded.
 """
 
@@ -36,6 +36,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         n=metric.n if metric.groups is None else metric.groups,
         show=wording.percent if name in SHARES else wording.number,
         unit="examples" if metric.groups is None else "groups",
+        untested=metric.untested or 0.0,
     )
 
 

@@ -22,8 +22,8 @@ from fulcrum_pipelines.statistics import (
     normal_quantile,
     p_worse_than_margin,
     paired_difference_interval,
+    proportion_interval,
     ratio_interval,
-    wilson_interval,
 )
 
 
@@ -142,13 +142,53 @@ def test_mcnemar_is_the_sum_of_its_definition() -> None:
         assert mcnemar_p(table(broken, fixed, 100)) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("n", [10, 15, 30, 50])
+def test_a_difference_at_its_margin_passes_as_rarely_as_said(n: int) -> None:
+    """Exactly, over all tables: 3.7 % up to margins of a third, as docs/gates.md says, then 5 %."""
+    broken, fixed = np.mgrid[: n + 1, : n + 1]
+    possible = broken + fixed <= n
+    lows = np.full(broken.shape, np.inf)
+    for c, b in zip(broken[possible].tolist(), fixed[possible].tolist(), strict=True):
+        lows[c, b] = paired_difference_interval(table(c, b, n), 0.95).low
+    worst = dict.fromkeys(("small", "large"), 0.0)
+    for margin, fixes in itertools.product(
+        (0.005, 0.01, 0.03, 0.05, 0.09, 0.1, 0.2, 0.3, 0.4), (0, 0.01, 0.05, 0.1, 0.2, 0.3)
+    ):
+        chances = stats.binom.pmf(fixed, n, fixes) * stats.binom.pmf(
+            broken, n - fixed, (fixes + margin) / (1 - fixes)
+        )
+        size = "small" if margin < 1 / 3 else "large"
+        worst[size] = max(worst[size], float(chances[possible & (lows > -margin)].sum()))
+    assert 0.015 < worst["small"] <= 0.037
+    assert worst["large"] <= 0.051
+
+
 @untimed
-@given(st.integers(1, 5000), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.9999]))
-def test_wilson_is_statsmodels(n: int, data: st.DataObject, level: float) -> None:
-    successes = data.draw(st.integers(0, n))
-    interval = wilson_interval(successes, n, level)
-    theirs = proportion_confint(successes, n, alpha=1 - level, method="wilson")
-    assert (interval.low, interval.high) == pytest.approx(theirs, rel=1e-9, abs=1e-12)
+@given(
+    st.one_of(st.integers(1, 300), st.integers(1, 2_000_000)),
+    st.data(),
+    st.sampled_from([0.5, 0.9, 0.95, 0.9999]),
+)
+def test_the_interval_of_a_share_is_statsmodels_exact(
+    n: int, data: st.DataObject, level: float
+) -> None:
+    successes = data.draw(st.one_of(st.integers(0, min(n, 5)), st.integers(0, n)))
+    interval = proportion_interval(successes, n, level)
+    theirs = proportion_confint(successes, n, alpha=1 - level, method="beta")
+    assert (interval.low, interval.high) == pytest.approx(theirs, rel=1e-7, abs=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+@pytest.mark.parametrize("n", [1, 2, 10, 30, 100])
+def test_neither_end_of_a_share_is_wrong_more_often_than_said(n: int, level: float) -> None:
+    """Exactly, over all counts: at every end, where it is wrong most often, and in between."""
+    intervals = [proportion_interval(k, n, level) for k in range(n + 1)]
+    lows, highs = (np.array([getattr(i, end) for i in intervals]) for end in ("low", "high"))
+    ends = np.concatenate([lows, highs, np.linspace(0.0005, 0.9995, 50)])
+    for share in ends[(ends > 0) & (ends < 1)]:
+        chances = stats.binom.pmf(np.arange(n + 1), n, share)
+        assert chances[lows > share].sum() <= (1 - level) / 2 + 1e-9
+        assert chances[highs < share].sum() <= (1 - level) / 2 + 1e-9
 
 
 @settings(max_examples=30, deadline=None)  # statsmodels takes most of the time
@@ -205,4 +245,4 @@ def test_nothing_to_compare_is_an_error() -> None:
     with pytest.raises(ValueError, match="negative"):
         p_worse_than_margin(table(-1, 0, 10), 0.01)
     with pytest.raises(ValueError, match="3 of 2"):
-        wilson_interval(3, 2, 0.95)
+        proportion_interval(3, 2, 0.95)

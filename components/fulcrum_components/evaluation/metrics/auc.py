@@ -100,4 +100,5 @@ AUC = MetricDefinition(
     influence=_auc,
     costs=_costs,
     undefined=_one_class,
+    by_class=True,
 )

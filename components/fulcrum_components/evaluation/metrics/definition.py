@@ -46,6 +46,7 @@ class MetricDefinition:
         noise: Of a metric that sampling noise can only raise, the statistic of that noise.
         costs: What one lost example costs, by kind of example; see `strata`.
         undefined: Why the metric has no value on these outcomes; empty where it has.
+        by_class: Whether it is a mean over classes, each of which counts as much as any other.
     """
 
     name: str
@@ -58,6 +59,7 @@ class MetricDefinition:
     noise: Callable[[SumStatistic], SumStatistic] | None = None
     costs: Callable[[Outcomes], Sequence[Stratum]] | None = None
     undefined: Callable[[Outcomes], str] = _always_defined
+    by_class: bool = False
 
     def on_units(self, outcomes: Outcomes, units: Array) -> SumStatistic:
         """Return the metric as a function of sums over `units` (n,).
@@ -71,11 +73,23 @@ class MetricDefinition:
             return self.statistic(outcomes, units)
         raise ValueError(f"{self.name} is not a function of sums over examples")
 
+    def untested(self, outcomes: Outcomes) -> float:
+        """Return how far the metric may be off for classes that have no example, at most.
+
+        A class without an example is no part of the mean over classes, but is one among all that
+        the model is for; whatever its value in 0..1 is, it counts as much as any other's.
+        """
+        if not self.by_class:
+            return 0.0
+        classes = int(outcomes.outputs.shape[1])
+        return 1 - len(np.unique(outcomes.targets)) / classes
+
     def strata(self, outcomes: Outcomes, effective_n: float) -> tuple[Stratum, ...]:
         """Return the kinds of examples, and how much the metric changes if one of them is lost.
 
         Where the metric does not say so itself, a lost example has another one's answer; of a
-        classification, one of another class.
+        classification, one of another class. It costs at least what examples cost already, since
+        another answer changes little where all are far off.
 
         Args:
             outcomes: Of a model for which the metric is defined.
@@ -94,18 +108,22 @@ class MetricDefinition:
         one_unit = np.zeros(len(seen), dtype=np.int64)
         each = np.arange(len(seen))
         mixed = Outcomes(seen.outputs[others], seen.targets)
-        before, after = (self.on_units(found, each).features for found in (seen, mixed))
+        chosen = np.ones(len(seen), dtype=bool)
         if np.issubdtype(seen.targets.dtype, np.integer):
-            other = seen.targets != seen.targets[others]
-            before, after = (features[other] for features in (before, after))
-        if not len(before):
-            return 0.0
+            chosen = seen.targets != seen.targets[others]
+            if not chosen.any():  # of one class: each example has its answer for another one
+                mixed = Outcomes(np.roll(seen.outputs, 1, axis=1), seen.targets)
+                chosen[:] = True
+        before, after = (self.on_units(found, each).features[chosen] for found in (seen, mixed))
         share = min(1.0, _LOST / effective_n)
         sums = self.on_units(seen, one_unit)
         moved = (after - before).mean(axis=0) * len(seen)
         weight = min(1.0, share * _size_bias(after[:, 0] - before[:, 0]))
-        changed = sums.evaluate(sums.features + weight * moved) - sums.evaluate(sums.features)
-        return float(abs(changed[0])) / (share * len(outcomes))
+        doubled = np.zeros_like(moved)
+        doubled[0] = before[:, 0].mean() * len(seen)
+        lost = sums.features + np.stack([weight * moved, share * doubled])
+        changed = np.abs(sums.evaluate(lost) - sums.evaluate(sums.features))
+        return float(changed.max()) / (share * len(outcomes))
 
 
 def _size_bias(costs: Array) -> float:

@@ -56,5 +56,11 @@ def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
 
 
 MACRO_F1 = MetricDefinition(
-    "macroF1", ("classification",), "higher", SHARE, statistic=_statistic, costs=_costs
+    "macroF1",
+    ("classification",),
+    "higher",
+    SHARE,
+    statistic=_statistic,
+    costs=_costs,
+    by_class=True,
 )

@@ -118,6 +118,16 @@ ADVISED = (
     Advised("auc-of-one-positive", gate(0.05, "auc"), answers((99, 1)), ("has no interval",)),
     Advised("auc-of-many", gate(0.05, "auc"), answers((900, 100))),
     Advised("f1-of-a-rare-class", gate(0.02, "macroF1"), answers((990, 10)), ("never passes",)),
+    Advised(
+        "f1-with-a-class-that-is-missing",
+        gate(0.05, "macroF1"),
+        answers((500, 500, 0)),
+        ("(0.333 of that for classes without a test example)", "or examples of every class"),
+    ),
+    Advised("f1-with-a-missing-class-and-room", gate(0.4, "macroF1"), answers((500, 500, 0))),
+    Advised(
+        "f1-on-slices-by-class", gate(0.4, "macroF1", slices=by_class()), answers((500, 500, 0))
+    ),
     Advised("f1-of-even-classes", gate(0.02, "macroF1"), answers((500, 500))),
     Advised(
         "groups",
@@ -128,12 +138,27 @@ ADVISED = (
     ),
     Advised("log-loss", gate(0.001, "logLoss"), classifiers(500).baseline, ("never passes",)),
     Advised("rmse", gate(0.01, "rmse"), regressors(300).baseline, ("never passes", "margin above")),
+    *(
+        Advised(
+            f"{metric}-of-a-baseline-worse-than-a-constant",
+            gate(0.001, metric),
+            Outcomes(-5 * regressors(300).baseline.outputs, regressors(300).baseline.targets),
+            ("never passes", f"the baseline's {metric} of ", "of a constant answer", "mend the"),
+        )
+        for metric in ("rmse", "mse", "mae", "r2")
+    ),
+    Advised(
+        "log-loss-of-a-baseline-worse-than-a-constant",
+        gate(0.001, "logLoss"),
+        labelled([0] * 50 + [1] * 50, [1] * 50 + [0] * 50, 2),
+        ("the baseline's logLoss of ", "than the 0.693 of a constant answer", "mend the"),
+    ),
     Advised("rmse-wide", gate(3.0, "rmse"), regressors(300).baseline),
     Advised(
         "churn",
         gate(None, None, kind="churn", max=0.01),
         answers((100, 100)),
-        ("limit is max 0.01", "max above 0.019", "about 390 examples"),
+        ("limit is max 0.01", "max above 0.019", "about 370 examples"),
     ),
     Advised("churn-wide", gate(None, None, kind="churn", max=0.05), answers((100, 100))),
     Advised(
@@ -146,7 +171,7 @@ ADVISED = (
         "threshold",
         gate(kind="threshold", min=0.99),
         answers((100, 100)),
-        ("a min below 0.981", "about 390 examples"),
+        ("a min below 0.981", "about 370 examples"),
     ),
     Advised(
         "threshold-of-loss", gate(None, "logLoss", kind="threshold", max=1e-9), answers((40, 40))

@@ -104,7 +104,7 @@ def test_shares_of_right_answers_rest_on_counts() -> None:
     assert found.mcnemar_p == pytest.approx(stats.binomtest(3, 8).pvalue)
     assert found.churn == 15 / 50
     assert found.churn_interval is not None
-    assert found.churn_interval.method == "wilson"
+    assert found.churn_interval.method == "clopper-pearson"
 
 
 def test_auc_differs_by_delongs_variance() -> None:

@@ -71,6 +71,21 @@ def test_no_number_of_examples_decides_a_value_on_the_limit() -> None:
     assert "lies on the limit" in said
 
 
+@pytest.mark.parametrize("metric", ["macroF1", "auc"])
+@pytest.mark.parametrize(("half_width", "verdict"), [(0.3, "Inconclusive"), (0.1, "Anomalous")])
+def test_classes_without_an_example_leave_a_gate_undecided(
+    metric: str, half_width: float, verdict: str
+) -> None:
+    """And evidence that hides them is refused."""
+    recorded = {"unseen": 1e-4, "effective_n": 1500.0, "untested": 0.25}
+    change = make_delta(metric, 0.9, 0.9, half_width, **recorded)
+    details = GOOD_DETAILS.model_copy(update={"comparisons": (change,)})
+    (decided,) = decide(with_details(details), [make_gate(metric=metric, margin=0.02)]).gates
+    assert decided.verdict == verdict
+    words = {"Inconclusive": "it takes examples of every class", "Anomalous": "is narrower than"}
+    assert words[verdict] in decided.reason
+
+
 def test_slices_are_corrected_as_statsmodels_does() -> None:
     slices = tuple(
         make_comparison(
