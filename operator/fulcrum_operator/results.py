@@ -52,6 +52,7 @@ def ended_status(store: Store, plan: Plan, plan_digest: str, *, cancelled: bool)
         message = f"stage {failed.stage} failed: {failed.message}"
         return RunStatus("Failed", "StageFailed", message, failed.failure_class or "internal")
     going = [state.stage for state in states if state.state == "Running"]
-    place = f"in stage {going[-1]}" if going else f"after {len(states)} stages"
+    passed = f"{len(states)} stage{'' if len(states) == 1 else 's'}"
+    place = f"in stage {going[-1]}" if going else f"after {passed}"
     message = f"the run ended {place} without complete evidence"
     return RunStatus("Failed", "NoEvidence", message, "infrastructure")

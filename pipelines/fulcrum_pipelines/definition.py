@@ -182,6 +182,9 @@ def place(
     kubernetes.use_secret_as_env(
         task, STORE_SECRET, {name: name for name in STORE_KEYS}, optional=True
     )
+    # Kubeflow forbids more privileges and drops capabilities itself; with this a namespace under
+    # Pod Security `restricted` takes the pod.
+    kubernetes.set_security_context(task, run_as_non_root=True)
     # The store caches by content, and the operator retries by the class of the failure.
     task.set_caching_options(False)
     task.set_retry(0)

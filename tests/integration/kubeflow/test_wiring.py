@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.kubernetes.api import connect
@@ -18,6 +21,7 @@ from fulcrum_operator.wiring import default_engines
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
 
+ROOT = Path(__file__).parents[3]
 KUBEFLOW = {"url": "http://ml-pipeline.kubeflow:8888", "image": "components:1"}
 STORE = "memory://bucket/fulcrum"
 
@@ -76,3 +80,24 @@ def test_client_is_loaded_only_with_the_engine_and_the_sdk_never(module: str, ab
         [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_documented_account_of_pods_has_no_more_rights_than_kubeflow_needs() -> None:
+    text = (ROOT / "docs" / "kubeflow.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (block,) = (block for block in blocks if "kind: ServiceAccount\n" in block)
+    account, role, binding = yaml.safe_load_all(block)
+    assert binding["subjects"][0]["name"] == account["metadata"]["name"]
+    assert f"service_account: {account['metadata']['name']}" in text
+    rights = {
+        (resource, verb): rule.get("resourceNames")
+        for rule in role["rules"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert rights == {
+        ("secrets", "get"): ["mlpipeline-minio-artifact"],
+        ("configmaps", "get"): ["kfp-launcher"],
+        ("workflowtaskresults", "create"): None,
+        ("workflowtaskresults", "patch"): None,
+    }

@@ -9,7 +9,7 @@ from builders.plans import make_plan
 
 from fulcrum_operator.results import ended_status
 from fulcrum_pipelines.errors import InfrastructureError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.store import StageState, Store, state_path
 
 PLAN = make_plan()
 
@@ -25,6 +25,17 @@ def test_store_that_does_not_answer_is_no_failure_of_the_run(
     monkeypatch.setattr(store, "read", refuse)
     with pytest.raises(InfrastructureError, match="connection refused"):
         ended_status(store, PLAN, "sha256:x", cancelled=False)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"), [(0, "after 0 stages"), (1, "after 1 stage "), (2, "after 2 stages")]
+)
+def test_number_of_stages_is_told_in_grammar(count: int, told: str, tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    for stage in PLAN.stages[:count]:
+        state = StageState(stage=stage, state="Succeeded", started_at="2026-11-24T09:30:00Z")
+        store.write_record(state_path(PLAN.run, stage), state)
+    assert told in ended_status(store, PLAN, "sha256:x", cancelled=False).message
 
 
 def test_evidence_that_is_garbage_is_a_failure(tmp_path: Path) -> None:

@@ -58,6 +58,12 @@ def test_node_selector_and_tolerations_are_parameters(
     assert toleration.endswith(f"{prefix}tolerations")
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_does_not_run_as_root(stage: str, compiled: list[dict[str, Any]]) -> None:
+    executors = compiled[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors[f"exec-{stage}"]["securityContext"] == {"runAsNonRoot": True}
+
+
 @pytest.mark.parametrize("stage", ["prune", "finetune", "quantize"])
 def test_condition_hands_on_every_placement_parameter(
     stage: str, compiled: list[dict[str, Any]]
