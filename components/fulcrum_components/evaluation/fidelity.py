@@ -18,7 +18,7 @@ from fulcrum_components.evaluation.bootstrap import (
     replicates_for,
     unit_numbers,
 )
-from fulcrum_components.evaluation.differing import Differences
+from fulcrum_components.evaluation.differing import CONSTANT, Differences
 from fulcrum_components.evaluation.outcomes import Array, Outcomes
 from fulcrum_components.evaluation.statistic import SumStatistic, mean_statistic, summed_by_unit
 from fulcrum_pipelines.evidence import Interval, OutputFidelity
@@ -31,10 +31,6 @@ DEFAULT_CONFIDENCE = 0.95
 WORSE_UNSEEN = 2.0
 """With 1, lognormal squared errors (sigma 1) at the limit pass in 5.9 % of 2000 sets of 50 examples
 and 4.2 % of 160, with 2 in well below the nominal 2.5 %."""
-
-CONSTANT = 1e-10
-"""Share of the variance in the mean square below which an output is constant: float32 rounds to a
-relative 1e-7, and sums of it to 1e-5."""
 
 
 def fidelity_levels(gates: Sequence[Gate], output: str) -> tuple[float, ...]:
@@ -54,9 +50,10 @@ def fidelity_of(
 
     The relative error is the root of the sum of squared differences, over all examples and values,
     divided by that of the baseline's squared distances from its mean, which is each value's own
-    mean over the examples: its standard deviation. An output that is constant is divided by its
-    root mean square, and one that is zero everywhere has error 1 if anything differs. An example on
-    which NaN, infinity, fill values or shapes differ counts as wholly wrong.
+    mean over the examples: its standard deviation. Values of an output with few of them are divided
+    by their own standard deviations first (`MOST_VALUES`). An output that is constant is divided by
+    its root mean square, and one that is zero everywhere has error 1 if anything differs. An
+    example on which NaN, infinity, fill values or shapes differ counts as wholly wrong.
 
     Args:
         differences: Of the output.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from two_outputs import Node, data, signature, write
 
-from fulcrum_components.evaluation.differing import Differences
+from fulcrum_components.evaluation.differing import Centre, Differences, Sums, collected, flat
 from fulcrum_components.evaluation.fidelity import fidelity_levels, fidelity_of, lost_outputs
 from fulcrum_components.evaluation.outcomes import Outcomes, load_outcomes, save_outcomes
 from fulcrum_components.evaluation.outputs import MOST_CALLS, compared_outputs, run_side_by_side
@@ -234,10 +234,58 @@ def test_error_is_the_stated_formula(tmp_path: Path) -> None:
     found = fidelity_of(compared(tmp_path, KEEP, LOSES_NEGATIVES, ["batch", 4], "float32"))
     x = next(iter(data().batches(200))).inputs["x"].astype(np.float64)
 
-    squared = ((np.maximum(x, 0) - x) ** 2).sum()
-    expected = math.sqrt(squared / ((x - x.mean(axis=0)) ** 2).sum())
+    squared = ((np.maximum(x, 0) - x) ** 2) / x.var(axis=0)
+    expected = math.sqrt(squared.sum() / x.size)
     # The graphs compute in float32, the sums in float64.
     assert found.relative_error == pytest.approx(expected, rel=1e-6)
+
+
+def lost_value(shape: tuple[int, ...], place: int, axis: int, scale: float) -> float:
+    """Return the error of an output of `shape` that lost one value, which is `scale` as large."""
+    generator = np.random.default_rng(4)
+    before = generator.normal(size=(300, *shape))
+    row = np.moveaxis(before, axis, -1)
+    row[..., place] *= scale
+    after = before.copy()
+    np.moveaxis(after, axis, -1)[..., place] = 0.0
+    spec = TensorSpec("second", ("batch", *shape), "float32")
+    sums, centre = Sums(), Centre()
+    for part in np.split(before, 3):
+        centre.add(flat(part))
+    for part, other in zip(np.split(before, 3), np.split(after, 3), strict=True):
+        sums.count(part, other, centre, answers=False)
+    error = fidelity_of(collected(spec, sums, centre, by_call=False)).relative_error
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0, 1e3])
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((2,), 1),
+        ((4,), 1),
+        ((100, 4), 2),
+        ((4, 200), 1),
+        ((16, 200), 1),
+        ((3, 9, 9), 1),
+        ((9, 9, 3), 3),
+    ],
+)
+def test_lost_value_shows_whatever_its_scale(
+    shape: tuple[int, ...], axis: int, scale: float
+) -> None:
+    values = shape[axis - 1]
+    assert lost_value(shape, 1, axis, scale) == pytest.approx(1 / math.sqrt(values), rel=0.05)
+
+
+def test_features_count_together() -> None:
+    assert lost_value((300,), 1, 1, 1e-4) < 1e-4
+
+
+def test_value_that_is_constant_is_measured_by_the_others() -> None:
+    """A dead feature that moves by a thousandth of the others' deviation is not lost."""
+    assert lost_value((4,), 1, 1, 1e-8) < 1e-3
 
 
 def test_new_nan_is_counted(tmp_path: Path) -> None:
