@@ -18,6 +18,7 @@ from fake_engine import FakeEngine
 
 from fulcrum_components.stages import worker
 from fulcrum_components.stages.component import timestamp
+from fulcrum_components.stages.recording import conclude, record
 from fulcrum_operator.cli.displays.plain import PlainDisplay
 from fulcrum_operator.cli.printing import document, failure_lines, print_success
 from fulcrum_operator.cli.running import plan_of, run_plan
@@ -94,7 +95,8 @@ def _work(through: StageName, store: Store, plan: Plan) -> bool:
         started_at = timestamp()
         try:
             with tempfile.TemporaryDirectory() as work:
-                worker.execute(stage, store, digest, Path(work), use_cache=True)
+                evidence = worker.execute(stage, store, digest, Path(work), use_cache=True)
+            conclude(store, plan, record(store, plan, evidence, ()))
         except FulcrumError as error:
             state = StageState(
                 stage=stage,

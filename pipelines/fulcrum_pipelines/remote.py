@@ -30,11 +30,13 @@ NO_BUCKET = frozenset(("NoSuchBucket",))
 DENIED = frozenset(("AccessDenied", "AllAccessDisabled", "ExpiredToken", "Forbidden", "403",
                     "InvalidAccessKeyId", "InvalidToken", "PermissionError",
                     "SignatureDoesNotMatch"))  # fmt: skip
+TAKEN = frozenset(("412", "FileExistsError", "PreconditionFailed"))
 NO_CREDENTIALS = frozenset(("CredentialRetrievalError", "NoCredentialsError",
                             "PartialCredentialsError"))  # fmt: skip
 UNTRUSTED = frozenset(("SSLError", "SSLCertVerificationError", "ClientConnectorCertificateError"))
 DAMAGED = frozenset(("ChecksumError", "FlexibleChecksumError"))
-BUSY = frozenset(("500", "502", "503", "504", "InternalError", "OperationAborted",
+BUSY = frozenset(("500", "502", "503", "504", "ConditionalRequestConflict", "InternalError",
+                  "OperationAborted",
                   "RequestTimeout", "ServiceUnavailable", "SlowDown", "Throttling"))  # fmt: skip
 SILENT = frozenset(("ClientPayloadError", "ConnectTimeoutError", "ConnectionClosedError",
                     "ConnectionError", "EndpointConnectionError", "FSTimeoutError",
@@ -134,6 +136,11 @@ def without_secrets(text: str) -> str:
 def is_missing(error: Exception) -> bool:
     """Whether `error` says that a file is not there, and not that its bucket is not."""
     return isinstance(error, FileNotFoundError) and not _signs(error) & NO_BUCKET
+
+
+def is_taken(error: Exception) -> bool:
+    """Whether `error` says that a file is there already, which was to be made."""
+    return bool(_signs(error) & TAKEN)
 
 
 def _signs(error: BaseException) -> set[str]:

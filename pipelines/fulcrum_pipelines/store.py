@@ -21,6 +21,7 @@ a cluster there is no such folder.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -43,6 +44,7 @@ from fulcrum_pipelines.remote import (
     BUCKETS,
     explain,
     is_missing,
+    is_taken,
     open_url,
     patiently,
     without_secrets,
@@ -57,6 +59,9 @@ PATIENCE_S = 180.0
 PATIENCE = "FULCRUM_STORE_PATIENCE_S"
 
 R = TypeVar("R", bound=Record)
+NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
+"""Errors of a file system without hard links, where who is first is not certain."""
+
 T = TypeVar("T")
 
 
@@ -72,6 +77,10 @@ class StageState(Record):
     cached: bool = False
     failure_class: FailureClass | None = None
     last_lines: tuple[Told, ...] = ()
+
+
+class _TakenError(FulcrumError):
+    """Something is there already."""
 
 
 class Store:
@@ -151,6 +160,42 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, target)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write `data` to `path` if nothing is there, whoever else tries to at the same time.
+
+        Returns:
+            Whether `path` holds `data` now; an earlier call whose answer was lost may have done it.
+        """
+        try:
+            self._change(path, lambda target: self._create(target, data))
+        except _TakenError:
+            return self.read(path) == data
+        return True
+
+    def _create(self, target: str, data: bytes) -> None:
+        if self.is_local:
+            partial = f"{target}.{uuid.uuid4().hex}.partial"
+            self._write(partial, data)
+            try:
+                os.link(partial, target)
+            except FileExistsError as error:
+                raise _TakenError(target) from error
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                if os.path.exists(target):
+                    raise _TakenError(target) from error
+                os.replace(partial, target)
+            finally:
+                Path(partial).unlink(missing_ok=True)
+            return
+        try:
+            self._fs.pipe_file(target, data, mode="create")
+        except Exception as error:
+            if is_taken(error):
+                raise _TakenError(target) from error
+            raise
 
     def _change(self, path: str, act: Callable[[str], None]) -> None:
         """Let `act` write the file at `path`, in a folder that is there; buckets are never made."""
@@ -306,7 +351,7 @@ class Store:
 
     def write_record(self, path: str, record: Record) -> None:
         """Write `record` to `path` as indented JSON."""
-        self.write(path, json.dumps(record.model_dump(mode="json"), indent=1).encode() + b"\n")
+        self.write(path, record_bytes(record))
 
     def read_record(self, path: str, kind: type[R]) -> R | None:
         """Return the record at `path`, or None where there is none.
@@ -315,15 +360,7 @@ class Store:
             CorruptError: It is not a record of that kind.
         """
         data = self.read(path)
-        if data is None:
-            return None
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            field = ".".join(map(str, first["loc"]))
-            message = f"not valid evidence: {field}: {first['msg']}"
-            raise CorruptError(message, where=self.locate(path)) from error
+        return None if data is None else parse_record(data, kind, where=self.locate(path))
 
     def stage_evidence(self, run: str, stage: StageName) -> StageEvidence | None:
         """Return what `stage` recorded, or None where it has not."""
@@ -348,6 +385,25 @@ class Store:
         if found is None:
             return None
         return found if all(self.is_intact(output.digest) for output in found.outputs) else None
+
+
+def record_bytes(record: Record) -> bytes:
+    """Return `record` as it is in a file."""
+    return json.dumps(record.model_dump(mode="json"), indent=1).encode() + b"\n"
+
+
+def parse_record(data: bytes, kind: type[R], *, where: str) -> R:
+    """Return the record that `data` is.
+
+    Raises:
+        CorruptError: It is none of that kind.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise CorruptError(f"not valid evidence: {field}: {first['msg']}", where=where) from error
 
 
 def patience_s() -> float:

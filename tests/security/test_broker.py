@@ -23,7 +23,7 @@ from fulcrum_components.stages import broker as broker_module
 from fulcrum_components.stages.access import access_of
 from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.brokered import BrokeredFileSystem, brokered
-from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError, UserError
 from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path
 
@@ -90,14 +90,14 @@ class Place:
 
 OWN = f"{STORE}/runs/{PLAN.run}"
 PATHS = (
-    Place("its evidence", f"{OWN}/stages/prune.json", read=True, write=True),
+    Place("its evidence, which the supervisor writes", f"{OWN}/stages/prune.json", read=True),
     Place("its state", f"{OWN}/state/prune.json", read=True, write=True),
     Place("an earlier stage's evidence", f"{OWN}/stages/evaluate.json", read=True),
     Place("a later stage's evidence", f"{OWN}/stages/validate.json", read=True),
     Place("the run's evidence", f"{OWN}/evidence.json", read=True),
     Place("its log, which the supervisor keeps", f"{OWN}/logs/prune.log", read=True),
     Place("an artifact", f"{STORE}/{object_path(DIGEST)}", read=True, write=True),
-    Place("its cache", f"{STORE}/{cache_path('prune', OTHER, 'team-a')}", read=True, write=True),
+    Place("its cache", f"{STORE}/{cache_path('prune', OTHER, 'team-a')}", read=True),
     Place("another stage's cache", f"{STORE}/{cache_path('validate', OTHER, 'team-a')}"),
     Place("another namespace's cache", f"{STORE}/{cache_path('prune', OTHER, 'team-b')}"),
     Place(
@@ -157,10 +157,10 @@ def test_what_may_be_written(case: Place, site: Site) -> None:
     assert not target.exists()
 
 
-def test_only_the_measuring_stage_writes_the_runs_evidence() -> None:
+@pytest.mark.parametrize("path", ["evidence.json", *(f"stages/{each}.json" for each in STAGES)])
+def test_no_stage_puts_evidence_on_record_itself(path: str) -> None:
     rights = {stage: access_of(PLAN, stage, STORE, ()) for stage in PLAN.stages}
-    writers = [name for name, it in rights.items() if it.may_write(f"{OWN}/evidence.json")]
-    assert writers == ["validate"]
+    assert not [name for name, it in rights.items() if it.may_write(f"{OWN}/{path}")]
 
 
 def test_an_artifact_has_the_content_of_its_name_or_is_not_written(site: Site) -> None:

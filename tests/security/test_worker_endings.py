@@ -16,10 +16,10 @@ from builders.evidence import make_stage
 from builders.plans import make_plan
 
 from fulcrum_components.stages import component
-from fulcrum_components.stages.component import FAILURE_FILE
+from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE
 from fulcrum_components.stages.output import Output
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
+from fulcrum_pipelines.store import StageState, Store, state_path
 
 EXECUTABLE = sys.executable
 FAILURE = json.dumps({"failure_class": "quality", "message": "too bad"})
@@ -126,9 +126,9 @@ EVIDENCE = (
 
 @pytest.mark.parametrize("case", EVIDENCE, ids=lambda case: case.name)
 def test_evidence_that_is_none_is_the_users_failure(case: Evidence, tmp_path: Path) -> None:
-    plan, store = make_plan(), Store(str(tmp_path))
-    store.write(stage_path(plan.run, "evaluate"), case.make(plan))
-    evidence, failure = component._outcome(store, plan, "evaluate", 0, False, None)
+    plan = make_plan()
+    (tmp_path / EVIDENCE_FILE).write_bytes(case.make(plan))
+    evidence, failure = component._outcome(tmp_path, plan, "evaluate", 0, False)
     assert evidence is None
     assert failure is not None
     assert failure.failure_class == "user"

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fulcrum_pipelines.contract import STAGES, Plan
+from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path, stage_path, state_path
+from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path, state_path
 
 ANY_DIGEST = "0" * 64
 GLOB = re.compile(r"[*?\[]")
@@ -81,15 +81,13 @@ def access_of(plan: Plan, stage: StageName, root: str, named: Sequence[str]) -> 
         named: Paths that the manifest names, as `named_urls` gives them, on the same file system.
     """
     space = plan.namespace
-    own = [stage_path(plan.run, stage), state_path(plan.run, stage)]
-    whole = [f"runs/{plan.run}/evidence.json"] if stage == STAGES[-1] else []
+    cache = _pattern(cache_path(stage, ANY_DIGEST, space))
     shared = [
         _pattern(object_path(ANY_DIGEST)),
-        _pattern(cache_path(stage, ANY_DIGEST, space)),
         _pattern(checkpoint_path(ANY_DIGEST, space)) + r"(/[\w.-]+)?",
     ]
-    writable = (*(re.escape(path) for path in (*own, *whole)), *shared)
-    readable = (re.escape(f"runs/{plan.run}") + r"/.+",)
+    writable = (re.escape(state_path(plan.run, stage)), *shared)
+    readable = (re.escape(f"runs/{plan.run}") + r"/.+", cache)
     return Access(
         root,
         tuple(map(re.compile, readable)),

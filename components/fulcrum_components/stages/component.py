@@ -29,24 +29,20 @@ import psutil
 
 from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.output import Output
+from fulcrum_components.stages.recording import conclude, record, recorded, write_log
 from fulcrum_components.stages.ui import fill_artifacts
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import FailureClass, FulcrumError
+from fulcrum_pipelines.errors import CorruptError, FailureClass, FulcrumError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
 from fulcrum_pipelines.isolation import adopting_orphans, hide_process, without_secrets
-from fulcrum_pipelines.store import (
-    StageState,
-    Store,
-    log_path,
-    patient_store,
-    stage_path,
-    state_path,
-)
+from fulcrum_pipelines.store import StageState, Store, parse_record, patient_store, state_path
 from fulcrum_pipelines.texts import told
 
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
 FAILURE_BYTES = 1 << 16
+EVIDENCE_FILE = "evidence.json"
+EVIDENCE_BYTES = 1 << 26
 ROUNDS = 20
 """How often what a worker left is looked for again, where each round finds new processes."""
 
@@ -96,23 +92,47 @@ def run_stage(
     print(f"stage {stage} of {run}; {resources}", flush=True)
     store = patient_store(store_url)
     plan = store.plan(plan_digest)
+    evidence = recorded(store, plan, plan_digest, stage)
+    if evidence is None:
+        evidence = _execute(store, plan, plan_digest, stage, use_cache=use_cache)
+    else:
+        print("an earlier execution of this stage has left its result, which counts", flush=True)
+    conclude(store, plan, evidence)
+    fill_artifacts(evidence, store, model, metrics, confusion, summary)
+
+
+def _execute(
+    store: Store, plan: Plan, plan_digest: str, stage: StageName, *, use_cache: bool
+) -> StageEvidence:
+    """Run a stage's worker, and return what is on record of the stage then.
+
+    Raises:
+        StageFailedError: It failed, and no other execution of the stage has a result.
+    """
     started_at = timestamp()
-    clear_stage(store, run, stage)
-    with _scratch(stage) as scratch, contextlib.closing(Broker(plan, stage, store_url)) as broker:
+    with _scratch(stage) as scratch, contextlib.closing(Broker(plan, stage, store.url)) as broker:
         command = [
             *(sys.executable, "-m", "fulcrum_components.stages.worker"),
-            *("--stage", stage, "--store", store_url, "--plan", plan_digest),
+            *("--stage", stage, "--store", store.url, "--plan", plan_digest),
             *("--work-dir", scratch),
             *(() if use_cache else ("--no-cache",)),
         ]
         exit_code, lines, timed_out = _supervise(
             command, _deadline_s(plan, stage), scratch, broker.fd
         )
-        reported = _reported_failure(Path(scratch))
-    store.write(log_path(run, stage), "\n".join(lines).encode() + b"\n")
-    evidence, failure = _outcome(store, plan, stage, exit_code, timed_out, reported)
-    if evidence is None:
-        assert failure is not None
+        evidence, failure = _outcome(Path(scratch), plan, stage, exit_code, timed_out)
+    if evidence is not None and evidence.plan != plan_digest:
+        evidence, failure = None, Failure("user", "it left evidence of another plan as its own")
+    if evidence is not None:
+        try:
+            return record(store, plan, evidence, lines)
+        except CorruptError as error:  # a model's code can reach a local store
+            failure = Failure("user", str(error))
+    assert failure is not None
+    # Another execution may succeed at any moment. It puts its evidence on record before its state,
+    # and this one looks for evidence after its state, so that a failure never stays.
+    found = recorded(store, plan, plan_digest, stage)
+    if found is None:
         last_lines = tuple(line for line in lines if line.strip())[-LAST_LINES:]
         state = StageState(
             stage=stage,
@@ -123,15 +143,13 @@ def run_stage(
             failure_class=failure.failure_class,
             last_lines=last_lines,
         )
-        store.write_record(state_path(run, stage), state)
+        write_log(store, plan, stage, lines)
+        store.write_record(state_path(plan.run, stage), state)
+        found = recorded(store, plan, plan_digest, stage)
+    if found is None:
         raise StageFailedError(f"stage {stage} failed ({failure.failure_class}): {failure.message}")
-    fill_artifacts(evidence, store, model, metrics, confusion, summary)
-
-
-def clear_stage(store: Store, run: str, stage: StageName) -> None:
-    """Remove what an earlier execution of `stage` left, so that it cannot pass for a new result."""
-    for path in (stage_path(run, stage), state_path(run, stage), log_path(run, stage)):
-        store.delete(path)
+    print(f"this execution failed: {failure.message}; another one's result counts", flush=True)
+    return found
 
 
 def timestamp() -> str:
@@ -215,30 +233,31 @@ def _scratch(stage: StageName) -> Iterator[str]:
                 subprocess.run([*command, path], stderr=subprocess.DEVNULL, check=False)
 
 
+def _left(scratch: Path, name: str, limit_bytes: int) -> bytes | None:
+    """Return what the worker left in a file, or None where there is something else, or nothing."""
+    try:
+        # It may be a pipe that nobody writes to, or a link to what only this process may read.
+        fd = os.open(scratch / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as file:
+            return file.read(limit_bytes) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    except OSError:
+        return None
+
+
 def _reported_failure(scratch: Path) -> Failure | None:
     """Return what the worker says of its failure, or None where users' code left something else."""
     try:
-        # It may be a pipe that nobody writes to, or a link to what only this process may read.
-        fd = os.open(scratch / FAILURE_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
-            found = json.loads(file.read(FAILURE_BYTES))
+        found = json.loads(_left(scratch, FAILURE_FILE, FAILURE_BYTES) or b"")
         failure = Failure(found["failure_class"], told(str(found["message"])))
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None  # also where it was half written when the process was killed
     return failure if failure.failure_class in get_args(FailureClass) else None
 
 
 def _outcome(
-    store: Store,
-    plan: Plan,
-    stage: StageName,
-    exit_code: int,
-    timed_out: bool,
-    reported: Failure | None,
+    scratch: Path, plan: Plan, stage: StageName, exit_code: int, timed_out: bool
 ) -> tuple[StageEvidence | None, Failure | None]:
-    """Tell a result from a failure; exactly one of both is returned."""
+    """Tell a result from a failure by what `scratch` holds; exactly one of both is returned."""
     if timed_out:
         limit_s = _deadline_s(plan, stage)
         field = f"spec.stageDeadlineSeconds.{stage}"
@@ -246,14 +265,15 @@ def _outcome(
             f"ran longer than {limit_s:g} s and was stopped; raise {field}, or make it smaller"
         )
         return None, Failure("deadline", message)
-    if reported is not None:
+    if (reported := _reported_failure(scratch)) is not None:
         return None, reported
     if exit_code < 0:
         name = signal.Signals(-exit_code).name
         hint = "; most likely it ran out of memory" if exit_code == -signal.SIGKILL else ""
         return None, Failure("infrastructure", f"its process was killed by {name}{hint}")
+    left = _left(scratch, EVIDENCE_FILE, EVIDENCE_BYTES) if exit_code == 0 else None
     try:
-        evidence = store.stage_evidence(plan.run, stage) if exit_code == 0 else None
+        evidence = None if left is None else parse_record(left, StageEvidence, where=EVIDENCE_FILE)
     except FulcrumError as error:
         return None, Failure("user", f"it left evidence that cannot be read: {error}")
     if evidence is not None and (evidence.run, evidence.stage) != (plan.run, stage):

@@ -1,10 +1,26 @@
-"""What pruning and quantization came to over all weights, in one line."""
+"""What a stage came to, in one line."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from fulcrum_pipelines.evidence import PruneDetails, QuantizeDetails
+from fulcrum_pipelines.evidence import PruneDetails, QuantizeDetails, StageEvidence
+
+
+def headline(evidence: StageEvidence) -> str:
+    """Return the one line that says what a stage came to."""
+    details = evidence.details
+    match details.kind:
+        case "evaluate" | "validate":
+            metrics = details.metrics if details.kind == "evaluate" else details.metrics_candidate
+            first = next(metric for metric in metrics if metric.slice == "all")
+            return f"{first.name} {first.value:.4f}" if first.value is not None else first.note
+        case "prune":
+            return pruned(details)
+        case "finetune":
+            return f"best of {len(details.epochs)} epochs: {details.best_epoch}"
+        case "quantize":
+            return quantized(details)
 
 
 def pruned(details: PruneDetails) -> str:

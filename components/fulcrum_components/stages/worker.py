@@ -1,9 +1,10 @@
 """The process in which a stage works: `python -m fulcrum_components.stages.worker`.
 
 It takes the result of an earlier stage with the same inputs where there is one, else does the work;
-either way it writes the stage's evidence. An unreliable timing is never taken, nor is any where the
-plan says to measure again: then the stage repeats what is timed, and may take the rest. A failure
-is left in a file for the supervisor, which may find none where user code ended the process.
+either way it leaves the stage's evidence in a file for the supervisor, which puts it on record. An
+unreliable timing is never taken, nor is any where the plan says to measure again: then the stage
+repeats what is timed, and may take the rest. A failure is left in a file too; there is neither if
+user code ended the process.
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ from typing import NoReturn, cast
 import fulcrum_components
 import fulcrum_pipelines
 from fulcrum_components.environment import describe_environment, peak_memory_bytes
-from fulcrum_components.stages import headlines
 from fulcrum_components.stages.broker import BROKER
 from fulcrum_components.stages.brokered import install
-from fulcrum_components.stages.component import FAILURE_FILE, Failure, timestamp
+from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, Failure, timestamp
 from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
 from fulcrum_pipelines.contract import (
     OPTIONAL_STAGES,
@@ -37,8 +37,8 @@ from fulcrum_pipelines.contract import (
     digest_of,
 )
 from fulcrum_pipelines.errors import FulcrumError
-from fulcrum_pipelines.evidence import Details, Evidence, StageEvidence, StageName
-from fulcrum_pipelines.store import StageState, Store, cache_path, stage_path, state_path
+from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
+from fulcrum_pipelines.store import StageState, Store, record_bytes, state_path
 from fulcrum_pipelines.texts import reason
 
 MEASURING: tuple[StageName, ...] = ("quantize", "validate")
@@ -48,12 +48,16 @@ MEASURING: tuple[StageName, ...] = ("quantize", "validate")
 def execute(
     stage: StageName, store: Store, plan_digest: str, work_dir: Path, *, use_cache: bool
 ) -> StageEvidence:
-    """Run `stage` of the plan, or take what an earlier one with the same inputs recorded."""
+    """Run `stage` of the plan, or take what an earlier one with the same inputs recorded.
+
+    Returns:
+        Its evidence, which is not on record yet.
+    """
     plan = store.plan(plan_digest)
     started_at, start_s = timestamp(), time.monotonic()
     write_state = partial(_write_state, store, plan.run, stage, started_at)
-    write_state("Running", "preparing", None, cached=False)
-    progress = ProgressWriter(partial(write_state, "Running", cached=False))
+    write_state("preparing", None)
+    progress = ProgressWriter(write_state)
     context = StageContext(stage, plan, store, work_dir, progress)
     module = cast(Stage, importlib.import_module(f"fulcrum_components.stages.{stage}"))
     inputs = context.inputs = module.inputs(context)
@@ -90,11 +94,6 @@ def execute(
             warnings=(*context.warnings, *result.warnings),
             details=result.details,
         )
-        store.write_record(cache_path(stage, inputs_digest, space), evidence)
-    store.write_record(stage_path(plan.run, stage), evidence)
-    if stage == STAGES[-1]:
-        _write_whole(context, plan_digest)
-    write_state("Succeeded", _headline(evidence), 1.0, cached=found is not None)
     return evidence
 
 
@@ -112,24 +111,13 @@ def _write_state(
     run: str,
     stage: StageName,
     started_at: str,
-    state: str,
     message: str,
     fraction: float | None,
-    *,
-    cached: bool,
 ) -> None:
-    record = StageState.model_validate(
-        {
-            "stage": stage,
-            "state": state,
-            "started_at": started_at,
-            "finished_at": None if state == "Running" else timestamp(),
-            "message": message,
-            "fraction": fraction,
-            "cached": cached,
-        }
+    state = StageState(
+        stage=stage, state="Running", started_at=started_at, message=message, fraction=fraction
     )
-    store.write_record(state_path(run, stage), record)
+    store.write_record(state_path(run, stage), state)
 
 
 def _inputs_digest(stage: StageName, inputs: dict[str, str], spec: ResolvedSpec) -> str:
@@ -166,29 +154,6 @@ def _store_outputs(store: Store, result: StageResult) -> tuple:  # type: ignore[
     )
 
 
-def _write_whole(context: StageContext, plan_digest: str) -> None:
-    run = context.plan.run
-    stages = tuple(context.evidence(stage) for stage in context.plan.stages)
-    evidence = Evidence(run=run, plan=plan_digest, stages=stages)
-    context.store.write_record(f"runs/{run}/evidence.json", evidence)
-
-
-def _headline(evidence: StageEvidence) -> str:
-    """Return the one line that says what a stage came to."""
-    details = evidence.details
-    match details.kind:
-        case "evaluate" | "validate":
-            metrics = details.metrics if details.kind == "evaluate" else details.metrics_candidate
-            first = next(metric for metric in metrics if metric.slice == "all")
-            return f"{first.name} {first.value:.4f}" if first.value is not None else first.note
-        case "prune":
-            return headlines.pruned(details)
-        case "finetune":
-            return f"best of {len(details.epochs)} epochs: {details.best_epoch}"
-        case "quantize":
-            return headlines.quantized(details)
-
-
 def main() -> int:
     """Run one stage; a failure goes to `failure.json` in the working directory."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -201,7 +166,7 @@ def main() -> int:
     if BROKER in os.environ:
         install()
     try:
-        execute(
+        evidence = execute(
             options.stage,
             Store(options.store),
             options.plan,
@@ -216,6 +181,7 @@ def main() -> int:
         traceback.print_exc()
         failure = Failure("internal", f"{reason(error)}; this is a defect, see the log")
     else:
+        (options.work_dir / EVIDENCE_FILE).write_bytes(record_bytes(evidence))
         return 0
     print(f"{failure.failure_class}: {failure.message}", file=sys.stderr)
     (options.work_dir / FAILURE_FILE).write_text(json.dumps(asdict(failure)))

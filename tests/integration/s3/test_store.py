@@ -345,3 +345,14 @@ def test_patience_is_not_for_what_waiting_cannot_mend(bucket: str, be: Become) -
     with pytest.raises(InfrastructureError, match="access was denied"):
         Store(f"{bucket}/patient", patience_s=60).read("a.json")
     assert time.monotonic() - start_s < 20
+
+
+def test_one_of_many_creates_a_record(store: Store) -> None:
+    content = [str(number).encode() for number in range(8)]
+    with ThreadPoolExecutor(len(content)) as pool:
+        created = list(pool.map(lambda data: store.create("runs/x/a.json", data), content))
+    assert created.count(True) == 1
+    kept = content[created.index(True)]
+    assert store.read("runs/x/a.json") == kept
+    assert store.create("runs/x/a.json", kept)
+    assert not store.create("runs/x/a.json", b"another")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -13,9 +14,9 @@ from builders.evidence import make_stage
 from builders.plans import make_plan
 
 from fulcrum_components.stages import component
-from fulcrum_components.stages.component import Failure
+from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, Failure
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import Store, stage_path
+from fulcrum_pipelines.store import record_bytes
 
 DEADLINES = {"evaluate": 1}
 
@@ -78,8 +79,10 @@ ENDINGS = (
 def test_every_ending_without_evidence_is_a_failure(
     case: Ending, plan: Plan, tmp_path: Path
 ) -> None:
+    if case.reported is not None:
+        (tmp_path / FAILURE_FILE).write_text(json.dumps(asdict(case.reported)))
     evidence, failure = component._outcome(
-        Store(str(tmp_path)), plan, "evaluate", case.exit_code, case.timed_out, case.reported
+        tmp_path, plan, "evaluate", case.exit_code, case.timed_out
     )
     assert evidence is None
     assert failure is not None
@@ -88,17 +91,15 @@ def test_every_ending_without_evidence_is_a_failure(
 
 
 def test_evidence_of_a_worker_that_then_crashed_does_not_count(plan: Plan, tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
-    store.write_record(stage_path(plan.run, "evaluate"), make_stage("evaluate"))
-    evidence, failure = component._outcome(store, plan, "evaluate", -11, False, None)
+    leave(tmp_path, record_bytes(make_stage("evaluate", run=plan.run)))
+    evidence, failure = component._outcome(tmp_path, plan, "evaluate", -11, False)
     assert evidence is None
     assert failure is not None
 
 
 def test_garbage_evidence_is_the_users_failure(plan: Plan, tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
-    store.write(stage_path(plan.run, "evaluate"), b"[1, 2")
-    evidence, failure = component._outcome(store, plan, "evaluate", 0, False, None)
+    leave(tmp_path, b"[1, 2")
+    evidence, failure = component._outcome(tmp_path, plan, "evaluate", 0, False)
     assert evidence is None
     assert failure is not None
     assert failure.failure_class == "user"
@@ -106,15 +107,11 @@ def test_garbage_evidence_is_the_users_failure(plan: Plan, tmp_path: Path) -> No
 
 
 def test_valid_evidence_is_a_result(plan: Plan, tmp_path: Path) -> None:
-    store = Store(str(tmp_path))
     expected = make_stage("evaluate", run=plan.run)
-    store.write_record(stage_path(plan.run, "evaluate"), expected)
-    assert component._outcome(store, plan, "evaluate", 0, False, None) == (expected, None)
+    leave(tmp_path, record_bytes(expected))
+    assert component._outcome(tmp_path, plan, "evaluate", 0, False) == (expected, None)
 
 
-def test_what_an_earlier_execution_left_is_cleared(plan: Plan, tmp_path: Path) -> None:
-    """A record left under the same key must not pass for a new result."""
-    store = Store(str(tmp_path))
-    store.write_record(stage_path(plan.run, "evaluate"), make_stage("evaluate"))
-    component.clear_stage(store, plan.run, "evaluate")
-    assert store.stage_evidence(plan.run, "evaluate") is None
+def leave(scratch: Path, evidence: bytes) -> None:
+    """Leave what a worker would."""
+    (scratch / EVIDENCE_FILE).write_bytes(evidence)

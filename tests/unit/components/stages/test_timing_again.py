@@ -13,6 +13,7 @@ from builders.figures import make_latency
 from onnx_graphs import GraphBuilder
 from quantizing import outputs
 
+from fulcrum_components.stages.recording import record
 from fulcrum_components.stages.worker import execute, must_time_again
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import Details, StageEvidence, ValidateDetails
@@ -99,7 +100,8 @@ class Runs:
         for stage in plan.stages:
             work_dir = self.directory / f"{plan.run}-{stage}"
             work_dir.mkdir()
-            found.append(execute(stage, self.store, digest, work_dir, use_cache=True))
+            evidence = execute(stage, self.store, digest, work_dir, use_cache=True)
+            found.append(record(self.store, plan, evidence, ()))
         return tuple(found)
 
     def change_cached(self, found: StageEvidence, **changes: object) -> None:
