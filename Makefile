@@ -58,8 +58,9 @@ types: setup ## Check types
 layers: setup ## Check the import rules
 	$(BIN)/lint-imports
 
-ir: setup ## Compile the pipeline
+ir: setup ## Compile the pipeline, and generate the components for other pipelines
 	$(BIN)/python -m fulcrum_pipelines.definition
+	$(BIN)/python components/kubeflow/generate.py
 
 crds: setup ## Generate the Python types and the shipped copy of the schemas
 	$(BIN)/python crds/generate_types.py

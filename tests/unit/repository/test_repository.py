@@ -52,7 +52,13 @@ def test_lock_has_hashes_and_no_addresses() -> None:
 
 
 @pytest.mark.parametrize(
-    "script", ["docs/generate.py", "crds/generate_types.py", "charts/generate.py"]
+    "script",
+    [
+        "docs/generate.py",
+        "crds/generate_types.py",
+        "charts/generate.py",
+        "components/kubeflow/generate.py",
+    ],
 )
 def test_generated_files_are_fresh(script: str) -> None:
     done = subprocess.run(

@@ -1,0 +1,97 @@
+"""The Kubeflow component `evaluate`.
+
+Generated from crds/compressionjob.yaml by `make ir`; do not edit.
+"""
+
+# ruff: noqa
+# No `from __future__ import annotations` here: kfp reads the annotations.
+
+from typing import NamedTuple, Optional
+
+from kfp import dsl
+
+
+@dsl.component(base_image="fulcrum-components", install_kfp_package=False)
+def evaluate(
+    model: dsl.Input[dsl.Model],
+    test: dsl.Input[dsl.Dataset],
+    metrics: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    summary: dsl.Output[dsl.HTML],
+    task: Optional[str] = None,
+    classes: Optional[list] = None,
+    data_format: Optional[str] = None,
+    data_inputs: Optional[dict] = None,
+    data_target: Optional[str] = None,
+    data_scale: Optional[float] = None,
+    model_meaning: Optional[str] = None,
+    ignored_outputs: Optional[list] = None,
+    seed: int = 0,
+    slices: Optional[list] = None,
+    targets: Optional[dict] = None,
+    group_by: Optional[str] = None,
+) -> None:
+    """Measure a model on test data.
+
+    Args:
+        model: Any model, or what a component made, whose ONNX file is measured.
+        test: Labelled examples.
+        metrics: Its figures.
+        confusion: The confusion matrix, of up to 50 classes.
+        summary: A page with figures and warnings.
+        task: What the model does; it selects the metrics. One of classification, regression. Left
+            out, it is as in the component that made the model.
+        classes: Names of the classes, in the order of the model's outputs. Labels that are text,
+            and folders of images, are these names. Default, the labels themselves. Left out, it is
+            as in the component that made the model.
+        data_format: Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz,
+            .parquet, a directory of class directories). One of auto, npz, npy, csv, parquet,
+            imageFolder, python. Left out, it is as in the component that made the model, else auto.
+        data_inputs: For each input of the model, the array, column or columns ("a,b,c" or "a:c" for
+            a range of columns) that feed it. Default, the key with the input's own name. Left out,
+            it is as in the component that made the model.
+        data_target: Array or column that holds the right answer. Class labels are positions of the
+            model's outputs from 0, or names in data.classes. Left out, it is as in the component
+            that made the model, else y.
+        data_scale: Factor applied to each input value, for instance 0.00392156862745098 for images,
+            whose pixels go from 0 to 255 at any depth. Left out, it is as in the component that
+            made the model.
+        model_meaning: What the first output of a .pt2 or .onnx file holds, where its graph does not
+            show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
+            logits, and a regression value. A bundle says so itself. One of logits, probabilities,
+            value. Left out, it is as in the component that made the model.
+        ignored_outputs: Outputs of the model after the first that nobody needs. All others are
+            compared with the baseline's, and block where they are not kept. Left out, it is as in
+            the component that made the model.
+        seed: Seed of everything that is random.
+        slices: Declared columns by whose values test results are reported and may be gated. The
+            slice by class needs no declaration.
+        targets: For outputs of the model after the first, the array or column of the test data that
+            holds the right answer. Their metrics are reported, whole numbers for classes; the first
+            output's answer is test.target.
+        group_by: Array or column of the test data that tells which examples belong together (a
+            user, a recording). Intervals then resample groups, not examples.
+    """
+    from fulcrum_components.stages.composed import evaluate
+
+    evaluate(
+        model.path,
+        test.path,
+        {
+            "data.task": task,
+            "data.classes": classes,
+            "source.format": data_format,
+            "source.inputs": data_inputs,
+            "source.target": data_target,
+            "source.scale": data_scale,
+            "model.meaning": model_meaning,
+            "data.ignoredOutputs": ignored_outputs,
+            "seed": seed,
+            "data.slices": slices,
+            "data.targets": targets,
+            "data.groupBy": group_by,
+        },
+        metrics,
+        confusion,
+        summary,
+    )

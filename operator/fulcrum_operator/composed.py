@@ -1,0 +1,178 @@
+"""What components of other people's pipelines ask of the operator's code: rules, verdict, channel.
+
+It runs in the components' image, which holds this package for the engine `job`, in processes that
+run no code of a model's author. A pipeline has no job, so no ModelChannel of a cluster is moved:
+the operator moves those on evidence of its own jobs only. A channel here is a file in a store.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from fulcrum_operator.assessing import assess
+from fulcrum_operator.manifests import check_resolved
+from fulcrum_operator.observed import Assessment
+from fulcrum_operator.publishing import publish
+from fulcrum_pipelines.chain import STORE, Chain, read_chain
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.errors import CorruptError, QualityError, UserError
+from fulcrum_pipelines.evidence import Digest, Record
+from fulcrum_pipelines.store import Store, file_digest, object_path, stage_path
+
+CHANNEL_SCHEMA: Final = "fulcrum.dev/channel-file/v1alpha1"
+CHANNEL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+HISTORY = 20
+"""How many earlier models a channel's file names."""
+
+
+class Held(Record):
+    """A model that a channel holds or held.
+
+    Attributes:
+        digest: Of the ONNX file.
+        uri: Its address.
+        run: Key of the run that validated it, in the same store.
+        evidence: Digest of that run's evidence.
+        moved_at: When it was put there, RFC 3339 in UTC.
+    """
+
+    digest: Digest
+    uri: str
+    run: str
+    evidence: Digest
+    moved_at: str
+
+
+class ChannelFile(Record):
+    """What serving reads at `channels/<name>.json` of a store.
+
+    Attributes:
+        current: What the channel holds.
+        history: What it held before, newest first.
+    """
+
+    schema_version: Literal["fulcrum.dev/channel-file/v1alpha1"] = CHANNEL_SCHEMA
+    current: Held
+    history: tuple[Held, ...] = ()
+
+
+def check(spec: dict[str, Any]) -> list[str]:
+    """Return what is wrong with a job's specification, by the rules of the API server."""
+    return [str(problem) for problem in check_resolved(spec)]
+
+
+def judge(evidence: str, summary: str) -> str:
+    """Decide the gates over the evidence that validate left, and write the report.
+
+    Args:
+        evidence: Path of the artifact.
+        summary: Path that the report is written to.
+
+    Returns:
+        Pass, Fail, Inconclusive or Anomalous.
+
+    Raises:
+        FulcrumError: The evidence is damaged or not complete.
+    """
+    store, plan, found = _assessed(evidence)
+    published = publish(store, plan)
+    target = Path(summary)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(Path(published.report_path).read_bytes())
+    for reason in found.verdict.reasons:
+        print(f"{found.verdict.outcome}: {reason}", flush=True)
+    return found.verdict.outcome
+
+
+def promote(
+    channel: str, candidate: str, evidence: str, store_url: str, now: Callable[[], datetime]
+) -> ChannelFile:
+    """Let a channel, which is a file in a store, hold a candidate that passed its gates.
+
+    The gates are decided again, from the evidence.
+
+    Args:
+        channel: Its name.
+        candidate: Path of the artifact of prune, finetune or quantize.
+        evidence: Path of the artifact of validate.
+        store_url: Where model, evidence and the channel's file are kept.
+        now: The time.
+
+    Raises:
+        QualityError: The verdict is not Pass.
+        UserError: The candidate is not what was validated, the channel's name is none, or the
+            channel holds another model than that which the candidate was compared with.
+    """
+    if not CHANNEL_NAME.fullmatch(channel):
+        message = f"'{channel}' is no name of a channel; use up to 63 of a-z, 0-9 and -"
+        raise UserError(message, where="channel")
+    local, plan, found = _assessed(evidence)
+    if found.verdict.outcome != "Pass":
+        why = "; ".join(found.verdict.reasons)
+        message = f"the verdict is {found.verdict.outcome}, only Pass is promoted: {why}"
+        raise QualityError(message, where="evidence")
+    path = Path(candidate) / "model.onnx"
+    if not path.is_file() or file_digest(path) != found.candidate_digest:
+        message = f"is not the model that was validated, {found.candidate_digest}"
+        raise UserError(message, where="candidate")
+    store, name = Store(store_url), f"channels/{channel}.json"
+    before = store.read_record(name, ChannelFile)
+    _require_held(before, plan, channel)
+    _copy(local, store, plan, path)
+    held = Held(
+        digest=found.candidate_digest,
+        uri=store.locate(object_path(found.candidate_digest)),
+        run=plan.run,
+        evidence=found.evidence_digest,
+        moved_at=now().isoformat(timespec="seconds"),
+    )
+    history = () if before is None else (before.current, *before.history)
+    moved = ChannelFile(current=held, history=history[:HISTORY])
+    store.write_record(name, moved)
+    return moved
+
+
+def _require_held(before: ChannelFile | None, plan: Plan, channel: str) -> None:
+    """Refuse a candidate that was compared with something else than what it would replace."""
+    compared = plan.spec.baseline_model
+    if before is not None and compared is not None and before.current.digest != compared:
+        message = (
+            f"holds {before.current.digest}, but the candidate was compared with {compared}; "
+            "validate it against what the channel holds"
+        )
+        raise UserError(message, where=f"channel {channel}")
+
+
+def _copy(local: Store, store: Store, plan: Plan, candidate: Path) -> None:
+    """Copy the candidate and the records of its run."""
+    store.put(candidate, "model.onnx", "application/vnd.onnx")
+    store.put_record(plan)
+    folder = f"runs/{plan.run}"
+    records = [f"{folder}/{name}.json" for name in ("plan", "verdict", "evidence")]
+    for path in (*(stage_path(plan.run, stage) for stage in plan.stages), *records):
+        data = local.read(path)
+        if data is None:
+            raise CorruptError("it is missing", where=local.locate(path))
+        store.write(path, data)
+
+
+def _assessed(evidence: str) -> tuple[Store, Plan, Assessment]:
+    """Return the store of an artifact of validate, its plan and what its gates say."""
+    chain = _chain(evidence)
+    store = Store(str(Path(evidence) / STORE))
+    plan = store.plan(chain.plan)
+    found = assess(store, chain.plan, chain.run, plan.spec.gates)
+    if not isinstance(found, Assessment):
+        raise CorruptError(found.message, where=evidence)
+    return store, plan, found
+
+
+def _chain(evidence: str) -> Chain:
+    chain = read_chain(Path(evidence))
+    if chain is None:
+        raise UserError(f"'{evidence}' is no artifact of validate", where="evidence")
+    return chain
