@@ -139,10 +139,11 @@ def promote(
 def _require_held(before: ChannelFile | None, plan: Plan, channel: str) -> None:
     """Refuse a candidate that was compared with something else than what it would replace."""
     compared = plan.spec.baseline_model
-    if before is not None and compared is not None and before.current.digest != compared:
+    held = "nothing" if before is None else before.current.digest
+    if compared is not None and held != compared:
         message = (
-            f"holds {before.current.digest}, but the candidate was compared with {compared}; "
-            "validate it against what the channel holds"
+            f"holds {held}, but the candidate was compared with {compared}; validate it against "
+            "what the channel holds, or against the model that it was made from"
         )
         raise UserError(message, where=f"channel {channel}")
 

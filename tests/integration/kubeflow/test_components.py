@@ -129,13 +129,13 @@ def _weaken_the_gates(_: Path, evidence: Path) -> None:
     path.write_text(json.dumps(plan))
 
 
-def _plan_with(evidence: Path, gates: tuple[Gate, ...]) -> str:
-    """Let the artifact name a plan with other gates, and return its digest."""
+def _plan_with(evidence: Path, **changes: object) -> str:
+    """Let the artifact name a plan of another specification, and return its digest."""
     chain = read_chain(evidence)
     assert chain is not None
     store = Store(str(evidence / STORE))
     plan = store.plan(chain.plan)
-    spec = plan.spec.model_copy(update={"gates": gates})
+    spec = plan.spec.model_copy(update=changes)
     digest = store.put_record(plan.model_copy(update={"spec": spec}))
     content = json.loads((evidence / CHAIN_FILE).read_text()) | {"plan": digest}
     (evidence / CHAIN_FILE).write_text(json.dumps(content))
@@ -143,18 +143,26 @@ def _plan_with(evidence: Path, gates: tuple[Gate, ...]) -> str:
 
 
 def _give_another_plan(_: Path, evidence: Path) -> None:
-    _plan_with(evidence, ())
+    _plan_with(evidence, gates=())
 
 
-def _ask_for_what_it_is_not(_: Path, evidence: Path) -> None:
-    """The evidence of a whole run whose gates the candidate fails."""
-    digest = _plan_with(evidence, (Gate(name="size", kind="size", max=0.001),))
+def _measured_by(evidence: Path, digest: str) -> None:
+    """Let the evidence be of the plan `digest`, as if all of it had been run so."""
 
     def change(content: dict[str, Any]) -> None:
         for record in (content, *content["stages"]):
             record["plan"] = digest
 
     _edit_evidence(evidence, change)
+
+
+def _ask_for_what_it_is_not(_: Path, evidence: Path) -> None:
+    gates = (Gate(name="size", kind="size", max=0.001),)
+    _measured_by(evidence, _plan_with(evidence, gates=gates))
+
+
+def _compare_with_what_is_not_replaced(_: Path, evidence: Path) -> None:
+    _measured_by(evidence, _plan_with(evidence, baseline_model=f"sha256:{'0' * 64}"))
 
 
 def _exchange_the_candidate(candidate: Path, _: Path) -> None:
@@ -180,6 +188,7 @@ def _no_artifact_of_validate(_: Path, evidence: Path) -> None:
     ("damage", "words"),
     [
         (_ask_for_what_it_is_not, "the verdict is Fail, only Pass is promoted: size: file size"),
+        (_compare_with_what_is_not_replaced, "holds nothing, but the candidate was compared with"),
         (_claim_better_accuracy, "the verdict is Anomalous"),
         (_claim_other_baseline, "the verdict is Anomalous"),
         (_leave_out_the_baseline, "the verdict is Anomalous"),
