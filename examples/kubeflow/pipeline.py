@@ -118,7 +118,6 @@ def digits_composed(
     image: str = IMAGE,
     epochs: int = 40,
     finetune_epochs: int = 20,
-    gates: list = GATES,
 ) -> None:
     """Compose a team's own training with Fulcrum's components."""
     data = split(digits=digits)
@@ -153,7 +152,7 @@ def digits_composed(
         test=test,
         train=train,
         validation=validation,
-        gates=gates,
+        gates=GATES,
         **MEASURE,
     )
     tasks = [data, trained, pruned, tuned, small, judged]
