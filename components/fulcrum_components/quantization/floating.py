@@ -19,6 +19,15 @@ CLIPPED = "its bounds leave out 0, which a quantized Clip lets through"
 NARROWING = "its input is an output of the model, which would get the range of what comes after it"
 NORMALISING = "it belongs to a normalisation, softmax or smooth activation written out in parts"
 
+MOVING = "it only moves values of an input to an output of the model, which must stay exact"
+
+MOVES = frozenset(
+    {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Gather", "GatherND",
+     "GatherElements", "Slice", "Split", "Concat", "Expand", "Tile", "Pad", "DepthToSpace",
+     "SpaceToDepth", "Dropout", "Cast", "ReverseSequence", "Compress", "Where"}
+)  # fmt: skip
+"""Operators that compute nothing: each number that they give is one of those that they read."""
+
 PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 SMOOTH = frozenset(
@@ -50,8 +59,33 @@ def float_nodes(index: GraphIndex, masks: Collection[str]) -> dict[str, str]:
             found[node.name] = CLIPPED
         elif node.op_type in ("Relu", "Clip") and node.input[0] in index.outputs:
             found[node.name] = NARROWING
+    moving = {node.name: MOVING for node in moving_nodes(index)}
     normalising = {node.name: NORMALISING for node in _smooth_chains(index)}
-    return normalising | found
+    return normalising | found | moving
+
+
+def moving_nodes(index: GraphIndex) -> list[onnx.NodeProto]:
+    """Return the nodes that bring inputs to outputs of the model without any arithmetic.
+
+    Lookups in a constant table are none of them: the table is a weight.
+    """
+    made: set[str] = {value.name for value in index.model.graph.input}
+    moving: dict[str, onnx.NodeProto] = {}
+    for node in index.model.graph.node:  # in the order in which they run
+        names = [name for name in node.input if name]
+        exact = all(name in made or index.is_constant(name) for name in names)
+        table = node.op_type.startswith("Gather") and index.is_constant(node.input[0])
+        if node.op_type in MOVES and exact and not table and any(name in made for name in names):
+            made.update(node.output)
+            moving.update(dict.fromkeys(node.output, node))
+    pending = [name for name in moving if name in index.outputs]
+    found: dict[str, onnx.NodeProto] = {}
+    while pending:
+        name = pending.pop()
+        if name in moving and moving[name].name not in found:
+            found[moving[name].name] = moving[name]
+            pending += moving[name].input
+    return list(found.values())
 
 
 def _carries_mask(index: GraphIndex, node: onnx.NodeProto, masks: Collection[str]) -> bool:

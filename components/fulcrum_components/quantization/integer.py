@@ -21,8 +21,10 @@ from onnxruntime.quantization.calibrate import TensorsData, save_tensors_data
 
 from fulcrum_components.graph import GraphIndex, attribute, sort_nodes, write_graph
 from fulcrum_components.quantization.calibration import Calibration
+from fulcrum_components.quantization.floating import moving_nodes
 from fulcrum_components.quantization.rewriting import (
     keep_biases_of_dead_channels,
+    keep_moved_values_exact,
     remove_needless_roundings,
 )
 from fulcrum_components.quiet import quiet
@@ -109,6 +111,8 @@ def build_static(
         ranges_path.unlink(missing_ok=True)
     quantized = onnx.load(str(output))
     _hold_in_float(quantized, options.exclude)
+    moving = [node.name for node in moving_nodes(GraphIndex(prepared))]
+    keep_moved_values_exact(quantized, moving)
     remove_needless_roundings(quantized, model, lambda node: _is_taken(node, ops, options))
     _finish(quantized, output)
 

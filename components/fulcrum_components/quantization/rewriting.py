@@ -6,7 +6,7 @@ no kernel.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableSequence
+from collections.abc import Callable, Collection, Mapping, MutableSequence
 
 import numpy as np
 import onnx
@@ -88,6 +88,48 @@ def remove_needless_roundings(
         readers = index.consumers[dequantize.output[0]]
         if _is_needless(index, original, quantize, readers, is_quantized):
             _take_out(index, quantize, dequantize)
+
+
+def keep_moved_values_exact(model: onnx.ModelProto, moving: Collection[str]) -> None:
+    """Let nodes that only move inputs to outputs read and write exact values; in place.
+
+    The quantizer lets every reader of a rounded tensor read it rounded, and rounds an output that
+    a quantized node reads too.
+
+    Args:
+        model: The quantizer's graph.
+        moving: Names of those nodes.
+    """
+    index = GraphIndex(model)
+    for node in [each for each in model.graph.node if each.name in moving]:
+        for place, name in enumerate(node.output):
+            if rounded := _rounded(index, name.removesuffix("_QuantizeLinear_Input")):
+                _make_exact(index, node, place, rounded)
+        for place, name in enumerate(node.input):
+            rounding = _rounded(index, name)
+            if rounding is not None:
+                node.input[place] = rounding.input[0]
+
+
+def _rounded(index: GraphIndex, name: str) -> onnx.NodeProto | None:
+    """Return the node that rounds `name`, None if it is exact."""
+    maker = index.producers.get(name)
+    if maker is None or maker.op_type != "DequantizeLinear":
+        return None
+    return index.producers.get(maker.input[0])
+
+
+def _make_exact(
+    index: GraphIndex, node: onnx.NodeProto, place: int, rounding: onnx.NodeProto
+) -> None:
+    """Give an output of `node` its own name back; quantized readers get a new one."""
+    raw = node.output[place]
+    name = raw.removesuffix("_QuantizeLinear_Input")
+    dequantize = index.producers[name]
+    for reader in index.consumers[name]:
+        _rename(reader.input, name, f"{name}__rounded")
+    _rename(dequantize.output, name, f"{name}__rounded")
+    node.output[place] = rounding.input[0] = name
 
 
 def _is_needless(

@@ -342,3 +342,67 @@ def test_prepared_outputs_are_those_of_fp32(case: Case, tmp_path: Path) -> None:
     found = all_outputs(tmp_path / "work" / "prepared.onnx", case.inputs)
     for wanted, got in zip(expected, found, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * wanted.std())
+
+
+INDEX, HALF_SHAPE = {"k": np.array([3, 0])}, {"s": np.array([-1, 2, 8])}
+MOVED = [
+    Case("the input", mlp([("Relu", "e", "r"), ("Identity", "x", "m")]), MLP, ("o", "m")),
+    Case(
+        "reshaped",
+        mlp([("Relu", "e", "r"), ("Reshape", "x s", "m")]),
+        MLP | HALF_SHAPE,
+        ("o", "m"),
+    ),
+    Case(
+        "picked",
+        mlp([("Relu", "e", "r"), ("Gather", "x k", "m", {"axis": 1})]),
+        MLP | INDEX,
+        ("o", "m"),
+    ),
+    Case(
+        "in several steps",
+        mlp([
+            ("Relu", "e", "r"),
+            ("Split", "x", "h i", {"axis": 1, "num_outputs": 2}),
+            ("Concat", "i h", "j", {"axis": 1}),
+            ("Reshape", "j s", "q"),
+            ("Transpose", "q", "m", {"perm": [0, 2, 1]}),
+        ]),
+        MLP | HALF_SHAPE,
+        ("o", "m"),
+        opset=18,
+    ),
+    Case(
+        "read by a product too",
+        [
+            ("Reshape", "x s", "q"),
+            ("Reshape", "q t", "m"),
+            ("Gemm", "m w b", "e"),
+            ("Relu", "e", "r"),
+            ("Gemm", "r v c", "o"),
+        ],
+        MLP | HALF_SHAPE | {"t": np.array([-1, 16])},
+        ("o", "q", "m"),
+    ),
+    Case(
+        "an image flattened beside a convolution",
+        [("Conv", "x w b", "e"), ("Relu", "e", "r"), ("Flatten", "x", "m"), *HEAD],
+        CONV,
+        ("o", "m"),
+        IMAGES,
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["static", "dynamic"])
+@pytest.mark.parametrize("case", MOVED, ids=lambda case: case.name)
+def test_outputs_that_only_move_inputs_stay_exact(case: Case, method: str, tmp_path: Path) -> None:
+    source = build(case, tmp_path / "model.onnx")
+    details = run(source, data=Arrays(**case.inputs), batch=case.inputs, method=method)
+    if method == "static":
+        assert details.int8_coverage >= case.integer - 0.05
+    expected = all_outputs(source, case.inputs)
+    found = all_outputs(source.with_name("int8.onnx"), case.inputs)
+    assert np.abs(found[0] - expected[0]).max() < TOLERANCE * expected[0].std()
+    for name, wanted, got in zip(case.outputs[1:], expected[1:], found[1:], strict=True):
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
