@@ -73,7 +73,7 @@ def check_outcomes(outcomes: Outcomes, task: str, *, where: str) -> None:
         if outputs.shape != targets.shape:
             message = (
                 f"the model gives values of shape {list(outputs.shape[1:])} an example, "
-                f"the targets are of shape {list(targets.shape[1:])}"
+                f"the targets are of shape {list(targets.shape[1:])}; give one target a value"
             )
             raise UserError(message, where=where)
         _first_wrong(~np.isfinite(targets), targets, "is not finite", where)

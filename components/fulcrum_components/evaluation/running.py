@@ -156,10 +156,45 @@ def _check_probabilities(values: Array, seen: int, where: str) -> None:
         row = int(wrong.argmax())
         message = (
             f"the first output is taken for probabilities, but for example {seen + row} it is "
-            f"{np.array2string(values[row], precision=3, threshold=6)}; set meaning: logits in "
-            "fulcrum.yaml (for .pt2 and ONNX in spec.model), or end the model with a softmax"
+            f"{np.array2string(values[row], precision=3, threshold=6)}; {_what_is_seen(values)}"
         )
         raise UserError(message, where=where)
+
+
+def _what_is_seen(values: Array) -> str:
+    """Return what numbers (n, classes) that are no probabilities look like, and what to do."""
+    low, high = float(values.min()), float(values.max())
+    rows, columns = values.sum(axis=1), values.sum(axis=0)
+    several = values.shape[1] > 1
+    if low < -SUM_TOLERANCE:
+        return (
+            "set meaning: logits in fulcrum.yaml (for .pt2 and ONNX in spec.model), or end the "
+            "model with a softmax"
+        )
+    if several and np.abs(columns - 1).max() <= SUM_TOLERANCE:
+        return (
+            f"each class sums to 1 over the examples of a batch ({len(values)}), and those "
+            "of an example do not: take the softmax over the axis of the classes (1), not over the "
+            "batch (0)"
+        )
+    total = float(rows.mean())
+    if several and total > 0 and np.abs(rows / total - 1).max() <= SUM_TOLERANCE:
+        return f"every example sums to {total:.4g}{_percent(total)}: divide the output by it"
+    if high > 1 + SUM_TOLERANCE:
+        return (
+            f"values go from {low:.4g} to {high:.4g}: if they are percentages or probabilities "
+            "times another constant, divide the output by it; if they are logits, set meaning: "
+            "logits in fulcrum.yaml (for .pt2 and ONNX in spec.model)"
+        )
+    return (
+        f"values are from 0 to 1, but those of an example sum to {rows.min():.4g} to "
+        f"{rows.max():.4g} instead of 1 (one sigmoid a class?): end the model with a softmax over "
+        "the classes, or divide them by their sum"
+    )
+
+
+def _percent(total: float) -> str:
+    return " (percentages)" if abs(total / 100 - 1) <= SUM_TOLERANCE else ""
 
 
 def _flat_targets(targets: Array, meaning: Meaning) -> Array:
@@ -171,5 +206,5 @@ def _flat_targets(targets: Array, meaning: Meaning) -> Array:
 
 
 def _squeezed(values: Array) -> Array:
-    """Return (n,) for (n, 1)."""
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    """Return values (n, ...) without further axes of length 1: (n,) for (n, 1) or (n, 1, 1)."""
+    return values.reshape(len(values), *(size for size in values.shape[1:] if size != 1))

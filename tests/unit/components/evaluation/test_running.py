@@ -54,6 +54,17 @@ def test_one_output_tells_two_classes_apart(meaning: Meaning) -> None:
     assert np.allclose(found, np.concatenate([1 - expected, expected], axis=1))
 
 
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 1, 1)])
+@pytest.mark.parametrize("target_shape", [(6,), (6, 1), (6, 1, 1)])
+def test_values_pair_up_whatever_axes_of_length_1_they_have(
+    shape: tuple[int, ...], target_shape: tuple[int, ...]
+) -> None:
+    values = np.arange(6.0)
+    found = to_outcomes(values.reshape(shape), values.reshape(target_shape), "value", where="model")
+    check_outcomes(found, "regression", where="spec.data.test")
+    np.testing.assert_array_equal(found.outputs, found.targets)
+
+
 def test_values_of_one_output_are_flat(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "model.onnx", 1)
     x = np.arange(5, dtype=np.float32)[:, None]
@@ -72,6 +83,10 @@ class Refused:
     targets: Array = field(default_factory=lambda: np.array([0, 1]))
 
 
+SCORES = np.random.default_rng(3).normal(size=(20, 4))
+SHARES = softmax(SCORES)
+OVER_BATCH = softmax(SCORES.T).T
+SIGMOIDS = 1 / (1 + np.exp(-SCORES))
 NAN_SECOND = np.array([[1.0, 2.0], [np.nan, 0.0]], dtype=np.float32)
 REFUSED = (
     Refused("nan", NAN_SECOND, "logits", "model: .*NaN or infinity for example 1"),
@@ -79,8 +94,19 @@ REFUSED = (
     Refused(
         "logits-as-probabilities", np.array([[0.5, 0.5], [3, -1]]), "probabilities", "example 1"
     ),
-    Refused("sums-to-2", np.array([[1.0, 1.0], [0, 1]]), "probabilities", "meaning: logits"),
+    Refused("sums-to-2", np.array([[1.0, 1.0], [0, 1]]), "probabilities", "one sigmoid a class"),
     Refused("sums-to-0.97", np.array([[0.97, 0.0], [0, 1]]), "probabilities", "example 0"),
+    Refused("softmax-over-batch", OVER_BATCH, "probabilities", r"softmax over .* classes \(1\)"),
+    Refused("softmax-over-one", np.ones((1, 4)), "probabilities", r"not over the batch \(0\)"),
+    Refused("percentages", SHARES * 100, "probabilities", r"sums to 100 \(percentages\): divide"),
+    Refused("255ths", SHARES * 255, "probabilities", "sums to 255: divide"),
+    Refused("halves", SHARES / 2, "probabilities", "sums to 0.5: divide"),
+    Refused("percentages-of-one", SIGMOIDS[:, :1] * 100, "probabilities", "if they are percent"),
+    Refused("sigmoids", SIGMOIDS, "probabilities", "one sigmoid a class"),
+    Refused("sigmoids-times-100", SIGMOIDS * 100, "probabilities", "if they are percentages"),
+    Refused("logits", SCORES, "probabilities", "set meaning: logits"),
+    Refused("one-logit", SCORES[:, 0], "probabilities", "set meaning: logits"),
+    Refused("logits-after-relu", np.maximum(SCORES, 0) * 3, "probabilities", "if they are logits"),
     Refused("a-map", np.zeros((2, 3, 4)), "logits", r"must have shape \(batch, classes\)"),
 )
 
