@@ -6,14 +6,17 @@ Numbers of examples in messages count from 0 in the order of the file.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from fulcrum_components.data.label_values import Array, Indices
 from fulcrum_components.data.notes import Notes
-from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_components.models.signature import BATCH, Signature, TensorSpec
 from fulcrum_pipelines.errors import UserError
+
+Size = TypeVar("Size", int, int | str)
 
 COARSE = 1e-3
 """Rounding by this share of the range of a value is worth a note; float32 rounds values that lie
@@ -135,6 +138,39 @@ def _check_range(values: Array, wanted: np.dtype[Any], name: str, where: str) ->
         raise UserError(message, where=where)
 
 
+def _check_target_shape(
+    shape: tuple[int, ...], output: TensorSpec, where: str, notes: Notes
+) -> None:
+    """Accept targets that differ from the output only in axes of length 1, and note which.
+
+    (n,) for (batch, 1) is so common that it is no note.
+
+    Raises:
+        UserError: They differ in more.
+    """
+    if output.matches(shape) or (len(shape) == 1 and output.shape[1:] == (1,)):
+        return
+    found = f"targets have the shape {_shown('n', shape[1:])}"
+    needed = replace(output, shape=(output.shape[0], *_without_ones(output.shape[1:])))
+    if not needed.matches((shape[0], *_without_ones(shape[1:]))):
+        message = (
+            f"{found}, but the model gives {output}; store targets as "
+            f"{_shown('n', output.shape[1:])}, or give a model whose first output is "
+            f"{_shown(BATCH, shape[1:])} (only axes of length 1 may differ)"
+        )
+        raise UserError(message, where=where)
+    text = f"{found} and the model gives {output}; axes of length 1 are taken as the same"
+    notes.add("target shape", text)
+
+
+def _without_ones(sizes: tuple[Size, ...]) -> tuple[Size, ...]:
+    return tuple(size for size in sizes if size != 1)
+
+
+def _shown(first: str, sizes: tuple[int | str, ...]) -> str:
+    return f"[{', '.join(map(str, (first, *sizes)))}]"
+
+
 def check_targets(
     values: Array, signature: Signature, indices: Indices, *, where: str, notes: Notes
 ) -> Array:
@@ -147,12 +183,7 @@ def check_targets(
         message = f"targets are {values.dtype.name}, expected numbers"
         raise UserError(message, where=where)
     output = signature.outputs[0]
-    if not output.matches(values.shape) and not (
-        values.ndim == 1 and output.shape[1:] in ((1,), ())
-    ):
-        shape = [str(size) for size in ("n", *values.shape[1:])]
-        message = f"targets have the shape [{', '.join(shape)}], but the model gives {output}"
-        raise UserError(message, where=where)
+    _check_target_shape(values.shape, output, where, notes)
     _check_finite(values, "the target", indices, where)
     converted = values.astype(np.float64)
     if output.dtype.startswith("float"):

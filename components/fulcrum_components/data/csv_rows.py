@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import re
 import zlib
 from collections.abc import Iterator, Sequence
+from csv import reader as read_cells
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,13 @@ LONGEST_ROW_BYTES = 1 << 24
 CONVERSION = re.compile(r"CSV column #(\d+).*conversion error to (\w+): invalid value '(.*)'")
 LINE_END = re.compile(rb"[\r\n]")
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+WITH_COMMA = re.compile(r"\s*[-+]?[0-9.]*,[0-9]+(e[-+]?[0-9]+)?\s*", re.IGNORECASE)
+"""A number with a decimal comma, perhaps with points between thousands."""
+
+LINES_LOOKED_AT = 20
+"""How many lines of a file tell what separates its columns."""
+
+RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 KINDS = {"double": "float64", "float": "float32"}
@@ -119,6 +128,7 @@ class CsvRows:
                 kind = "text in UTF-16" if start.startswith(UTF_16) else "binary data, not text"
                 message = f"{path.name} is {kind}; save it as CSV in UTF-8"
                 raise UserError(message, where=self._where)
+            self._check_separator(path, start)
             with csv.open_csv(_stream(path), read_options=_options(path)) as reader:
                 names = tuple(reader.schema.names)
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
@@ -126,11 +136,24 @@ class CsvRows:
         self._check_header(path, names)
         return names
 
-    def _check_header(self, path: Path, names: Sequence[str]) -> None:
+    def _check_separator(self, path: Path, start: bytes) -> None:
+        """Refuse a file whose columns are not separated by commas, before they are counted."""
+        text = start.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()][:LINES_LOOKED_AT]
         for separator, word in OTHER_SEPARATORS.items():
-            if len(names) == 1 and separator in names[0]:
-                message = f"{path.name} has its columns separated by {word}; write it with commas"
-                raise UserError(message, where=self._where)
+            rows = list(read_cells(lines, delimiter=separator))
+            if not _is_separated(rows, list(read_cells(lines))):
+                continue
+            numbers = [cell for row in rows[1:] for cell in row if WITH_COMMA.fullmatch(cell)]
+            message = f"{path.name} has its columns separated by {word}; write it with commas"
+            if numbers:
+                message = (
+                    f"{path.name} has its columns separated by {word} and decimal commas "
+                    f"('{numbers[0]}'); write it with ',' between columns and '.' in numbers"
+                )
+            raise UserError(message, where=self._where)
+
+    def _check_header(self, path: Path, names: Sequence[str]) -> None:
         twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
         if all(map(NUMBER.fullmatch, names)) or twice:
             detail = f"; there are several named {listed(map(repr, twice))}" if twice else ""
@@ -167,6 +190,14 @@ class _Lines:
             self._open = not ends[-1]
 
 
+def _is_separated(rows: list[list[str]], by_comma: list[list[str]]) -> bool:
+    """Tell whether the first lines of a file, in cells by another separator, are its rows."""
+    if not rows or len(rows[0]) == 1:
+        return False
+    alike = len(set(map(len, rows))) == 1 < len(rows)
+    return len(by_comma[0]) == 1 or (alike and len(set(map(len, by_comma))) > 1)
+
+
 def _stream(path: Path) -> pa.NativeFile:
     """Open `path`; Arrow alone would also unpack what other endings promise."""
     return pa.input_stream(path, compression="gzip" if path.suffix.lower() == ".gz" else None)
@@ -198,5 +229,13 @@ def _readable(error: Exception, names: Sequence[str]) -> str:
         column = names[int(number)] if int(number) < len(names) else number
         line = LINE.search(text)
         place = f" in line {line.group(1)}" if line else ""
-        return f"column '{column}': '{value}'{place} is no {KINDS.get(kind, kind)}"
+        advice = "; write numbers with '.' and no ','" if WITH_COMMA.fullmatch(value) else ""
+        return f"column '{column}': '{value}'{place} is no {KINDS.get(kind, kind)}{advice}"
+    ragged = RAGGED.search(text)
+    if ragged:
+        number, expected, got = ragged.groups()
+        return (
+            f"line {number} has {got} columns, but the lines before have {expected} columns; "
+            "complete it, put cells with commas in quotes, and write numbers with '.'"
+        )
     return f"is damaged, truncated or no CSV file ({text})"

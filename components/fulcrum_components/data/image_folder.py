@@ -15,7 +15,7 @@ from PIL import Image
 
 from fulcrum_components.data.label_values import Array, Indices
 from fulcrum_components.data.notes import Notes
-from fulcrum_components.data.pixels import MODES, pixels_of
+from fulcrum_components.data.pixels import MODES, is_grey, pixels_of
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
@@ -24,6 +24,9 @@ from fulcrum_pipelines.resources.compressionjob import DataSource
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 """What these endings stand for. Pillow goes by content, and hands some others to programs."""
+
+STORED_GREY, STORED_COLOUR = 1, 2
+"""How an image is stored, once that was seen; 0 before."""
 
 LEFT_OUT = 3
 """How many files that are no images a note names."""
@@ -74,6 +77,7 @@ class ImageTable:
         if not self._files:
             message = f"there are no images ({listed(ENDINGS)}) in directories of classes"
             raise UserError(message, where=where)
+        self._stored = np.zeros(len(self._files), np.uint8)
         others = [file.name for file, _ in found if file.suffix.lower() not in ENDINGS]
         if others:
             text = (
@@ -96,7 +100,9 @@ class ImageTable:
         """Return images [n, channels, height, width], or names of files or class folders."""
         files = [self._files[index] for index in indices]
         if names[0] == self._spec.name:
-            return self._stacked([self._decode(file) for file, _ in files])
+            images = self._stacked([self._decode(index) for index in indices])
+            self._note_mix()
+            return images
         if names[0] == "file":
             return np.array([file.relative_to(self._directory).as_posix() for file, _ in files])
         return np.array([folder for _, folder in files])
@@ -109,7 +115,19 @@ class ImageTable:
             raise UserError(message, where=self._where)
         return np.stack(images)
 
-    def _decode(self, file: Path) -> Array:
+    def _note_mix(self) -> None:
+        """Note how many images are stored in grey and in colour, if there are both."""
+        grey = np.count_nonzero(self._stored == STORED_GREY)
+        colour = np.count_nonzero(self._stored == STORED_COLOUR)
+        if grey and colour:
+            made = "grey ones get three equal channels"
+            if self._spec.shape[1] == 1:
+                made = "those in colour are made grey"
+            text = f"of {grey + colour} images {grey} are grey and {colour} in colour; {made}"
+            self._notes.set("grey and colour", text)
+
+    def _decode(self, index: int) -> Array:
+        file, _ = self._files[index]
         place = f"{self._where}: {file.relative_to(self._directory).as_posix()}"
         channels, height, width = self._spec.shape[1:]
         if not file.is_file():  # nobody may ever write to a pipe
@@ -129,6 +147,7 @@ class ImageTable:
                             f"{width} x {height}"
                         )
                         raise UserError(message, where=place)
+                    self._stored[index] = STORED_GREY if is_grey(image) else STORED_COLOUR
                     return pixels_of(image, int(channels), scale=self._scale, note=self._notes.add)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
             message = "the image claims too many pixels; refused as a decompression bomb"

@@ -18,6 +18,10 @@ class Notes:
         """Keep `text`, unless there is one of this `kind` already."""
         self._texts.setdefault(kind, text)
 
+    def set(self, kind: str, text: str) -> None:
+        """Keep `text` in place of what there is of this `kind`: a count that grows."""
+        self._texts[kind] = text
+
     def __iter__(self) -> Iterator[str]:
         """Iterate over the sentences."""
         return iter(self._texts.values())

@@ -16,6 +16,7 @@ from fulcrum_components.data.label_values import Array
 from fulcrum_pipelines.errors import UserError
 
 MODES = {1: "L", 3: "RGB"}
+GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 WHITE_IS_ZERO = 0
 PHOTOMETRIC = 262
@@ -23,6 +24,14 @@ PHOTOMETRIC = 262
 
 Note = Callable[[str, str], None]
 """Takes a kind and a sentence."""
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Tell whether an image is stored as grey, a palette of nothing but grey included."""
+    if image.mode == "P":
+        palette = np.array(image.getpalette()).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in (*GREY_MODES, *DEEP_MODES, "I")
 
 
 def pixels_of(
@@ -80,7 +89,7 @@ def _bytes(image: Image.Image, channels: int, raw_mode: str, note: Note) -> Arra
             note("alpha", "transparency is dropped, as torchvision and Keras do")
     if mode == "CMYK":
         note("CMYK", "CMYK images are made RGB without their colour profile")
-    if channels == 1 and mode not in ("1", "L", "LA", "La"):
+    if channels == 1 and mode not in GREY_MODES:
         colours = np.asarray(image.convert("RGB"))
         if (colours.max(axis=2) != colours.min(axis=2)).any():
             note("grey", "colours are made grey (ITU-R 601), since the model takes one channel")

@@ -219,6 +219,44 @@ def test_equal_pixels_of_any_depth_have_equal_hashes(tmp_path: Path) -> None:
     assert eight.tolist() == sixteen.tolist() != other.tolist()
 
 
+@dataclass(frozen=True)
+class Mix:
+    """Two images of a folder, the channels that a model takes, and words of the only note."""
+
+    name: str
+    first: Callable[[Path], None]
+    second: Callable[[Path], None]
+    channels: int
+    words: str = ""
+
+
+PLAIN_GREY, PLAIN_COLOUR = image(GREY), image(COLOUR)
+GREY_AS_COLOUR = image(np.repeat(GREY[..., None], 3, axis=2))
+MIXES = (
+    Mix("grey for colour", PLAIN_GREY, PLAIN_GREY, 3),
+    Mix("one bit and grey", image(GREY > 127), PLAIN_GREY, 3),
+    Mix("colour and palette", PLAIN_COLOUR, image(COLOUR, "P"), 3),
+    Mix("grey stored as colour", GREY_AS_COLOUR, GREY_AS_COLOUR, 1),
+    Mix("both for colour", PLAIN_GREY, PLAIN_COLOUR, 3, "1 are grey and 1 in colour; grey ones"),
+    Mix("opaque", image(GREY, "LA"), image(COLOUR, "RGBA"), 3, "1 are grey and 1 in colour"),
+    Mix("grey palette", image(GREY, "P"), PLAIN_COLOUR, 3, "1 are grey and 1 in colour"),
+    Mix("both stored", PLAIN_GREY, GREY_AS_COLOUR, 1, "1 in colour; those in colour are made"),
+)
+
+
+@pytest.mark.parametrize("case", MIXES, ids=lambda case: case.name)
+def test_grey_and_colour_in_one_set_are_counted(case: Mix, tmp_path: Path) -> None:
+    (tmp_path / "im" / "b").mkdir(parents=True)
+    case.first(tmp_path / "im" / "b" / "0.png")
+    case.second(tmp_path / "im" / "b" / "1.png")
+    dataset = opened(tmp_path / "im", case.channels)
+    for _ in range(2):  # reading again counts no image twice
+        list(dataset.batches(1))
+    notes = list(dataset.notes)
+    assert len(notes) == (1 if case.words else 0), notes
+    assert case.words in "".join(notes)
+
+
 def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "im" / "b"
     folder.mkdir(parents=True)

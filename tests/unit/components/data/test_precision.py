@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,59 @@ def test_targets_stay_float64(dtype: str, tmp_path: Path) -> None:
     assert dataset.targets is not None
     assert dataset.targets.tolist() == times.tolist()
     assert ("the model's float32 cannot hold" in "".join(dataset.notes)) == (dtype == "float32")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes of targets and of an output an example; words of the note or of the error."""
+
+    targets: tuple[int, ...]
+    output: tuple[int | str, ...]
+    note: str = ""
+    error: str = ""
+
+
+SHAPES = (
+    Shapes((), ()),
+    Shapes((), (1,)),
+    Shapes((1,), (1,)),
+    Shapes((2,), (2,)),
+    Shapes((2,), ("length",)),
+    Shapes((1,), (), note="the shape [n, 1] and the model gives float32[batch]"),
+    Shapes((), (1, 1), note="[n] and the model gives float32[batch, 1, 1]; axes of length 1"),
+    Shapes((1, 1), (), note="the shape [n, 1, 1]"),
+    Shapes((1,), (1, 1), note="the shape [n, 1]"),
+    Shapes((2,), (1, 2), note="the shape [n, 2]"),
+    Shapes((2, 1), (2,), note="the shape [n, 2, 1]"),
+    Shapes((3, 1), ("length",), note="the shape [n, 3, 1]"),
+    Shapes((), (2,), error="[n], but the model gives float32[batch, 2]; store targets as [n, 2],"),
+    Shapes((2,), (), error="store targets as [n], or give a model whose first output is [batch, 2"),
+    Shapes((2,), (3,), error="store targets as [n, 3]"),
+    Shapes((3, 2), (2, 3), error="store targets as [n, 2, 3]"),
+    Shapes((6,), (2, 3), error="store targets as [n, 2, 3]"),
+    Shapes((), ("length",), error="store targets as [n, length]"),
+)
+
+
+@pytest.mark.parametrize("case", SHAPES, ids=lambda case: f"{case.targets}-{case.output}")
+def test_targets_may_differ_in_axes_of_length_1(case: Shapes, tmp_path: Path) -> None:
+    targets = np.arange(COUNT * math.prod(case.targets)).reshape(COUNT, *case.targets) / 8
+    np.savez(tmp_path / "d.npz", x=NORMAL.astype(np.float32), y=targets)
+    output = TensorSpec("o", ("batch", *case.output), "float32")
+    signature = Signature(SIGNATURE.inputs, (output,), "value")
+    source = DataSource(uri=f"file://{tmp_path}/d.npz")
+    where = {"where": "test", "cache_dir": tmp_path / "c"}
+    if case.error:
+        with pytest.raises(UserError) as caught:
+            open_dataset(source, signature, "regression", **where)
+        assert case.error in str(caught.value)
+        return
+    dataset = open_dataset(source, signature, "regression", **where)
+    (batch,) = dataset.batches(COUNT)
+    np.testing.assert_array_equal(batch.targets, targets)
+    notes = list(dataset.notes)
+    assert len(notes) == (1 if case.note else 0), notes
+    assert case.note in "".join(notes)
 
 
 def test_outcomes_of_float64_models_stay_float64() -> None:

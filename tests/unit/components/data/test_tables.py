@@ -66,6 +66,13 @@ def indexed() -> str:
     return "\n".join(f"{'' if row == 0 else row - 1},{line}" for row, line in enumerate(LINES))
 
 
+def european(separator: str, quote: str = "") -> str:
+    """Return the CSV text with decimal commas and another separator."""
+    rows = [[str(value).replace(".", ",") for value in [*row, y]] for row, y in zip(X, Y)]  # noqa: B905
+    cells = [["a", "b", "c", "d", "y"], *rows]
+    return "\n".join(separator.join(f"{quote}{c}{quote}" for c in row) for row in cells)
+
+
 CSV = (
     csv("plain", TEXT),
     csv("ends of lines of Windows", TEXT.replace("\n", "\r\n")),
@@ -86,9 +93,21 @@ CSV = (
     csv("semicolons", TEXT.replace(",", ";"), "separated by semicolons; write it with commas"),
     csv("tabs", TEXT.replace(",", "\t"), "separated by tabs"),
     csv("bars", TEXT.replace(",", "|"), "separated by bars"),
+    csv("German", european(";"), "semicolons and decimal commas ('-1,75'); write it with ','"),
+    csv("German, quoted", european(";", '"'), "semicolons and decimal commas ('-1,75')"),
+    csv("German, with mark", b"\xef\xbb\xbf" + european(";").encode(), "and decimal commas"),
+    csv("German, gzip", gzip.compress(european(";").encode()), "and decimal", file="d.csv.gz"),
+    csv("comma in a name", european(";").replace("d;", "d, in m;", 1), "and decimal commas"),
+    csv("tabs and decimal commas", european("\t"), "tabs and decimal commas ('-1,75')"),
+    csv("all decimal commas", european(","), "line 2 has 9 columns, but the lines before have 5"),
+    csv("semicolons in text", "\n".join(f"{line},u;{n};w" for n, line in enumerate(LINES))),
     csv("a column twice", TEXT.replace("a,b", "a,a"), "there are several named 'a'"),
     csv("UTF-16", TEXT.encode("utf-16"), "UTF-16; save it as CSV in UTF-8"),
-    csv("thousands", changed(2, '"1,234",1,1,1,0'), "'1,234' in line 3 is no float64"),
+    csv(
+        "thousands",
+        changed(2, '"1,234",1,1,1,0'),
+        "in line 3 is no float64; write numbers with '.'",
+    ),
     csv("decimal commas", changed(2, '"1,5",1,1,1,0'), "'1,5' in line 3 is no float64"),
     csv("NaN", changed(2, "NaN,1,1,1,0"), "column 'a' has no value in row 1"),
     csv("NA", changed(2, "NA,1,1,1,0"), "column 'a' has no value in row 1"),
