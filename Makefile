@@ -86,7 +86,7 @@ simulations: setup ## Simulate how often gates are wrong, for the tables in docs
 # NETWORKS=1000 tries more, FIRST=300 others.
 NETWORKS ?= 300
 FIRST ?= 0
-fuzz: setup ## Send random networks through each stage and compare what they compute (30 minutes)
+fuzz: setup ## Send random networks through each stage and compare what they compute (45 minutes)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --networks $(NETWORKS) --first $(FIRST)
 
 bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults

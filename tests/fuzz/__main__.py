@@ -20,8 +20,10 @@ from fuzz.checks import CHECKS, Outcome, SilentDifferenceError, outcome
 from fuzz.networks import make_network
 from fuzz.speed import registry_kept
 
-MOST_IDLE = {"structured": 0.2, "unstructured": 0.05, "finetune": 0.05}
-"""Largest share of networks in which a stage may do nothing; export and quantization do each."""
+MOST_IDLE = {"structured": 0.2, "unstructured": 0.05, "finetune": 0.05, "dynamic": 0.02}
+"""Largest share of networks in which a stage may do nothing; the others work on every one. Of the
+first 300, 38 had no channels that could go, 8 no weights but the outputs', 3 hardly learned, and in
+one ONNX Runtime had no kernel for the only product that dynamic quantization takes."""
 ENOUGH = 50
 """Networks from which on that share is judged."""
 

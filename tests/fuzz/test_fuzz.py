@@ -11,7 +11,7 @@ from torch import nn
 
 from fuzz.checks import (
     CHECKS,
-    EIGHT_BITS,
+    LOST,
     SilentDifferenceError,
     close,
     fresh,
@@ -48,7 +48,7 @@ def test_stages_keep_what_a_random_network_computes(seed: int) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A network with which a stage once did wrong, by its seed."""
+    """A network with which a stage, or its check, once did wrong, by its seed."""
 
     seed: int
     check: str
@@ -62,6 +62,11 @@ CASES = [
     Case(29, "structured", "is not understood", done=False),
     # A transposed flatten of shuffled channels: neither the walk nor memory ended.
     Case(78, "structured", "is not understood"),
+    # Width that goes through attention too: the reference did not mask it there.
+    Case(61, "structured"),
+    # Networks in which roundings add up: a bound for all networks took that for a loss.
+    Case(82, "static"),
+    Case(126, "weightOnly"),
 ]
 
 
@@ -81,7 +86,7 @@ def test_an_output_that_forgot_its_input_is_noticed() -> None:
             assert spread(output) > 0.05, network.story
             constant = output.mean(0).expand_as(output)
             with pytest.raises(SilentDifferenceError):
-                close([output.numpy()], [constant.numpy()], max(EIGHT_BITS.values()), "constant")
+                close([output.numpy()], [constant.numpy()], [LOST], "constant")
 
 
 def a_network(*steps: str) -> Network:
