@@ -34,8 +34,8 @@ TRAINED = 1e-3
 """The same after a step of training, as a share of how far that moved the outputs if they moved by
 more than their spread. Gradients are such sums too."""
 ROUNDING = {"static": 3.5, "dynamic": 2.5, "weightOnly": 1.6}
-"""How many times the error of plain rounding to 8 bits (root mean square) that of a method may be. In
-the first 300 networks the median was 1.2, 0.9 and 1.0, the largest 2.8, 2.0 and 1.4."""
+"""How many times the error of plain rounding to 8 bits (root mean square) that of a method may be.
+In the first 300 networks the median was 1.2, 0.9 and 1.0, the largest 2.8, 2.0 and 1.4."""
 LOST = 0.6
 """Largest error of 8 bits that is let pass in the same unit; a lost branch has about 1."""
 VISIBLE = 1e-3
