@@ -1,20 +1,27 @@
 """Settings of all tests."""
 
-from pathlib import Path
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pytest
 
-UNIT = Path(__file__).parent / "unit"
+if TYPE_CHECKING:
+    from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("engine_suite")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     """Keep all but unit tests in one process, one after the other.
 
     They share servers that are started once, and measure times; unit tests run beside them.
     """
-    for item in items:
-        if UNIT not in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("machine"))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class InOneProcess(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if nodeid.startswith("tests/unit/") else "others"
+
+    return InOneProcess(config, log)
