@@ -155,7 +155,7 @@ def test_levers_read_like_the_reference_table() -> None:
 def test_paired_counts_and_churn() -> None:
     text = part("quality", make_evidence())
     assert "The candidate breaks 12 answers and fixes 11." in text
-    assert "1.67 % of all answers changed, 95 % interval [1.13, 2.45] %." in text
+    assert "1.67 % of all answers changed, 95 % interval [1.08, 2.45] %." in text
 
 
 def test_a_change_is_coloured_only_where_its_interval_leaves_zero_out() -> None:
