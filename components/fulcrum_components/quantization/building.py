@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import onnx
 
-from fulcrum_components.graph import Array, GraphIndex, sort_nodes, write_graph
+from fulcrum_components.graph import Array, GraphIndex
 from fulcrum_components.quantization.calibration import Calibration, Method, Observer
 from fulcrum_components.quantization.coverage import Coverage, measure_coverage
 from fulcrum_components.quantization.floating import float_nodes
@@ -21,6 +21,7 @@ from fulcrum_components.quantization.integer import (
     IntegerType,
     build_dynamic,
     build_static,
+    finish,
 )
 from fulcrum_components.quantization.tables import TiedTable, find_tied_tables, store_once
 from fulcrum_pipelines.errors import UserError
@@ -202,8 +203,7 @@ class Builder:
         if tied:
             model = onnx.load(str(path))
             store_once(model, tied)
-            sort_nodes(model)
-            write_graph(model, path)
+            finish(model, path)
         return path
 
     def _build_static(self, candidate: Candidate, path: Path, options: IntegerOptions) -> None:

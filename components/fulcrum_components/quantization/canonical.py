@@ -31,15 +31,11 @@ def _part_from_table(index: GraphIndex, node: onnx.NodeProto) -> None:
     `tables` puts them together again, after the quantizer, which would take one of both readers'
     axes for its channels.
     """
-    table = node.input[1]
-    weight = index.constant(table)
-    readers = [each.op_type for each in index.consumers[table]]
+    weight = index.constant(node.input[1])
+    readers = [each.op_type for each in index.consumers[node.input[1]]]
     if weight is None or not attribute(node, "transB", 0) or "Gather" not in readers:
         return
-    own = f"{node.name}__{table}"
-    index.add_constant(own, np.ascontiguousarray(weight.T))
-    index.consumers[table].remove(node)
-    node.input[1] = own
+    node.input[1] = _replacement(index, node, 1, np.ascontiguousarray(weight.T))
     _drop_attribute(node, "transB")
 
 

@@ -114,7 +114,7 @@ def build_static(
     moving = [node.name for node in moving_nodes(GraphIndex(prepared))]
     keep_moved_values_exact(quantized, moving)
     remove_needless_roundings(quantized, model, lambda node: _is_taken(node, ops, options))
-    _finish(quantized, output)
+    finish(quantized, output)
 
 
 def _is_taken(node: onnx.NodeProto, ops: Collection[str], options: IntegerOptions) -> bool:
@@ -170,7 +170,7 @@ def build_dynamic(
     except Exception as error:  # the quantizer raises ValueError, RuntimeError, KeyError, ...
         message = f"ONNX Runtime cannot quantize this graph dynamically ({reason(error)})"
         raise UserError(message, where="spec.recipe.quantize") from error
-    _finish(onnx.load(str(output)), output)
+    finish(onnx.load(str(output)), output)
 
 
 def _name_as_matmul(name: str) -> str:
@@ -178,8 +178,8 @@ def _name_as_matmul(name: str) -> str:
     return f"{name}_MatMul"
 
 
-def _finish(model: onnx.ModelProto, output: Path) -> None:
-    """Write the quantizer's graph as valid ONNX."""
+def finish(model: onnx.ModelProto, output: Path) -> None:
+    """Write a graph to which nodes were added at the end as valid ONNX."""
     sort_nodes(model)
     write_graph(model, output)
 

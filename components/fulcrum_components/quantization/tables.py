@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from fulcrum_components.graph import GraphIndex, attribute
+from fulcrum_components.graph import Array, GraphIndex
+from fulcrum_components.quantization.layers import weighted_layers
 
 
 @dataclass(frozen=True)
@@ -35,35 +36,28 @@ class TiedTable:
 def find_tied_tables(model: onnx.ModelProto) -> tuple[TiedTable, ...]:
     """Return the tables of a prepared graph that are there twice."""
     index = GraphIndex(model)
-    weights = {
-        node.input[1]: index.constant(node.input[1])
-        for node in model.graph.node
-        if node.op_type in ("MatMul", "Gemm")
-    }
+    lookups: dict[str, list[str]] = {}
+    weights: dict[str, Array | None] = {}
+    for layer in weighted_layers(index):
+        if layer.node.op_type == "Gather":
+            lookups.setdefault(layer.weight, []).append(layer.node.name)
+        elif layer.node.op_type in ("MatMul", "Gemm"):
+            weights[layer.weight] = index.constant(layer.weight)
     found: list[TiedTable] = []
-    for tensor in model.graph.initializer:
-        readers = index.consumers[tensor.name]
-        looked_up = [node for node in readers if is_lookup_of(node, tensor.name)]
-        table = index.constant(tensor.name)
-        if table is None or table.ndim != 2 or table.dtype.kind != "f" or not looked_up:
+    for name, readers in lookups.items():
+        table = index.constant(name)
+        if table is None or len(readers) < len(index.consumers[name]) or name in index.outputs:
             continue
-        if len(looked_up) < len(readers) or tensor.name in index.outputs:
-            continue
-        for name, weight in weights.items():
-            if (
-                weight is not None
-                and weight.dtype == table.dtype
-                and np.array_equal(weight.T, table)
-            ):
-                names = tuple(node.name for node in looked_up)
-                found.append(TiedTable(tensor.name, name, names))
-                break
+        copies = (each for each, weight in weights.items() if _is_transposed(weight, table))
+        if copy := next(copies, None):
+            found.append(TiedTable(name, copy, tuple(readers)))
     return tuple(found)
 
 
-def is_lookup_of(node: onnx.NodeProto, table: str) -> bool:
-    """Tell whether `node` looks up rows of the matrix `table`."""
-    return node.op_type == "Gather" and node.input[0] == table and attribute(node, "axis", 0) == 0
+def _is_transposed(weight: Array | None, table: Array) -> bool:
+    if weight is None or table.ndim != 2 or weight.dtype != table.dtype:
+        return False
+    return np.array_equal(weight.T, table)
 
 
 def store_once(model: onnx.ModelProto, tied: Collection[TiedTable]) -> None:
@@ -74,11 +68,11 @@ def store_once(model: onnx.ModelProto, tied: Collection[TiedTable]) -> None:
     """
     for each in tied:
         index = GraphIndex(model)
-        lookups = [node for node in model.graph.node if is_lookup_of(node, each.table)]
-        table, weight = index.constant(each.table), index.constant(each.weight)
+        lookups = [node for node in index.consumers[each.table] if node.name in each.lookups]
+        table = index.constant(each.table)
         if table is None or not lookups:
             continue
-        if weight is not None and np.array_equal(weight.T, table):
+        if _is_transposed(index.constant(each.weight), table):
             rows = _transposed(model, each, each.weight)
             for node in lookups:
                 node.input[0] = rows
