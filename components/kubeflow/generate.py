@@ -16,6 +16,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +267,7 @@ PLAIN = {
 """Parameters that no job has."""
 
 
+@cache
 def schema() -> dict[str, Any]:
     """Return the schema of a job's specification, with that of one data set as `source`."""
     crd = yaml.safe_load(SCHEMA.read_text())
