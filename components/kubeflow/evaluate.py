@@ -60,7 +60,7 @@ def evaluate(
             show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
             logits, and a regression value. A bundle says so itself. One of logits, probabilities,
             value. Left out, it is as in the component that made the model.
-        ignored_outputs: Outputs of the model after the first that nobody needs. All others are
+        ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block where they are not kept. Left out, it is as in
             the component that made the model.
         seed: Seed of everything that is random.
@@ -69,8 +69,8 @@ def evaluate(
         targets: For outputs of the model after the first, the array or column of the test data that
             holds the right answer. Their metrics are reported, whole numbers for classes; the first
             output's answer is test.target.
-        group_by: Array or column of the test data that tells which examples belong together (a
-            user, a recording). Intervals then resample groups, not examples.
+        group_by: Array or column of the test data that says which examples belong together (a user,
+            a recording). Intervals then resample groups, not examples.
     """
     from fulcrum_components.stages.composed import evaluate
 

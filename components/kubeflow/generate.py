@@ -65,7 +65,7 @@ INHERITED = (
     "model.",
     "recipe.allowNoop",
 )
-"""Options that a chain of components is told once: what the model and the data mean."""
+"""Options given once for a chain of components: what the model and the data mean."""
 
 
 @dataclass(frozen=True)
@@ -297,7 +297,7 @@ def parameter(path: str, *, own: str, within: str = "") -> Iterator[Parameter]:
     Args:
         path: Of the option.
         own: Path of the part that is the component's own.
-        within: What tells whether the object is wanted that it belongs to; empty for none.
+        within: Name of the switch of the object that it belongs to; empty for none.
     """
     found, required = at(path)
     if "properties" in found:

@@ -65,10 +65,9 @@ def prune(
             together for scope global).
         structured_scope: uniform removes the same share everywhere; global ranks all channels
             together. One of uniform, global.
-        structured_importance: What tells an important channel - its weights' L2 norm, its
-            batch-norm scale (Liu et al. 2017), or a first-order Taylor expansion of the loss
-            (Molchanov et al. 2019) on all outputs that are not ignored. One of magnitude, bnScale,
-            taylor.
+        structured_importance: How channels are ranked - its weights' L2 norm, its batch-norm scale
+            (Liu et al. 2017), or a first-order Taylor expansion of the loss (Molchanov et al. 2019)
+            on all outputs that are not ignored. One of magnitude, bnScale, taylor.
         structured_round: Keep channel counts a multiple of this number, since others waste vector
             lanes. auto takes it from the CPU's vector width.
         structured_iterations: Reach the sparsity in this many steps.
@@ -129,7 +128,7 @@ def prune(
             show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
             logits, and a regression value. A bundle says so itself. One of logits, probabilities,
             value. Left out, it is as in the component that made the model.
-        ignored_outputs: Outputs of the model after the first that nobody needs. All others are
+        ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block where they are not kept. Left out, it is as in
             the component that made the model.
         seed: Seed of everything that is random.

@@ -112,7 +112,7 @@ def quantize(
             show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
             logits, and a regression value. A bundle says so itself. One of logits, probabilities,
             value. Left out, it is as in the component that made the model.
-        ignored_outputs: Outputs of the model after the first that nobody needs. All others are
+        ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block where they are not kept. Left out, it is as in
             the component that made the model.
         seed: Seed of everything that is random.

@@ -162,7 +162,7 @@ class Store:
         os.replace(partial, target)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Write `data` to `path` if nothing is there, whoever else tries to at the same time.
+        """Write `data` to `path` if nothing is there, also if others try at the same time.
 
         Returns:
             Whether `path` holds `data` now; an earlier call whose answer was lost may have done it.

@@ -39,7 +39,7 @@ In the first 300 networks the median was 1.2, 0.9 and 1.0, the largest 2.8, 2.0 
 LOST = 0.6
 """Largest error of 8 bits that is let pass in the same unit; a lost branch has about 1."""
 VISIBLE = 1e-3
-"""Smallest spread of an output that is compared, in its own unit; one below tells nothing."""
+"""Smallest spread of an output that is compared, in its own unit; one below shows nothing."""
 EXPORTED_TOO = 4
 """Every fourth pruned network is exported too, which takes as long as all else."""
 

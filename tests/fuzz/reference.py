@@ -4,8 +4,8 @@ Which channels are gone is read from the biases that are left, since all are dif
 that pruning followed is not asked. Masked channels are zero and stay so through all activations.
 A normalisation works on the channels that are left, as in the smaller network.
 
-And what 8 bits cost at least: the error of plain rounding, which tells a sensitive network from one
-that was quantized wrongly.
+And what 8 bits cost at least: the error of plain rounding, which separates a sensitive network from
+one that was quantized wrongly.
 """
 
 from __future__ import annotations

@@ -285,9 +285,9 @@ def test_input_inside_the_store_is_refused_for_that_reason(
     monkeypatch.setattr(fetching, "open_url", lambda url: (brokered("s3")(), f"{STORE}/{inside}"))
     with closing(Broker(plan, "evaluate", f"s3://{STORE}", open_)) as broker:
         monkeypatch.setenv(BROKER, str(broker.fd))
-        with pytest.raises(UserError) as told:
+        with pytest.raises(UserError) as refused:
             fetching.fetch(uri, cache_dir=tmp_path / "cache", where=field)
-    assert str(told.value) == (
+    assert str(refused.value) == (
         f"{field}: inputs may not be inside the store, as '{uri}' is; keep them beside s3://{STORE}"
     )
 

@@ -54,7 +54,7 @@ HEADS = {b"PK\x03\x04": "npz", b"PAR1": "parquet", b"\x93NUMPY": "npy"}
 
 @dataclass
 class Unshown:
-    """Stands for an artifact of Kubeflow of which nobody asks."""
+    """No-op artifact, for outputs that the component does not have."""
 
     path: str
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -176,8 +176,8 @@ def validate(
     before = read_chain(Path(candidate))
     if before is None:
         message = (
-            "no component prune, finetune or quantize made it, so nothing tells what it was made "
-            "from; give the artifact of one of them"
+            "no component prune, finetune or quantize made it, so what it was made from is "
+            "unknown; give the artifact of one of them"
         )
         raise UserError(message, where="candidate")
     folder = Path(evidence.path)
@@ -339,7 +339,7 @@ def _take_along(given: Path, before: Chain | None, folder: Path) -> str:
 
 
 def _model_name(path: Path) -> str:
-    """Return a name for the model at `path` that tells its format.
+    """Return a name for the model at `path`, with the ending of its format.
 
     Raises:
         UserError: There is nothing.

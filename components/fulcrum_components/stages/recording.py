@@ -1,9 +1,9 @@
 """Put a stage's result on record: of all executions of a stage, that of the first to be complete.
 
-A cluster may run a stage again while its first pod is still working, or after it, and nobody can
-keep it from that. So an execution keeps its evidence to itself until it is complete, and it counts
-only if no other was there before; all that follows from it is written from what is on record, so
-that whoever writes it writes the same.
+A cluster may run a stage again while its first pod is still working, or after it, which cannot be
+prevented. So an execution keeps its evidence to itself until it is complete, and it counts only if
+no other was there before. All that follows from it is written from what is on record, so that each
+execution writes the same.
 """
 
 from __future__ import annotations

@@ -89,9 +89,9 @@ class Data(Spec):
     targets: dict[str, str] | None = None
     """For outputs of the model after the first, the array or column of the test data that holds the right answer. Their metrics are reported, whole numbers for classes; the first output's answer is test.target."""
     ignored_outputs: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=32)] | None = None
-    """Outputs of the model after the first that nobody needs. All others are compared with the baseline's, and block where they are not kept."""
+    """Outputs of the model after the first that are not used. All others are compared with the baseline's, and block where they are not kept."""
     group_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """Array or column of the test data that tells which examples belong together (a user, a recording). Intervals then resample groups, not examples."""
+    """Array or column of the test data that says which examples belong together (a user, a recording). Intervals then resample groups, not examples."""
 
 
 class Retrain(Spec):
@@ -109,7 +109,7 @@ class Structured(Spec):
     scope: Literal['uniform', 'global'] = 'uniform'
     """uniform removes the same share everywhere; global ranks all channels together."""
     importance: Literal['magnitude', 'bnScale', 'taylor'] = 'magnitude'
-    """What tells an important channel - its weights' L2 norm, its batch-norm scale (Liu et al. 2017), or a first-order Taylor expansion of the loss (Molchanov et al. 2019) on all outputs that are not ignored."""
+    """How channels are ranked - its weights' L2 norm, its batch-norm scale (Liu et al. 2017), or a first-order Taylor expansion of the loss (Molchanov et al. 2019) on all outputs that are not ignored."""
     round: int | str = 'auto'
     """Keep channel counts a multiple of this number, since others waste vector lanes. auto takes it from the CPU's vector width."""
     iterations: Annotated[int, Field(ge=1, le=50)] = 1

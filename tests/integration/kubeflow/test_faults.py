@@ -52,7 +52,7 @@ async def later(engine: KubeflowEngine, key: str, reason: str) -> RunStatus:
 
 
 def stop(server: Server, handle: RunHandle) -> None:
-    """Stop a run as somebody else would, in Kubeflow's UI."""
+    """Stop a run as another user would, in Kubeflow's UI."""
     url = f"{server.url}{PREFIX}/runs/{handle.reference}:terminate"
     assert urllib3.request("POST", url).status == 200
 

@@ -101,8 +101,8 @@ def test_failed_launcher_is_told_apart_from_its_stage(server: Server, store: Sto
     status = status_of(server, store, "early-end")
     assert (status.state, status.reason) == ("Failed", "LauncherFailed")
     assert status.failure_class == "infrastructure"
-    told = f"stage evaluate succeeded, Kubeflow's launcher failed: {words}"
-    assert status.message.endswith(told)
+    message = f"stage evaluate succeeded, Kubeflow's launcher failed: {words}"
+    assert status.message.endswith(message)
 
 
 def test_pods_are_not_looked_at_more_often_than_set(server: Server, store: Store) -> None:

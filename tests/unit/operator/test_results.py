@@ -28,14 +28,14 @@ def test_store_that_does_not_answer_is_no_failure_of_the_run(
 
 
 @pytest.mark.parametrize(
-    ("count", "told"), [(0, "after 0 stages"), (1, "after 1 stage "), (2, "after 2 stages")]
+    ("count", "message"), [(0, "after 0 stages"), (1, "after 1 stage "), (2, "after 2 stages")]
 )
-def test_number_of_stages_is_told_in_grammar(count: int, told: str, tmp_path: Path) -> None:
+def test_number_of_stages_agrees_in_grammar(count: int, message: str, tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     for stage in PLAN.stages[:count]:
         state = StageState(stage=stage, state="Succeeded", started_at="2026-11-24T09:30:00Z")
         store.write_record(state_path(PLAN.run, stage), state)
-    assert told in ended_status(store, PLAN, "sha256:x", cancelled=False).message
+    assert message in ended_status(store, PLAN, "sha256:x", cancelled=False).message
 
 
 def test_evidence_that_is_garbage_is_a_failure(tmp_path: Path) -> None:

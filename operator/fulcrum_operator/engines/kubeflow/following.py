@@ -138,7 +138,7 @@ class Follower:
         return await self._unexplained(run, plan, namespace, status, gone=gone)
 
     async def _was_stopped(self, run: Run, namespace: str) -> bool:
-        """Return whether somebody is known to have stopped a run."""
+        """Return whether a run is known to have been stopped."""
         if run.was_terminated or self.cluster is None:
             return run.was_terminated
         return await self.cluster.was_stopped(run.run_id, namespace)

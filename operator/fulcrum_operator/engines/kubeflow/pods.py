@@ -82,10 +82,10 @@ def _words(pod: Mapping[str, Any]) -> str:
     status = pod["status"]
     ends = [(each.get("state") or {}).get("terminated") or {} for each in _containers(status)]
     failed = [end for end in ends if end.get("exitCode")]
-    told = [str(text) for text in (*(end.get("message") for end in failed), status.get("message"))]
+    texts = [str(text) for text in (*(end.get("message") for end in failed), status.get("message"))]
     codes = [f"exit code {end['exitCode']}" for end in failed]
     name = pod["metadata"]["name"]
-    words = next((" ".join(text.split()) for text in told if text != "None"), "")
+    words = next((" ".join(text.split()) for text in texts if text != "None"), "")
     return words or f"{codes[0] if codes else 'no reason given'}; see the log of pod {name}"
 
 

@@ -56,7 +56,7 @@ class Run:
 
     @property
     def was_terminated(self) -> bool:
-        """Whether its history says that somebody stopped it since it was last retried.
+        """Whether its history shows a stop since it was last retried.
 
         A sign when it is there, but none when it is missing: the state of a stopped run is FAILED,
         and a report of its Workflow may overwrite the CANCELING before it.

@@ -40,7 +40,7 @@ class Cluster:
         self.digest = self.store.put_record(self.plan)
 
     def evidence(self, seconds: float, stage: StageName = "validate") -> StageEvidence:
-        """Return evidence that `seconds` tells from that of another execution."""
+        """Return evidence of one execution; `seconds` make it differ from another's."""
         run = self.plan.run
         return make_stage(stage, run=run, plan=self.digest, seconds=seconds, outputs=())
 
