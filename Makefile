@@ -36,7 +36,7 @@ $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 demo test test-unit test-integration bench perf fuzz simulations: export OMP_NUM_THREADS = 1
 
 # Exit code 4 is "inconclusive": an honest end, on a machine where the figures do not decide.
-demo: setup ## Compress a CNN on real images and prove the result (under 2 minutes after set-up)
+demo: setup ## Compress a CNN on real images and prove the result (1 to 3 minutes after set-up)
 	$(BIN)/fulcrum run examples/mnist/job.yaml || test $$? -eq 4
 
 test: setup ## Run all tests, in two processes
