@@ -9,12 +9,13 @@ from typing import Literal
 from builders.details import make_validate
 from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison
-from builders.plans import make_digest
+from builders.plans import make_digest, make_plan
 
+from fulcrum_pipelines.chain import STORE, Chain, write_chain
 from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.store import Store, object_path, stage_path
 
 PLAN = make_digest("plan")
 GATES = (Gate(name="accuracy", kind="nonInferiority", metric="accuracy", margin=0.01),)
@@ -46,7 +47,9 @@ def evidence_path(run: str) -> str:
     return f"runs/{run}/evidence.json"
 
 
-def make_run_evidence(run: str, candidate: str, outcome: Outcome = "Pass") -> Evidence:
+def make_run_evidence(
+    run: str, candidate: str, outcome: Outcome = "Pass", plan: str = PLAN
+) -> Evidence:
     """Return evidence of `run` that leads to `outcome` with `GATES`, about `candidate`."""
     overlap = Overlap(other="train", examples=3)
     details = make_validate(
@@ -59,11 +62,11 @@ def make_run_evidence(run: str, candidate: str, outcome: Outcome = "Pass") -> Ev
     made = Artifact(name="quantize.onnx", digest=candidate, size_bytes=120_148)
     return make_evidence(
         run=run,
-        plan=PLAN,
+        plan=plan,
         records=(
-            make_stage("evaluate", run=run, plan=PLAN),
-            make_stage("quantize", run=run, plan=PLAN, outputs=(made,)),
-            make_stage("validate", run=run, plan=PLAN, details=details),
+            make_stage("evaluate", run=run, plan=plan),
+            make_stage("quantize", run=run, plan=plan, outputs=(made,)),
+            make_stage("validate", run=run, plan=plan, details=details),
         ),
     )
 
@@ -82,3 +85,41 @@ def store_run(
 def candidate_path(store: Store, stored: StoredRun) -> Path:
     """Where the candidate of `stored` lies in a store on disk."""
     return Path(store.locate(object_path(stored.candidate)))
+
+
+@dataclass(frozen=True)
+class Validated:
+    """Artifacts of the components quantize and validate, ready for promote."""
+
+    candidate: Path
+    evidence: Path
+
+    @property
+    def digest(self) -> str:
+        """Of the candidate."""
+        return digest_of((self.candidate / "model.onnx").read_bytes())
+
+
+def make_validated(folder: Path, name: str, baseline: str | None = None) -> Validated:
+    """Make a candidate of its own for each `name`, and evidence that it passed its gates.
+
+    Args:
+        folder: For the artifacts.
+        name: Of both.
+        baseline: Digest of the model that it was compared with, if not that which it was made from.
+    """
+    made = Validated(folder / f"{name}-candidate", folder / f"{name}-evidence")
+    made.candidate.mkdir(parents=True)
+    (made.candidate / "model.onnx").write_bytes(name.encode())
+    store = Store(str(made.evidence / STORE))
+    gates = [gate.model_dump(mode="json", exclude_unset=True) for gate in GATES]
+    plan = make_plan(gates=gates, baselineModel=baseline).model_copy(update={"name": name})
+    digest = store.put_record(plan)
+    store.put(made.candidate / "model.onnx", "model.onnx", "application/vnd.onnx")
+    evidence = make_run_evidence(plan.run, made.digest, plan=digest)
+    store.write_record(f"runs/{plan.run}/plan.json", plan)
+    store.write_record(evidence_path(plan.run), evidence)
+    for record in evidence.stages:
+        store.write_record(stage_path(plan.run, record.stage), record)
+    write_chain(Chain(options={}, run=plan.run, plan=digest, source="", data={}), made.evidence)
+    return made

@@ -19,14 +19,25 @@ from fulcrum_operator.observed import Assessment
 from fulcrum_operator.publishing import publish
 from fulcrum_pipelines.chain import STORE, Chain, read_chain
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import CorruptError, QualityError, UserError
+from fulcrum_pipelines.errors import CorruptError, InfrastructureError, QualityError, UserError
 from fulcrum_pipelines.evidence import Digest, Record
-from fulcrum_pipelines.store import Store, file_digest, object_path, stage_path
+from fulcrum_pipelines.store import (
+    Store,
+    file_digest,
+    object_path,
+    parse_record,
+    patient_store,
+    record_bytes,
+    stage_path,
+)
 
 CHANNEL_SCHEMA: Final = "fulcrum.dev/channel-file/v1alpha1"
 CHANNEL_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 HISTORY = 20
 """How many earlier models a channel's file names."""
+ATTEMPTS = 50
+"""How often a promotion is decided again because another moved the channel meanwhile. Of several
+at once one succeeds each time, so this is far more than promotions that start together."""
 
 
 class Held(Record):
@@ -105,7 +116,9 @@ def promote(
     Raises:
         QualityError: The verdict is not Pass.
         UserError: The candidate is not what was validated, the channel's name is none, or the
-            channel holds another model than that which the candidate was compared with.
+            channel holds another model than that which the candidate was compared with, which
+            another promotion may just have put there.
+        InfrastructureError: The store fails, or cannot be written by several safely.
     """
     if not CHANNEL_NAME.fullmatch(channel):
         message = f"'{channel}' is no name of a channel; use up to 63 of a-z, 0-9 and -"
@@ -119,9 +132,8 @@ def promote(
     if not path.is_file() or file_digest(path) != found.candidate_digest:
         message = f"is not the model that was validated, {found.candidate_digest}"
         raise UserError(message, where="candidate")
-    store, name = Store(store_url), f"channels/{channel}.json"
-    before = store.read_record(name, ChannelFile)
-    _require_held(before, plan, channel)
+    store = patient_store(store_url)
+    _require_held(_read(store, channel)[1], plan, channel)  # before anything is copied
     _copy(local, store, plan, path)
     held = Held(
         digest=found.candidate_digest,
@@ -130,10 +142,33 @@ def promote(
         evidence=found.evidence_digest,
         moved_at=now().isoformat(timespec="seconds"),
     )
-    history = () if before is None else (before.current, *before.history)
-    moved = ChannelFile(current=held, history=history[:HISTORY])
-    store.write_record(name, moved)
-    return moved
+    return _move(store, channel, held, plan)
+
+
+def _move(store: Store, channel: str, held: Held, plan: Plan) -> ChannelFile:
+    """Put `held` into the channel, deciding again where another promotion was faster."""
+    for _ in range(ATTEMPTS):
+        content, before = _read(store, channel)
+        _require_held(before, plan, channel)
+        history = () if before is None else (before.current, *before.history)
+        moved = ChannelFile(current=held, history=history[:HISTORY])
+        if store.replace(_file_of(channel), record_bytes(moved), content):
+            return moved
+    message = f"other promotions moved it {ATTEMPTS} times meanwhile; promote again"
+    raise InfrastructureError(message, where=f"channel {channel}")
+
+
+def _file_of(channel: str) -> str:
+    return f"channels/{channel}.json"
+
+
+def _read(store: Store, channel: str) -> tuple[bytes | None, ChannelFile | None]:
+    """Return a channel's file, as it is and as a record; None and None where there is none."""
+    path = _file_of(channel)
+    content = store.read(path)
+    if content is None:
+        return None, None
+    return content, parse_record(content, ChannelFile, where=store.locate(path))
 
 
 def _require_held(before: ChannelFile | None, plan: Plan, channel: str) -> None:

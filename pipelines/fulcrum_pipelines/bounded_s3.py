@@ -11,6 +11,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from fsspec.asyn import sync_wrapper
 from s3fs import S3FileSystem
 
 CONNECT_TIMEOUT_S = 5.0
@@ -54,6 +55,24 @@ class BoundedS3(S3FileSystem):  # type: ignore[misc]  # s3fs has no types
 
     async def _get_file(self, rpath: str, lpath: str, **kwargs: Any) -> None:
         await super()._get_file(rpath, lpath, **{**_parts(0), **kwargs})
+
+    async def _replace_file(self, path: str, data: bytes, expected: bytes) -> bool:
+        """Write `data` to `path` if it holds `expected`; return whether it did.
+
+        Raises:
+            Exception: As s3fs does; also where another write came in between (status 412).
+        """
+        bucket, key, _ = self.split_path(path)
+        answer = await self._call_s3("get_object", Bucket=bucket, Key=key)
+        async with answer["Body"] as body:
+            held = await body.read()
+        if held == expected:
+            await self._call_s3(
+                "put_object", Bucket=bucket, Key=key, Body=data, IfMatch=answer["ETag"]
+            )
+        return bool(held == expected)
+
+    replace_file = sync_wrapper(_replace_file)
 
 
 def _parts(size_bytes: int) -> dict[str, int]:

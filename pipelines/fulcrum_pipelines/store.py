@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -80,7 +81,7 @@ class StageState(Record):
 
 
 class _TakenError(FulcrumError):
-    """Something is there already."""
+    """Something is there already, or something else than expected."""
 
 
 class Store:
@@ -196,6 +197,53 @@ class Store:
             if is_taken(error):
                 raise _TakenError(target) from error
             raise
+
+    def replace(self, path: str, data: bytes, expected: bytes | None) -> bool:
+        """Write `data` to `path` if it still holds `expected`, also if others try at the same time.
+
+        A directory locks a file beside it, `<path>.lock`, which stays; all writers must call
+        `replace`. S3 servers must honour If-Match and If-None-Match.
+
+        Args:
+            path: Of the file.
+            data: Its new content.
+            expected: The content that it was read with; None if there was no file.
+
+        Returns:
+            Whether `path` holds `data` now; an earlier call whose answer was lost may have done it.
+
+        Raises:
+            InfrastructureError: The store cannot do that, refuses, or does not answer.
+        """
+        if not self.is_local and not hasattr(self._fs, "replace_file"):
+            message = (
+                f"cannot replace {path} safely while others write it; use a directory or s3://"
+            )
+            raise InfrastructureError(message, where=without_secrets(self.url))
+        try:
+            self._change(path, lambda target: self._replace(target, data, expected))
+        except _TakenError:
+            return self.read(path) == data
+        return True
+
+    def _replace(self, target: str, data: bytes, expected: bytes | None) -> None:
+        if self.is_local:
+            with _locked(target):
+                held = Path(target).read_bytes() if os.path.exists(target) else None
+                if held != expected:
+                    raise _TakenError(target)
+                self._write(target, data)
+        elif expected is None:
+            self._create(target, data)
+        else:
+            try:
+                is_replaced = self._fs.replace_file(target, data, expected)
+            except Exception as error:
+                if is_taken(error) or is_missing(error):
+                    raise _TakenError(target) from error
+                raise
+            if not is_replaced:
+                raise _TakenError(target)
 
     def _change(self, path: str, act: Callable[[str], None]) -> None:
         """Let `act` write the file at `path`, in a folder that is there; buckets are never made."""
@@ -385,6 +433,22 @@ class Store:
         if found is None:
             return None
         return found if all(self.is_intact(output.digest) for output in found.outputs) else None
+
+
+@contextlib.contextmanager
+def _locked(target: str) -> Iterator[None]:
+    """Keep out other processes and threads that lock the same file.
+
+    Raises:
+        InfrastructureError: The file system has no locks.
+    """
+    with open(f"{target}.lock", "ab") as file:  # never `target` itself, which is replaced
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            message = f"cannot lock it ({error}); use a file system with locks, or s3://"
+            raise InfrastructureError(message, where=file.name) from error
+        yield
 
 
 def record_bytes(record: Record) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -356,3 +357,32 @@ def test_one_of_many_creates_a_record(store: Store) -> None:
     assert store.read("runs/x/a.json") == kept
     assert store.create("runs/x/a.json", kept)
     assert not store.create("runs/x/a.json", b"another")
+
+
+def test_every_replacement_starts_from_what_is_there(store: Store, bucket: str) -> None:
+    """Each writer adds its number to a list, and none of them is lost."""
+    path, numbers = "channels/a.json", range(8)
+
+    def add(number: int) -> None:
+        mine = Store(f"{bucket}/store")
+        while True:
+            found = mine.read(path)
+            known = json.loads(found) if found else []
+            if mine.replace(path, json.dumps([*known, number]).encode(), found):
+                return
+
+    with ThreadPoolExecutor(len(numbers)) as pool:
+        list(pool.map(add, numbers))
+    assert sorted(json.loads(store.read(path) or b"")) == list(numbers)
+
+
+def test_replacement_of_what_is_no_longer_there_is_refused(store: Store) -> None:
+    path = "channels/a.json"
+    assert not store.replace(path, b"new", b"old")
+    assert store.read(path) is None
+    assert store.replace(path, b"old", None)
+    assert not store.replace(path, b"new", None)
+    assert store.replace(path, b"new", b"old")
+    assert store.replace(path, b"new", b"old")  # again, since the answer was lost
+    assert not store.replace(path, b"newer", b"old")
+    assert store.read(path) == b"new"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -114,3 +117,45 @@ def test_overwriting_leaves_no_partial_files(tmp_path: Path) -> None:
 def test_unknown_protocol_is_an_error_with_the_url() -> None:
     with pytest.raises(InfrastructureError, match="store nope://x"):
         Store("nope://x")
+
+
+def test_every_replacement_starts_from_what_is_there(tmp_path: Path) -> None:
+    """Each writer adds its number to a list, and none of them is lost."""
+    path, numbers = "channels/a.json", range(32)
+
+    def add(number: int) -> None:
+        store = Store(str(tmp_path))
+        while True:
+            found = store.read(path)
+            known = json.loads(found) if found else []
+            if store.replace(path, json.dumps([*known, number]).encode(), found):
+                return
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(add, numbers))
+    assert sorted(json.loads(Store(str(tmp_path)).read(path) or b"")) == list(numbers)
+
+
+def test_replacement_of_what_is_no_longer_there_is_refused(tmp_path: Path) -> None:
+    store, path = Store(str(tmp_path)), "channels/a.json"
+    assert not store.replace(path, b"new", b"old")
+    assert store.read(path) is None
+    assert store.replace(path, b"old", None)
+    assert not store.replace(path, b"new", None)
+    assert store.replace(path, b"new", b"old")
+    assert store.replace(path, b"new", b"old")  # again, since the answer was lost
+    assert not store.replace(path, b"newer", b"old")
+    assert store.read(path) == b"new"
+
+
+def test_file_system_without_locks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    store = Store(str(tmp_path))
+    with pytest.raises(InfrastructureError, match=r"No locks available.*use a file system with"):
+        store.replace("channels/a.json", b"new", None)
+    assert store.read("channels/a.json") is None
