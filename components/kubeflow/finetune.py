@@ -78,18 +78,19 @@ def finetune(
             Salimans and Kingma 2016); folded back at the end. Layers that share their weights stay
             plain.
         precision: bf16 computes under autocast. One of fp32, bf16.
-        device: auto takes CUDA where there is one. One of auto, cpu, cuda.
+        device: auto uses CUDA if available. One of auto, cpu, cuda.
         allow_noop: Let prune, finetune and quantize succeed although they changed nothing. Without
             it, such a stage is an error. Left out, it is as in the component that made the model,
             else False.
-        task: What the model does; it selects the metrics. One of classification, regression. Left
-            out, it is as in the component that made the model.
+        task: Kind of task; it selects the metrics. One of classification, regression. Left out, it
+            is as in the component that made the model.
         classes: Names of the classes, in the order of the model's outputs. Labels that are text,
             and folders of images, are these names. Default, the labels themselves. Left out, it is
             as in the component that made the model.
-        data_format: Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz,
-            .parquet, a directory of class directories). One of auto, npz, npy, csv, parquet,
-            imageFolder, python. Left out, it is as in the component that made the model, else auto.
+        data_format: Format of the data; auto decides by the name's ending (.npz, .npy, .csv,
+            .csv.gz, .parquet, a directory of class directories). One of auto, npz, npy, csv,
+            parquet, imageFolder, python. Left out, it is as in the component that made the model,
+            else auto.
         data_inputs: For each input of the model, the array, column or columns ("a,b,c" or "a:c" for
             a range of columns) that feed it. Default, the key with the input's own name. Left out,
             it is as in the component that made the model.
@@ -99,13 +100,13 @@ def finetune(
         data_scale: Factor applied to each input value, for instance 0.00392156862745098 for images,
             whose pixels go from 0 to 255 at any depth. Left out, it is as in the component that
             made the model.
-        model_meaning: What the first output of a .pt2 or .onnx file holds, where its graph does not
-            show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
-            logits, and a regression value. A bundle says so itself. One of logits, probabilities,
-            value. Left out, it is as in the component that made the model.
+        model_meaning: Meaning of the first output of a .pt2 or .onnx file, if its graph does not
+            show it. By default a softmax or sigmoid at the end means probabilities, anything else
+            logits, and a regression means value. A bundle declares it in fulcrum.yaml. One of
+            logits, probabilities, value. Left out, it is as in the component that made the model.
         ignored_outputs: Outputs of the model after the first that are not used. All others are
-            compared with the baseline's, and block where they are not kept. Left out, it is as in
-            the component that made the model.
+            compared with the baseline's, and block promotion if they differ too much. Left out, it
+            is as in the component that made the model.
         seed: Seed of everything that is random.
     """
     from fulcrum_components.stages.composed import compress

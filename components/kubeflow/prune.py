@@ -73,10 +73,10 @@ def prune(
         structured_iterations: Reach the sparsity in this many steps.
         structured_schedule: Sparsity over the steps; cubic is that of Zhu and Gupta 2017. One of
             linear, cubic.
-        structured_heads: Prune whole attention heads too, where the attention is one torch-pruning
-            understands.
-        structured_ignore: Names of modules to leave alone, with * as a wildcard. The layers that
-            make the model's outputs are always left alone.
+        structured_heads: Also prune whole attention heads, if torch-pruning supports the attention
+            layer.
+        structured_ignore: Names of modules that are not pruned, with * as a wildcard. Layers that
+            produce the model's outputs are never pruned.
         structured_tolerance: How far the achieved sparsity may be from the one asked for before the
             stage fails. Rounding alone moves it by up to half a step.
         unstructured_sparsity: Share of the weights to set to zero.
@@ -85,21 +85,21 @@ def prune(
         unstructured_iterations: Reach the sparsity in this many steps.
         unstructured_schedule: Sparsity over the steps; cubic is that of Zhu and Gupta 2017. One of
             linear, cubic.
-        unstructured_ignore: Names of modules to leave alone, with * as a wildcard. The layers that
-            make the model's outputs are always left alone.
+        unstructured_ignore: Names of modules that are not pruned, with * as a wildcard. Layers that
+            produce the model's outputs are never pruned.
         unstructured_tolerance: How far the achieved sparsity may be from the one asked for before
             the stage fails. Rounding alone moves it by up to half a step.
         nm: Keep a number of each group of consecutive weights along the input dimension (N:M), the
             pattern that sparse tensor cores use. Its options imply it.
         nm_keep: Weights kept of each group.
         nm_of: Size of a group.
-        nm_ignore: Names of modules to leave alone, with * as a wildcard. The layers that make the
-            model's outputs are always left alone.
+        nm_ignore: Names of modules that are not pruned, with * as a wildcard. Layers that produce
+            the model's outputs are never pruned.
         truncate_threshold: In standard deviations of the layer's weights.
         truncate_shrink: hard keeps larger weights as they are; soft moves them towards zero by the
             threshold (the truncation operator of Langford et al. 2009). One of hard, soft.
-        truncate_ignore: Names of modules to leave alone, with * as a wildcard. The layers that make
-            the model's outputs are always left alone.
+        truncate_ignore: Names of modules that are not pruned, with * as a wildcard. Layers that
+            produce the model's outputs are never pruned.
         sensitivity: Measure, layer by layer and alone, what pruning costs on validation; the table
             goes into the evidence.
         batch_norm_samples: Re-estimate batch-norm statistics on this many examples of train after
@@ -107,14 +107,15 @@ def prune(
         allow_noop: Let prune, finetune and quantize succeed although they changed nothing. Without
             it, such a stage is an error. Left out, it is as in the component that made the model,
             else False.
-        task: What the model does; it selects the metrics. One of classification, regression. Left
-            out, it is as in the component that made the model.
+        task: Kind of task; it selects the metrics. One of classification, regression. Left out, it
+            is as in the component that made the model.
         classes: Names of the classes, in the order of the model's outputs. Labels that are text,
             and folders of images, are these names. Default, the labels themselves. Left out, it is
             as in the component that made the model.
-        data_format: Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz,
-            .parquet, a directory of class directories). One of auto, npz, npy, csv, parquet,
-            imageFolder, python. Left out, it is as in the component that made the model, else auto.
+        data_format: Format of the data; auto decides by the name's ending (.npz, .npy, .csv,
+            .csv.gz, .parquet, a directory of class directories). One of auto, npz, npy, csv,
+            parquet, imageFolder, python. Left out, it is as in the component that made the model,
+            else auto.
         data_inputs: For each input of the model, the array, column or columns ("a,b,c" or "a:c" for
             a range of columns) that feed it. Default, the key with the input's own name. Left out,
             it is as in the component that made the model.
@@ -124,13 +125,13 @@ def prune(
         data_scale: Factor applied to each input value, for instance 0.00392156862745098 for images,
             whose pixels go from 0 to 255 at any depth. Left out, it is as in the component that
             made the model.
-        model_meaning: What the first output of a .pt2 or .onnx file holds, where its graph does not
-            show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
-            logits, and a regression value. A bundle says so itself. One of logits, probabilities,
-            value. Left out, it is as in the component that made the model.
+        model_meaning: Meaning of the first output of a .pt2 or .onnx file, if its graph does not
+            show it. By default a softmax or sigmoid at the end means probabilities, anything else
+            logits, and a regression means value. A bundle declares it in fulcrum.yaml. One of
+            logits, probabilities, value. Left out, it is as in the component that made the model.
         ignored_outputs: Outputs of the model after the first that are not used. All others are
-            compared with the baseline's, and block where they are not kept. Left out, it is as in
-            the component that made the model.
+            compared with the baseline's, and block promotion if they differ too much. Left out, it
+            is as in the component that made the model.
         seed: Seed of everything that is random.
     """
     from fulcrum_components.stages.composed import compress

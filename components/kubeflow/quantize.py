@@ -67,16 +67,16 @@ def quantize(
         prefer: For auto, what counts most. latency takes the fastest over measure.batchSizes, of
             those within 10 % of it the best on validation, then the smallest; size the smallest,
             then the best, then the fastest; quality the best, then the fastest, then the smallest.
-            By default size where an enforced gate asks for size or memory and none for speedup,
+            By default size if an enforced gate limits size or memory and none requires a speedup,
             else latency. What gates on size reject is taken last. One of latency, size, quality.
         activations: Integer type of activations for static. One of uint8, int8.
         weights: Integer type of weights. One of int8, uint8.
         per_channel: One scale an output channel instead of one a tensor.
-        reduce_range: Use 7 of 8 bits for weights. auto does so where the CPU has no VNNI, whose
-            older instructions saturate. One of auto, always, never.
+        reduce_range: Use 7 of 8 bits for weights. auto does so on CPUs without VNNI, whose older
+            instructions saturate. One of auto, always, never.
         calibration: How the range of activations is found. With minmax, auto also tries the two
-            others where minmax loses more than half of maxDrop on validation. One of minmax,
-            entropy, percentile.
+            others if minmax loses more than half of maxDrop on validation. One of minmax, entropy,
+            percentile.
         percentile: Percentile kept by calibration percentile, 99.99 by default.
         bias_correction: Correct the mean shift that rounding weights causes (Nagel et al. 2019).
         equalization: Even out the ranges of consecutive layers first (cross-layer equalisation,
@@ -87,18 +87,19 @@ def quantize(
             first metric (accuracy as a share; RMSE relative).
         min_coverage: Smallest share of the matrix multiplications and convolutions (by
             multiply-accumulates) that must run in integers in the optimised graph; less fails the
-            stage. Not checked where auto keeps fp32.
+            stage. Not checked if auto keeps fp32.
         allow_noop: Let prune, finetune and quantize succeed although they changed nothing. Without
             it, such a stage is an error. Left out, it is as in the component that made the model,
             else False.
-        task: What the model does; it selects the metrics. One of classification, regression. Left
-            out, it is as in the component that made the model.
+        task: Kind of task; it selects the metrics. One of classification, regression. Left out, it
+            is as in the component that made the model.
         classes: Names of the classes, in the order of the model's outputs. Labels that are text,
             and folders of images, are these names. Default, the labels themselves. Left out, it is
             as in the component that made the model.
-        data_format: Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz,
-            .parquet, a directory of class directories). One of auto, npz, npy, csv, parquet,
-            imageFolder, python. Left out, it is as in the component that made the model, else auto.
+        data_format: Format of the data; auto decides by the name's ending (.npz, .npy, .csv,
+            .csv.gz, .parquet, a directory of class directories). One of auto, npz, npy, csv,
+            parquet, imageFolder, python. Left out, it is as in the component that made the model,
+            else auto.
         data_inputs: For each input of the model, the array, column or columns ("a,b,c" or "a:c" for
             a range of columns) that feed it. Default, the key with the input's own name. Left out,
             it is as in the component that made the model.
@@ -108,16 +109,16 @@ def quantize(
         data_scale: Factor applied to each input value, for instance 0.00392156862745098 for images,
             whose pixels go from 0 to 255 at any depth. Left out, it is as in the component that
             made the model.
-        model_meaning: What the first output of a .pt2 or .onnx file holds, where its graph does not
-            show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
-            logits, and a regression value. A bundle says so itself. One of logits, probabilities,
-            value. Left out, it is as in the component that made the model.
+        model_meaning: Meaning of the first output of a .pt2 or .onnx file, if its graph does not
+            show it. By default a softmax or sigmoid at the end means probabilities, anything else
+            logits, and a regression means value. A bundle declares it in fulcrum.yaml. One of
+            logits, probabilities, value. Left out, it is as in the component that made the model.
         ignored_outputs: Outputs of the model after the first that are not used. All others are
-            compared with the baseline's, and block where they are not kept. Left out, it is as in
-            the component that made the model.
+            compared with the baseline's, and block promotion if they differ too much. Left out, it
+            is as in the component that made the model.
         seed: Seed of everything that is random.
-        calibration_samples: How many examples of train stand in for a missing calibration set, or
-            are used of a given one.
+        calibration_samples: Number of examples that calibration uses, from the calibration set, or
+            from train if there is none.
         measure_batch_sizes: Batch sizes to time, 1 and 32 by default.
         measure_threads: Intra-op threads, pinned. It should be what serving uses.
         measure_pairs: Interleaved pairs of calls a batch size, over all sessions.

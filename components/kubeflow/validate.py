@@ -52,19 +52,20 @@ def validate(
         metrics: Its figures.
         report: The whole report.
         evidence: What the verdict was decided from; promote needs it.
-        gates: What must hold of the candidate. All enforced gates must pass; an empty list never
-            passes.
+        gates: Conditions that the candidate must meet. All enforced gates must pass; an empty list
+            never passes.
         train: Labelled examples to train on.
         validation: Labelled examples for early stopping and for choosing between candidates.
         calibration_set: Examples that fix the quantizer's ranges. By default a sample of train.
-        task: What the model does; it selects the metrics. One of classification, regression. Left
-            out, it is as in the component that made the model.
+        task: Kind of task; it selects the metrics. One of classification, regression. Left out, it
+            is as in the component that made the model.
         classes: Names of the classes, in the order of the model's outputs. Labels that are text,
             and folders of images, are these names. Default, the labels themselves. Left out, it is
             as in the component that made the model.
-        data_format: Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz,
-            .parquet, a directory of class directories). One of auto, npz, npy, csv, parquet,
-            imageFolder, python. Left out, it is as in the component that made the model, else auto.
+        data_format: Format of the data; auto decides by the name's ending (.npz, .npy, .csv,
+            .csv.gz, .parquet, a directory of class directories). One of auto, npz, npy, csv,
+            parquet, imageFolder, python. Left out, it is as in the component that made the model,
+            else auto.
         data_inputs: For each input of the model, the array, column or columns ("a,b,c" or "a:c" for
             a range of columns) that feed it. Default, the key with the input's own name. Left out,
             it is as in the component that made the model.
@@ -74,15 +75,15 @@ def validate(
         data_scale: Factor applied to each input value, for instance 0.00392156862745098 for images,
             whose pixels go from 0 to 255 at any depth. Left out, it is as in the component that
             made the model.
-        model_meaning: What the first output of a .pt2 or .onnx file holds, where its graph does not
-            show it. Default, a softmax or sigmoid at the end gives probabilities, anything else
-            logits, and a regression value. A bundle says so itself. One of logits, probabilities,
-            value. Left out, it is as in the component that made the model.
+        model_meaning: Meaning of the first output of a .pt2 or .onnx file, if its graph does not
+            show it. By default a softmax or sigmoid at the end means probabilities, anything else
+            logits, and a regression means value. A bundle declares it in fulcrum.yaml. One of
+            logits, probabilities, value. Left out, it is as in the component that made the model.
         ignored_outputs: Outputs of the model after the first that are not used. All others are
-            compared with the baseline's, and block where they are not kept. Left out, it is as in
-            the component that made the model.
+            compared with the baseline's, and block promotion if they differ too much. Left out, it
+            is as in the component that made the model.
         seed: Seed of everything that is random.
-        slices: Declared columns by whose values test results are reported and may be gated. The
+        slices: Columns of the test data by whose values results are reported and may be gated. The
             slice by class needs no declaration.
         targets: For outputs of the model after the first, the array or column of the test data that
             holds the right answer. Their metrics are reported, whole numbers for classes; the first

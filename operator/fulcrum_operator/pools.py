@@ -12,12 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DEFAULT_POOL = "default"
-"""The pool of a job that names none."""
+"""Pool of jobs that name none."""
 
 Quantity = Annotated[
     str, Field(pattern=r"^([0-9]+(\.[0-9]+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)
 ]
-"""A quantity as Kubernetes writes it, such as `500m` or `8Gi`."""
+"""Kubernetes quantity, such as `500m` or `8Gi`."""
 
 
 class _Section(BaseModel):
@@ -25,7 +25,7 @@ class _Section(BaseModel):
 
 
 class Toleration(_Section):
-    """Lets pods onto nodes with a taint; the fields are those of Kubernetes."""
+    """Toleration of a node's taint; the fields are those of Kubernetes."""
 
     key: str = ""
     operator: Literal["Equal", "Exists"] = "Equal"
@@ -44,32 +44,33 @@ class Toleration(_Section):
         return self
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as it stands in a pod."""
+        """Return the toleration in a pod's format."""
         fields: dict[str, Any] = {"key": self.key, "operator": self.operator, "value": self.value}
         fields |= {"effect": self.effect, "tolerationSeconds": self.toleration_seconds}
         return {name: value for name, value in fields.items() if value not in ("", None)}
 
 
 class Pool(_Section):
-    """A set of nodes, and what a stage gets of one of them."""
+    """A set of nodes, and the resources that a stage gets on one of them."""
 
     node_selector: dict[str, str] = Field(default_factory=dict)
-    """Labels that its nodes have."""
+    """Labels of the pool's nodes."""
     tolerations: tuple[Toleration, ...] = ()
-    """Taints of its nodes that are put up with."""
+    """Taints of the pool's nodes that its pods tolerate."""
     accelerator: str = "nvidia.com/gpu"
-    """The extended resource of its accelerators."""
+    """Extended resource of the pool's accelerators."""
     accelerator_count: Annotated[int, Field(ge=0)] = 0
-    """Accelerators for a stage."""
+    """Number of accelerators for a stage."""
     cpu: Quantity = "2"
-    """CPUs for a stage; it sizes its threads by them. Also what is reserved: timings need it."""
+    """CPUs for a stage, which sets its number of threads. Request and limit: timings need reserved
+    CPUs."""
     memory: Quantity = "8Gi"
-    """Memory for a stage; more than this and it is killed."""
+    """Memory for a stage; a stage that exceeds it is killed."""
     ephemeral_storage: Quantity | None = None
     """Local disk for a stage; None leaves it to the cluster."""
     priority_class: str = ""
-    """PriorityClass of its pods; empty means the cluster's default."""
+    """PriorityClass of the pods; empty uses the cluster's default."""
     queue: Annotated[str, Field(pattern=r"^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)?$")] = ""
-    """LocalQueue of Kueue, in the namespace of each job, that admits its pods; empty means none."""
+    """Kueue LocalQueue, in the namespace of each job, that admits the pods; empty uses no queue."""
     image: str = ""
-    """Image of the components on its nodes; empty means the engine's."""
+    """Components image on the pool's nodes; empty uses the engine's."""

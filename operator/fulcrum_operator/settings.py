@@ -1,8 +1,8 @@
-"""What a platform engineer may set of the operator, in one typed place.
+"""The operator's settings, as one typed model.
 
-Values come from a YAML file and, over it, from the environment: `FULCRUM_` and the names of the
-field, nested ones joined by two underscores (`FULCRUM_ELECTION__LEASE_DURATION_S=30`). An unknown
-name in the file is an error, never ignored.
+Values come from a YAML file. Environment variables override them: `FULCRUM_` and the field's name,
+with two underscores between nested names (`FULCRUM_ELECTION__LEASE_DURATION_S=30`). An unknown name
+in the file is an error.
 """
 
 from __future__ import annotations
@@ -34,53 +34,56 @@ class Process(Section):
     """The engine `process`, which runs jobs on the operator's own machine."""
 
     enabled: bool = True
-    """Offer the engine. Jobs bring code of their own, which then runs beside the operator."""
+    """Enable the engine. Code that jobs bring runs on the same machine as the operator."""
     work_root: Path = Path(".fulcrum/work")
-    """Local directory for what is on file about runs, and for their logs."""
+    """Local directory for the records and logs of runs."""
     max_running: Annotated[int, Field(ge=1)] = 1
-    """Jobs at a time; the others wait in Pending. Timings of a job suffer from its neighbours."""
+    """Maximum number of concurrent jobs; others wait in Pending. Jobs that run together disturb
+    each other's timings."""
 
 
 class Kubeflow(Section):
     """The engine `kubeflow`, which submits jobs to Kubeflow Pipelines; off without a `url`."""
 
     url: Annotated[str, Field(pattern="^(https?://.+)?$")] = ""
-    """Of the API server of Kubeflow Pipelines, without `/apis`; empty means there is none."""
+    """URL of the Kubeflow Pipelines API server, without `/apis`. Empty disables the engine."""
     ui_url: str = ""
-    """Page of a run for people, with `{run_id}` and, if need be, `{namespace}` in it."""
+    """URL template of a run's page in the Kubeflow UI; may contain `{run_id}` and `{namespace}`."""
     image: str = ""
-    """Image of the components, which every stage runs in unless its pool names another."""
+    """Components image that stages run in, unless their pool sets another."""
     namespace: str = ""
-    """Of a multi-user installation: the profile in which runs are made. Empty: single-user."""
+    """Multi-user installations: profile in which runs are created. Empty for single-user ones."""
     in_job_namespace: bool = False
-    """Of a multi-user installation: each run is made in its job's namespace, which is a profile.
-    The operator's `namespaces` must list them all."""
+    """Multi-user installations: create each run in its job's namespace, which must be a profile.
+    The operator's `namespaces` must list all of them."""
     pod_namespace: str = "kubeflow"
-    """Single-user: the namespace where the pods of runs are."""
+    """Single-user installations: namespace of the runs' pods."""
     experiment: Annotated[str, Field(min_length=1, max_length=128)] = "fulcrum"
-    """Experiment that the runs are in; runs in others are never touched."""
+    """Experiment that runs are created in. Runs in other experiments are never changed."""
     pipeline: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?$")] = "fulcrum"
     """Name under which the compiled pipeline is uploaded."""
     service_account: str = ""
-    """Of the pods; empty means the default of Kubeflow, pipeline-runner or default-editor."""
+    """Service account of the runs' pods. Empty uses Kubeflow's default, pipeline-runner or
+    default-editor."""
     token: SecretStr | None = None
-    """A bearer token, best from a secret by FULCRUM_KUBEFLOW__TOKEN."""
+    """Bearer token; set it from a secret with FULCRUM_KUBEFLOW__TOKEN."""
     token_path: Path | None = None
-    """A file with one, such as a projected service-account token; read again when it changes."""
+    """File with a bearer token, such as a projected service-account token; read again when it
+    changes."""
     cookie: SecretStr | None = None
-    """A session cookie, `name=value`, for installations that know no tokens."""
+    """Session cookie, `name=value`, for installations that do not accept tokens."""
     ca_path: Path | None = None
-    """Certificates that the server's is checked against, PEM; None means those of the system."""
+    """PEM file of CA certificates that verify the server's; by default those of the system."""
     connect_timeout_s: Seconds = 5.0
-    """Until there is a connection."""
+    """Timeout for connecting, in seconds."""
     request_timeout_s: Seconds = 30.0
-    """Without a byte of the answer. Creating a run took under a second where it was measured;
-    a server that is busy queues."""
+    """Timeout between two bytes of a response, in seconds. Creating a run took under one second
+    when measured; a busy server queues requests."""
     look_s: Annotated[float, Field(ge=0)] = 10.0
-    """How often the pods of a run are looked at, and other runs with its name are looked for."""
+    """Interval at which a run's pods, and other runs with its name, are checked, in seconds."""
     confirm_s: Seconds = 60.0
-    """A run that was asked for without a clear answer, and that the server still does not know
-    after this long, was never made; what it left behind is removed."""
+    """Seconds after which a run whose creation got no clear answer, and which the server does not
+    list, counts as never created; anything it left behind is deleted."""
     max_running: Annotated[int, Field(ge=1)] | None = None
     """Runs at a time; None leaves the queue to the cluster."""
 
@@ -104,34 +107,38 @@ class Job(Section):
     """The engine `job`, which runs each attempt in one Kubernetes Job; off unless `enabled`."""
 
     enabled: bool = False
-    """Offer the engine; it needs `image`, and a `store` that pods reach."""
+    """Enable the engine. Requires `image`, and a `store` that pods can reach."""
     image: str = ""
-    """Image of the components, which pods run unless their pool names another."""
+    """Components image that pods run, unless their pool sets another."""
     image_pull_policy: Annotated[str, Field(pattern="^(Always|IfNotPresent|Never)?$")] = ""
-    """When nodes pull it; empty means the cluster's default."""
+    """Image pull policy of the pods; empty uses the cluster's default."""
     image_pull_secrets: tuple[str, ...] = ()
-    """Names of secrets in the namespaces of jobs with which images are pulled."""
+    """Image pull secrets, which must exist in each job's namespace."""
     service_account: str = ""
-    """Of the pods; its token is never mounted. Empty means the namespace's default."""
+    """Service account of the pods; its token is never mounted. Empty uses the namespace's
+    default."""
     store_secret: str = ""
-    """Secret in each job's namespace, all of whose keys become variables of its pods: what the
-    store's fsspec plug-in reads, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
-    AWS_ENDPOINT_URL. Empty: the pods' identity is enough."""
+    """Secret in each job's namespace with the store's credentials. All of its keys become
+    environment variables of the pods, such as AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and
+    AWS_ENDPOINT_URL, which the store's fsspec plug-in reads. Empty if the pods' own identity
+    suffices."""
     scratch_size: Quantity = "20Gi"
-    """Of a pod's scratch volume, for copies of models and data; more, and the pod is evicted."""
+    """Size limit of a pod's scratch volume, which holds copies of models and data. A pod that
+    exceeds it is evicted."""
     tmp_size: Quantity = "1Gi"
-    """Of a pod's /tmp, which is also its home."""
+    """Size limit of a pod's /tmp, which is also its home directory."""
     termination_grace_s: Annotated[int, Field(ge=1)] = 30
-    """Between a pod's being told to stop and its being killed. Nothing is saved in it: each epoch
-    of a training is in the store as soon as it is over."""
+    """Seconds between asking a pod to stop and killing it. No work is saved in this time: each
+    training epoch is in the store as soon as it ends."""
     ttl_seconds: Annotated[int, Field(ge=60)] = 86400
-    """A Job that has ended is removed after this long, and with it the pod and its log; the logs
-    of stages stay in the store."""
+    """Seconds after which a finished Job is deleted, with its pod and the pod's log. The logs of
+    stages stay in the store."""
     start_limit_s: Seconds = 900.0
-    """A pod whose image or configuration has been wrong for this long is given up. One that waits
-    for a node is not: that may take days, and spec.activeDeadlineSeconds bounds it."""
+    """Seconds after which a pod that cannot start because of its image or configuration fails the
+    attempt. Waiting for a node does not count: that can take days, and spec.activeDeadlineSeconds
+    limits it."""
     lost_after_s: Seconds = 60.0
-    """A pod that should have been gone this long ago is on a node that is lost."""
+    """Seconds past a pod's deletion time after which its node counts as lost."""
     max_running: Annotated[int, Field(ge=1)] | None = None
     """Jobs at a time; None leaves the queue to the cluster."""
 
@@ -146,28 +153,30 @@ class Api(Section):
     """Calls of the API server."""
 
     request_timeout_s: Seconds = 10.0
-    """One call. Longer than any healthy answer, shorter than a lease."""
+    """Timeout of one request, in seconds: longer than any healthy response, shorter than a
+    lease."""
     retries: Annotated[int, Field(ge=0)] = 4
-    """More tries of a call after a transient error, before the reconcile backs off."""
+    """Maximum retries of a request after transient errors, before the reconcile backs off."""
     watch_timeout_s: Seconds = 240.0
-    """After this long the server ends a watch and it starts again where it was."""
+    """Seconds after which the server ends a watch; it then resumes from its last position."""
     watch_silence_s: Seconds = 75.0
-    """A watch without a byte for this long is cut; servers send a bookmark about once a minute."""
+    """Seconds without data after which a watch is restarted. Servers send a bookmark about once a
+    minute."""
     connections: Annotated[int, Field(ge=1)] = 32
-    """Open at a time."""
+    """Maximum number of open connections."""
 
 
 class Election(Section):
     """Which of several operators acts."""
 
     lease_name: str = "fulcrum-operator"
-    """Of the Lease in the operator's namespace; its role names it."""
+    """Name of the Lease in the operator's namespace. The operator's Role must name it too."""
     lease_duration_s: Seconds = 15.0
-    """A leader that was not heard of for this long is replaced."""
+    """Seconds without a renewal after which the leader is replaced."""
     renew_every_s: Seconds = 5.0
-    """Between two renewals of the leader."""
+    """Interval between two renewals by the leader, in seconds."""
     margin_s: Seconds = 2.0
-    """The leader stops writing this long before others may take over."""
+    """Seconds before its lease expires at which the leader stops writing."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Election:
@@ -181,34 +190,39 @@ class Http(Section):
     """Where metrics and probes are served."""
 
     host: str = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 in a pod."""
+    """Listen address; 0.0.0.0 in a pod."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
-    """0 takes a free one, which the log tells."""
+    """Listen port; 0 chooses a free port and logs it."""
 
 
 class Reconcile(Section):
-    """How jobs are driven."""
+    """How jobs are reconciled."""
 
     workers: Annotated[int, Field(ge=1)] = 16
-    """Objects looked at at a time."""
+    """Maximum number of concurrent reconciles."""
     poll_s: Seconds = 2.0
-    """How often a run is asked how it goes."""
+    """Interval at which a run's state is polled, in seconds."""
     resync_s: Seconds = 300.0
-    """Every unfinished object is looked at again this often, whatever the watch says."""
+    """Interval at which every unfinished object is reconciled, even without a watch event, in
+    seconds."""
     first_backoff_s: Seconds = 1.0
-    """Before the second attempt after a fault, or the second try of a reconcile."""
+    """Delay before the second attempt after a fault, and before the first retry of a reconcile, in
+    seconds."""
     longest_backoff_s: Seconds = 60.0
-    """Between attempts after a fault, doubled each time; and between reconciles that fail."""
+    """Maximum delay between attempts after a fault, and between retries of a reconcile, in seconds.
+    The delay doubles each time."""
     evidence_retries: Annotated[int, Field(ge=0)] = 1
-    """More attempts where a run ended without evidence, or with evidence that cannot be read."""
+    """Maximum retries of a run that ended without evidence, or with evidence that cannot be
+    read."""
     engine_silence_s: Seconds = 300.0
-    """An engine that knows nothing of a run for this long has lost it."""
+    """Seconds after which a run that its engine does not know counts as lost."""
     cancel_limit_s: Seconds = 60.0
-    """A run that cannot be stopped for this long is an orphan, and its job lets go of it."""
+    """Seconds after which a run that cannot be stopped counts as an orphan, and its job no longer
+    waits for it."""
     sweep_every_s: Seconds = 60.0
-    """How often runs without a job are looked for."""
+    """Interval at which runs without a job are searched for, in seconds."""
     stuck_s: Seconds = 120.0
-    """A reconcile that takes longer fails the liveness probe."""
+    """Seconds after which a reconcile that has not ended fails the liveness probe."""
 
 
 class Settings(BaseSettings):
@@ -223,24 +237,25 @@ class Settings(BaseSettings):
     )
 
     namespace: str = "fulcrum-system"
-    """The operator's own, where its Lease is."""
+    """The operator's own namespace, which holds its Lease."""
     identity: str = ""
-    """Of this process; by default the host's name and a random suffix."""
+    """Identity of this process in the leader election. Default: the host name and a random
+    suffix."""
     namespaces: tuple[str, ...] = ()
-    """Whose objects are looked after; empty means all."""
+    """Namespaces that the operator reconciles; empty means all."""
     kubeconfig: Path | None = None
-    """Default: KUBECONFIG, or the pod's service account."""
+    """Path of a kubeconfig. Default: KUBECONFIG, or the pod's service account."""
     store: str = ".fulcrum/store"
-    """Where artifacts and evidence are kept: a directory or a URL."""
+    """Directory or URL of the store for artifacts and evidence."""
     source_root: str = "."
-    """What relative addresses in manifests are relative to: a directory or a URL."""
+    """Directory or URL that relative addresses in manifests are resolved against."""
     log_format: Annotated[str, Field(pattern="^(json|text)$")] = "json"
-    """JSON lines for machines, or text for people."""
+    """Log format: `json` (one object a line) or `text`."""
     log_level: Annotated[str, Field(pattern="^(DEBUG|INFO|WARNING|ERROR)$")] = "INFO"
-    """From which level on lines are written."""
+    """Minimum level of log lines that are written."""
 
     pools: dict[str, Pool] = {}
-    """Sets of nodes by the names that manifests use; `default` is for jobs that name none."""
+    """Sets of nodes, by the names that manifests use. Jobs that name none use `default`."""
     process: Process = Process()
     job: Job = Job()
     kubeflow: Kubeflow = Kubeflow()
@@ -258,12 +273,12 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes over the file, which comes as arguments."""
+        """Let the environment override the file, whose values come as arguments."""
         return env_settings, init_settings
 
 
 def load_settings(path: Path | None) -> Settings:
-    """Return the settings in the YAML file `path`, if there is one, and in the environment.
+    """Load the settings from the YAML file `path`, if given, and from the environment.
 
     Raises:
         UserError: The file cannot be read, or a value is wrong; the message has the field's path.

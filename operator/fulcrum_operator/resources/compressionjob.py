@@ -24,7 +24,7 @@ class Origin(Status):
 
 
 class Snapshot(Status):
-    """What the job runs, fixed when it was accepted. A later change of a recipe or gate policy does not reach it."""
+    """The specification that the job runs, fixed when it was accepted. Later changes of a recipe or gate policy do not affect it."""
 
     name: str
     """Name of the ConfigMap that holds the resolved specification as spec.json."""
@@ -71,7 +71,7 @@ class StageStatus(Status):
     reason: str | None = None
     """Class of its failure."""
     message: str | None = None
-    """What went wrong, or what it does now."""
+    """The error, or the current activity."""
     fraction: float | None = None
     """How much of it is done, from 0 to 1."""
     cached: bool | None = None
@@ -86,9 +86,9 @@ class Outcome(Status):
     phase: Literal['Succeeded', 'Rejected', 'Inconclusive', 'Failed']
     """The final phase."""
     reason: str
-    """Why, in one word for programs."""
+    """Reason in one word, for programs."""
     message: str
-    """Why, in a sentence for people."""
+    """Reason in a sentence, for people."""
     time: str
     """When it was decided."""
 
@@ -176,10 +176,10 @@ class Summary(Status):
 
 
 class EvidenceReference(Status):
-    """What the verdict was decided from."""
+    """The evidence that the verdict was decided from."""
 
     uri: str
-    """Where it is in the store."""
+    """Its path in the store."""
     digest: str
     """Its digest; a promotion must name it."""
 
@@ -190,7 +190,7 @@ class CandidateStatus(Status):
     digest: str
     """Its digest."""
     uri: str
-    """Where it is in the store."""
+    """Its path in the store."""
     size_bytes: int | None = None
     """Size of the file."""
 
@@ -205,7 +205,7 @@ class PromotionStatus(Status):
 
 
 class CompressionJobStatus(Status):
-    """What was observed and decided; written by the operator only."""
+    """Observed state and decisions; only the operator writes it."""
 
     observed_generation: int | None = None
     """metadata.generation of the spec that this status is about."""
@@ -216,9 +216,9 @@ class CompressionJobStatus(Status):
     stage: str | None = None
     """The stage that runs now and how far it is, such as "finetune 40 %"."""
     conditions: tuple[Condition, ...] = ()
-    """What holds of the job, each with its reason: Accepted, Snapshotted, QuotaReserved, Submitted, Progressing, Evaluated, Promoted, Complete, Failed, Suspended."""
+    """Conditions of the job, each with its reason: Accepted, Snapshotted, QuotaReserved, Submitted, Progressing, Evaluated, Promoted, Complete, Failed, Suspended."""
     snapshot: Snapshot | None = None
-    """What the job runs, fixed when it was accepted. A later change of a recipe or gate policy does not reach it."""
+    """The specification that the job runs, fixed when it was accepted. Later changes of a recipe or gate policy do not affect it."""
     attempt: int = 0
     """Attempts started so far. It is written before an attempt is submitted."""
     run: RunStatus | None = None
@@ -232,7 +232,7 @@ class CompressionJobStatus(Status):
     completion_time: str | None = None
     """When it reached its final phase."""
     active_since: str | None = None
-    """What activeDeadlineSeconds counts from, the start or the last resume, and later by as long as the run has waited in a queue of the cluster."""
+    """Time that activeDeadlineSeconds counts from, which is the start or the last resume, plus the time that the run has waited in a queue of the cluster."""
     stages: tuple[StageStatus, ...] = ()
     """Each stage of the run, in the order in which they run."""
     outcome: Outcome | None = None
@@ -246,7 +246,7 @@ class CompressionJobStatus(Status):
     summary: Summary | None = None
     """Results as short texts, for the columns of kubectl get."""
     evidence: EvidenceReference | None = None
-    """What the verdict was decided from."""
+    """The evidence that the verdict was decided from."""
     candidate: CandidateStatus | None = None
     """The compressed model, exactly as it was validated."""
     promotion: PromotionStatus | None = None

@@ -12,16 +12,16 @@ from fulcrum_operator.resources.base import Spec, Status
 
 
 class Condition(Status):
-    """One thing that holds, does not, or is not known."""
+    """A condition, which is True, False or Unknown."""
 
     type: str
-    """What it is about."""
+    """Type of the condition."""
     status: Literal['True', 'False', 'Unknown']
-    """Whether it holds."""
+    """Status of the condition."""
     reason: str
-    """Why, in one word for programs."""
+    """Reason in one word, for programs."""
     message: str
-    """Why, in a sentence for people."""
+    """Reason in a sentence, for people."""
     last_transition_time: str
     """When status last changed."""
     observed_generation: int | None = None

@@ -13,16 +13,16 @@ from fulcrum_operator.resources.condition import Condition
 
 
 class ModelChannelSpec(Spec):
-    """How the channel may move."""
+    """Rules for moving the channel."""
 
     description: Annotated[str, Field(max_length=1024)] | None = None
-    """What the channel is for, for people."""
+    """Purpose of the channel, for people."""
     approval: Literal['None', 'Required'] = 'None'
-    """Required lets a promotion move the channel only after somebody with the verb approve on it has approved."""
+    """With Required, a promotion moves the channel only after a user with the verb approve on it has approved."""
     history_limit: Annotated[int, Field(ge=1, le=200)] = 50
-    """How many moves are kept in status.history; older ones are dropped. A rollback can only go to one that is kept."""
+    """Number of moves that status.history keeps; older ones are dropped. A rollback can only go to one that is kept."""
     released_holds: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=200)] | None = None
-    """Names of holds (status.holds) that count no more, so that promotions may be automatic again."""
+    """Names of holds (status.holds) that are released, so that promotions may be automatic again."""
 
 
 class CurrentModel(Status):
@@ -31,7 +31,7 @@ class CurrentModel(Status):
     digest: str
     """Its digest."""
     uri: str
-    """Where it is in the store."""
+    """Its path in the store."""
     evidence: str | None = None
     """Digest of the evidence that it was promoted on."""
     promotion: str
@@ -39,9 +39,9 @@ class CurrentModel(Status):
     job: str | None = None
     """The CompressionJob that made it."""
     by: str
-    """Who asked for the promotion."""
+    """User who asked for the promotion."""
     since: str
-    """Since when it is here."""
+    """Time of the move that brought it here."""
 
 
 class Move(Status):
@@ -58,19 +58,19 @@ class Move(Status):
     to: str
     """Digest after."""
     uri: str
-    """Where the model is in the store."""
+    """The model's path in the store."""
     evidence: str | None = None
     """Digest of the evidence that it rests on."""
     verdict: str | None = None
-    """Verdict over that evidence; Inconclusive only where somebody approved it."""
+    """Verdict on that evidence; Inconclusive only if a user approved it."""
     job: str | None = None
     """The CompressionJob that made the model."""
     by: str
-    """Who asked for the move."""
+    """User who asked for the move."""
     approved_by: str | None = None
-    """Who approved it, where somebody did."""
+    """User who approved it, if any."""
     reason: str | None = None
-    """Why, in the words of who asked."""
+    """Reason given by the user who asked."""
     time: str
     """When the channel moved."""
 
@@ -81,20 +81,20 @@ class Hold(Status):
     name: str
     """Name of the hold, that of the rollback that set it."""
     reason: str | None = None
-    """Why, in the words of who rolled back."""
+    """Reason given by the user who rolled back."""
     by: str
-    """Who rolled back."""
+    """User who rolled back."""
     since: str
-    """Since when it holds."""
+    """Time when the hold was set."""
 
 
 class ModelChannelStatus(Status):
-    """What the channel holds, and how it came to; written by the operator only."""
+    """The model that the channel holds, and its history; only the operator writes it."""
 
     observed_generation: int | None = None
     """metadata.generation of the spec that this status is about."""
     conditions: tuple[Condition, ...] = ()
-    """What holds of the channel, each with its reason: Ready (it holds a model), Held (nothing is promoted automatically)."""
+    """Conditions of the channel, each with its reason: Ready (it holds a model), Held (nothing is promoted automatically)."""
     current: CurrentModel | None = None
     """The model that the channel holds now; absent before the first promotion."""
     history: tuple[Move, ...] = ()
@@ -102,6 +102,6 @@ class ModelChannelStatus(Status):
     holds: tuple[Hold, ...] = ()
     """Rollbacks after which nothing is promoted automatically, until their names are in spec.releasedHolds."""
     moves: int = 0
-    """How often the channel has moved, those no longer in history included."""
+    """Number of moves of the channel, including those no longer in history."""
     short_digest: str | None = None
     """The first characters of the current digest, for the columns of kubectl get."""

@@ -13,12 +13,12 @@ from fulcrum_operator.resources.condition import Condition
 
 
 class ModelReference(Spec):
-    """The model that the channel shall hold."""
+    """The model that the channel should hold."""
 
     digest: Annotated[str, Field(max_length=71, pattern='^sha256:[0-9a-f]{64}$')]
     """Its digest."""
     uri: Annotated[str, Field(min_length=1, max_length=2048)]
-    """Where it is in the store."""
+    """Its path in the store."""
 
 
 class JobReference(Spec):
@@ -31,7 +31,7 @@ class JobReference(Spec):
 
 
 class EvidenceOfRun(Spec):
-    """What the gates were decided from. They are decided again before the channel moves."""
+    """The evidence that the gates were decided from. They are decided again before the channel moves."""
 
     run: Annotated[str, Field(min_length=1, max_length=253)]
     """Key of the run that measured it (status.run.key of the job)."""
@@ -40,12 +40,12 @@ class EvidenceOfRun(Spec):
 
 
 class Approval(Spec):
-    """Somebody's consent, given once. It needs the verb approve on the channel."""
+    """Approval by a user, given once. It needs the verb approve on the channel."""
 
     by: Annotated[str, Field(min_length=1, max_length=1024)]
-    """User name of who approves; it must be your own."""
+    """Name of the user who approves; it must be your own."""
     comment: Annotated[str, Field(max_length=1024)] | None = None
-    """What they say to it."""
+    """The approver's comment."""
 
 
 class ModelPromotionSpec(Spec):
@@ -56,36 +56,36 @@ class ModelPromotionSpec(Spec):
     kind: Literal['Promotion', 'Rollback'] = 'Promotion'
     """Promotion goes on to a job's candidate; Rollback goes back to a digest of the channel's history, and holds automatic promotions."""
     from_: Annotated[Annotated[str, Field(max_length=71, pattern='^(sha256:[0-9a-f]{64})?$')], Field(alias='from')]
-    """Digest that the channel is expected to hold, or "" where it holds nothing yet. If it holds another, the promotion is refused."""
+    """Digest that the channel is expected to hold, or "" if it holds nothing yet. If it holds another, the promotion is refused."""
     to: ModelReference
-    """The model that the channel shall hold."""
+    """The model that the channel should hold."""
     job: JobReference | None = None
     """The CompressionJob that made the model."""
     evidence: EvidenceOfRun | None = None
-    """What the gates were decided from. They are decided again before the channel moves."""
+    """The evidence that the gates were decided from. They are decided again before the channel moves."""
     automatic: bool = False
-    """Nobody asked but the job's own spec.promotion; refused while the channel is held. It needs the verb automate on the channel."""
+    """The job's own spec.promotion asked for it, not a user; refused while the channel is held. It needs the verb automate on the channel."""
     requested_by: Annotated[str, Field(min_length=1, max_length=1024)]
-    """User name of who asks; it must be your own."""
+    """Name of the user who asks; it must be your own."""
     reason: Annotated[str, Field(max_length=1024)] | None = None
-    """Why, for the channel's history."""
+    """Reason, for the channel's history."""
     approval: Approval | None = None
-    """Somebody's consent, given once. It needs the verb approve on the channel."""
+    """Approval by a user, given once. It needs the verb approve on the channel."""
 
 
 class ModelPromotionStatus(Status):
-    """What became of it; written by the operator only."""
+    """Result of the promotion; only the operator writes it."""
 
     observed_generation: int | None = None
     """metadata.generation of the spec that this status is about."""
     phase: Literal['Pending', 'AwaitingApproval', 'Promoted', 'Refused'] | None = None
-    """How it is going, in one word. Promoted and Refused are final."""
+    """Phase, in one word. Promoted and Refused are final."""
     reason: str | None = None
-    """Why, in one word for programs."""
+    """Reason in one word, for programs."""
     message: str | None = None
-    """Why, in a sentence for people."""
+    """Reason in a sentence, for people."""
     conditions: tuple[Condition, ...] = ()
-    """What holds of the promotion, each with its reason."""
+    """Conditions of the promotion, each with its reason."""
     time: str | None = None
     """When it reached its final phase."""
     short_digest: str | None = None

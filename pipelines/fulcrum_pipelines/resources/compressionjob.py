@@ -24,20 +24,20 @@ class Model(Spec):
     uri: Annotated[str, Field(min_length=1, max_length=1024)]
     """A bundle directory, a .pt2 file or an .onnx file. A URL, or a path relative to the manifest (to the operator's source root on a cluster)."""
     format: Literal['auto', 'bundle', 'pt2', 'onnx'] = 'auto'
-    """Format of the model; auto tells a directory, .pt2 and .onnx apart by name."""
+    """Format of the model; auto decides by the name whether it is a directory, .pt2 or .onnx."""
     digest: Annotated[str, Field(pattern='^sha256:[0-9a-f]{64}$')] | None = None
     """Expected digest of the model; a different one is refused before anything runs."""
     meaning: Literal['logits', 'probabilities', 'value'] | None = None
-    """What the first output of a .pt2 or .onnx file holds, where its graph does not show it. Default, a softmax or sigmoid at the end gives probabilities, anything else logits, and a regression value. A bundle says so itself."""
+    """Meaning of the first output of a .pt2 or .onnx file, if its graph does not show it. By default a softmax or sigmoid at the end means probabilities, anything else logits, and a regression means value. A bundle declares it in fulcrum.yaml."""
 
 
 class DataSource(Spec):
-    """Examples to fine-tune on, and to sample calibration data from where there is no calibration set."""
+    """Examples to fine-tune on, and to sample calibration data from if there is no calibration set."""
 
     uri: Annotated[str, Field(min_length=1, max_length=1024)]
     """A file, a directory or a glob. A URL, or a path relative to the manifest (to the operator's source root on a cluster)."""
     format: Literal['auto', 'npz', 'npy', 'csv', 'parquet', 'imageFolder', 'python'] = 'auto'
-    """Format of the data; auto goes by the name's ending (.npz, .npy, .csv, .csv.gz, .parquet, a directory of class directories)."""
+    """Format of the data; auto decides by the name's ending (.npz, .npy, .csv, .csv.gz, .parquet, a directory of class directories)."""
     inputs: dict[str, str] | None = None
     """For each input of the model, the array, column or columns ("a,b,c" or "a:c" for a range of columns) that feed it. Default, the key with the input's own name."""
     target: Annotated[str, Field(max_length=253)] = 'y'
@@ -51,15 +51,15 @@ class DataSource(Spec):
     scale: float | None = None
     """Factor applied to each input value, for instance 0.00392156862745098 for images, whose pixels go from 0 to 255 at any depth."""
     shuffle_seed: Annotated[int, Field(ge=0, le=4294967295)] | None = None
-    """Read the examples in a seeded random order. Needed where take or skip shall not follow the file's order."""
+    """Read the examples in a seeded random order. Needed if take or skip should not follow the file's order."""
     skip: Annotated[int, Field(ge=0)] = 0
-    """Leave out this many examples at the start."""
+    """Skip this many examples at the start."""
     take: Annotated[int, Field(ge=1)] | None = None
     """Use at most this many examples."""
 
 
 class DataSlice(Spec):
-    """A column of the test data whose values are looked at one by one."""
+    """A column of the test data; each of its values is one slice."""
 
     name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
     """Name of the slice."""
@@ -71,9 +71,9 @@ class Data(Spec):
     """The data sets. Nothing is ever tuned on test."""
 
     task: Literal['classification', 'regression']
-    """What the model does; it selects the metrics."""
+    """Kind of task; it selects the metrics."""
     train: DataSource | None = None
-    """Examples to fine-tune on, and to sample calibration data from where there is no calibration set."""
+    """Examples to fine-tune on, and to sample calibration data from if there is no calibration set."""
     calibration: DataSource | None = None
     """Examples that fix the quantizer's ranges; labels are not used. Default, a seeded sample of train."""
     validation: DataSource | None = None
@@ -81,21 +81,21 @@ class Data(Spec):
     test: DataSource
     """Examples that decide. They must be in none of the other sets."""
     calibration_samples: Annotated[int, Field(ge=1, le=100000)] = 512
-    """How many examples of train stand in for a missing calibration set, or are used of a given one."""
+    """Number of examples that calibration uses, from the calibration set, or from train if there is none."""
     classes: Annotated[tuple[Annotated[str, Field(max_length=253)], ...], Field(max_length=10000)] | None = None
     """Names of the classes, in the order of the model's outputs. Labels that are text, and folders of images, are these names. Default, the labels themselves."""
     slices: Annotated[tuple[DataSlice, ...], Field(max_length=16)] | None = None
-    """Declared columns by whose values test results are reported and may be gated. The slice by class needs no declaration."""
+    """Columns of the test data by whose values results are reported and may be gated. The slice by class needs no declaration."""
     targets: dict[str, str] | None = None
     """For outputs of the model after the first, the array or column of the test data that holds the right answer. Their metrics are reported, whole numbers for classes; the first output's answer is test.target."""
     ignored_outputs: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=32)] | None = None
-    """Outputs of the model after the first that are not used. All others are compared with the baseline's, and block where they are not kept."""
+    """Outputs of the model after the first that are not used. All others are compared with the baseline's, and block promotion if they differ too much."""
     group_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Array or column of the test data that says which examples belong together (a user, a recording). Intervals then resample groups, not examples."""
 
 
 class Retrain(Spec):
-    """Train the model anew on fresh data before compressing it. Not supported yet by this version."""
+    """Retrain the model on new data before compressing it. Not supported yet by this version."""
 
     epochs: Annotated[int, Field(ge=1, le=10000)]
     """Passes over data.train."""
@@ -117,9 +117,9 @@ class Structured(Spec):
     schedule: Literal['linear', 'cubic'] = 'linear'
     """Sparsity over the steps; cubic is that of Zhu and Gupta 2017."""
     heads: bool = False
-    """Prune whole attention heads too, where the attention is one torch-pruning understands."""
+    """Also prune whole attention heads, if torch-pruning supports the attention layer."""
     ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
-    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+    """Names of modules that are not pruned, with * as a wildcard. Layers that produce the model's outputs are never pruned."""
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.1
     """How far the achieved sparsity may be from the one asked for before the stage fails. Rounding alone moves it by up to half a step."""
 
@@ -136,7 +136,7 @@ class Unstructured(Spec):
     schedule: Literal['linear', 'cubic'] = 'linear'
     """Sparsity over the steps; cubic is that of Zhu and Gupta 2017."""
     ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
-    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+    """Names of modules that are not pruned, with * as a wildcard. Layers that produce the model's outputs are never pruned."""
     tolerance: Annotated[float, Field(ge=0, le=1)] = 0.02
     """How far the achieved sparsity may be from the one asked for before the stage fails. Rounding alone moves it by up to half a step."""
 
@@ -149,7 +149,7 @@ class PatternNM(Spec):
     of: Annotated[int, Field(ge=2, le=32)] = 4
     """Size of a group."""
     ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
-    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+    """Names of modules that are not pruned, with * as a wildcard. Layers that produce the model's outputs are never pruned."""
 
 
 class Truncate(Spec):
@@ -160,7 +160,7 @@ class Truncate(Spec):
     shrink: Literal['hard', 'soft'] = 'hard'
     """hard keeps larger weights as they are; soft moves them towards zero by the threshold (the truncation operator of Langford et al. 2009)."""
     ignore: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=256)] | None = None
-    """Names of modules to leave alone, with * as a wildcard. The layers that make the model's outputs are always left alone."""
+    """Names of modules that are not pruned, with * as a wildcard. Layers that produce the model's outputs are never pruned."""
 
 
 class Prune(Spec):
@@ -241,7 +241,7 @@ class Finetune(Spec):
     precision: Literal['fp32', 'bf16'] = 'fp32'
     """bf16 computes under autocast."""
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'
-    """auto takes CUDA where there is one."""
+    """auto uses CUDA if available."""
 
 
 class Quantize(Spec):
@@ -250,7 +250,7 @@ class Quantize(Spec):
     method: Literal['auto', 'static', 'dynamic', 'weightOnly'] = 'auto'
     """static needs calibration data; dynamic computes ranges at run time; weightOnly simulates fewer bits and claims no speed; auto builds several and keeps, of those that hold their quality on validation and of fp32, what prefer asks for."""
     prefer: Literal['latency', 'size', 'quality'] | None = None
-    """For auto, what counts most. latency takes the fastest over measure.batchSizes, of those within 10 % of it the best on validation, then the smallest; size the smallest, then the best, then the fastest; quality the best, then the fastest, then the smallest. By default size where an enforced gate asks for size or memory and none for speedup, else latency. What gates on size reject is taken last."""
+    """For auto, what counts most. latency takes the fastest over measure.batchSizes, of those within 10 % of it the best on validation, then the smallest; size the smallest, then the best, then the fastest; quality the best, then the fastest, then the smallest. By default size if an enforced gate limits size or memory and none requires a speedup, else latency. What gates on size reject is taken last."""
     activations: Literal['uint8', 'int8'] = 'uint8'
     """Integer type of activations for static."""
     weights: Literal['int8', 'uint8'] = 'int8'
@@ -258,9 +258,9 @@ class Quantize(Spec):
     per_channel: bool = True
     """One scale an output channel instead of one a tensor."""
     reduce_range: Literal['auto', 'always', 'never'] = 'auto'
-    """Use 7 of 8 bits for weights. auto does so where the CPU has no VNNI, whose older instructions saturate."""
+    """Use 7 of 8 bits for weights. auto does so on CPUs without VNNI, whose older instructions saturate."""
     calibration: Literal['minmax', 'entropy', 'percentile'] = 'minmax'
-    """How the range of activations is found. With minmax, auto also tries the two others where minmax loses more than half of maxDrop on validation."""
+    """How the range of activations is found. With minmax, auto also tries the two others if minmax loses more than half of maxDrop on validation."""
     percentile: Annotated[float, Field(ge=50, le=100)] | None = None
     """Percentile kept by calibration percentile, 99.99 by default."""
     bias_correction: bool = False
@@ -274,16 +274,16 @@ class Quantize(Spec):
     max_drop: Annotated[float, Field(ge=0, le=1)] = 0.01
     """For auto, how much worse than fp32 a candidate may be on validation, in the task's first metric (accuracy as a share; RMSE relative)."""
     min_coverage: Annotated[float, Field(ge=0, le=1)] = 0
-    """Smallest share of the matrix multiplications and convolutions (by multiply-accumulates) that must run in integers in the optimised graph; less fails the stage. Not checked where auto keeps fp32."""
+    """Smallest share of the matrix multiplications and convolutions (by multiply-accumulates) that must run in integers in the optimised graph; less fails the stage. Not checked if auto keeps fp32."""
 
 
 class Recipe(Spec):
-    """The stages, which always run in this order. Each is optional, but there is at least one."""
+    """The stages, which always run in this order. Each is optional, but at least one is required."""
 
     allow_noop: bool = False
     """Let prune, finetune and quantize succeed although they changed nothing. Without it, such a stage is an error."""
     retrain: Retrain | None = None
-    """Train the model anew on fresh data before compressing it. Not supported yet by this version."""
+    """Retrain the model on new data before compressing it. Not supported yet by this version."""
     prune: Prune | None = None
     """Remove weights. Exactly one of structured, unstructured, nm and truncate."""
     finetune: Finetune | None = None
@@ -293,7 +293,7 @@ class Recipe(Spec):
 
 
 class RecipeRef(Spec):
-    """A recipe that stands on its own, instead of recipe. It is read when the job starts; a later change of it never reaches this job."""
+    """Reference to a recipe object, instead of recipe. It is read when the job starts; later changes to it do not affect the job."""
 
     kind: Literal['CompressionRecipe', 'ClusterCompressionRecipe'] = 'CompressionRecipe'
     """CompressionRecipe is in the job's namespace, ClusterCompressionRecipe is for all."""
@@ -302,7 +302,7 @@ class RecipeRef(Spec):
 
 
 class GatePolicyRef(Spec):
-    """Gates that stand on their own, instead of gates. They are read when the job starts; a later change of them never reaches this job."""
+    """Reference to an object with gates, instead of gates. It is read when the job starts; later changes to it do not affect the job."""
 
     kind: Literal['GatePolicy', 'ClusterGatePolicy'] = 'GatePolicy'
     """GatePolicy is in the job's namespace, ClusterGatePolicy is for all."""
@@ -311,14 +311,14 @@ class GatePolicyRef(Spec):
 
 
 class GateSlice(Spec):
-    """What to slice by, and how much is demanded of each value."""
+    """The slice, and the margin for each of its values."""
 
     by: Annotated[str, Field(min_length=1, max_length=63)]
     """class, or a name of data.slices."""
     margin: Annotated[float, Field(ge=0)] | None = None
-    """Margin on each slice where it differs from the gate's."""
+    """Margin on each slice, if it differs from the gate's."""
     min_samples: Annotated[int, Field(ge=1, le=1000000000)] = 30
-    """Values with fewer examples than this are left out and said to be."""
+    """Values with fewer examples than this are left out, and the report says so."""
 
 
 class Gate(Spec):
@@ -333,7 +333,7 @@ class Gate(Spec):
     metric: Literal['accuracy', 'top5', 'macroF1', 'logLoss', 'mse', 'ece', 'auc', 'rmse', 'mae', 'r2'] | None = None
     """Metric of the task."""
     output: Annotated[str, Field(min_length=1, max_length=253)] | None = None
-    """For fidelity, the output, one after the first. The gate stands in for the default one of that output (relative error at most 0.07, equal answers at least 0.9)."""
+    """For fidelity, the output, one after the first. The gate replaces the default one of that output (relative error at most 0.07, equal answers at least 0.9)."""
     margin: Annotated[float, Field(ge=0, le=1000000)] | None = None
     """How much worse is still as good, in the metric's own unit (0.01 is one point of accuracy)."""
     min: float | None = None
@@ -349,11 +349,11 @@ class Gate(Spec):
     batch: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Batch size for speedup, one of measure.batchSizes; 1 by default."""
     slices: Annotated[tuple[GateSlice, ...], Field(max_length=16)] | None = None
-    """Decide on every value of these too. A slice must not be worse than margin even where the whole is fine."""
+    """Also decide on each value of these slices. A slice must not be worse than margin even if the whole is fine."""
 
 
 class Baseline(Spec):
-    """What the candidate is compared with."""
+    """The model that the candidate is compared with."""
 
     kind: Literal['Source', 'Channel'] = 'Source'
     """Source is spec.model; Channel is what the promotion channel holds when the job is accepted, and only that is then replaced."""
@@ -386,12 +386,12 @@ class Placement(Spec):
 
 
 class Promotion(Spec):
-    """Where a passing candidate goes. Without it, the candidate stays in the store and nothing is promoted."""
+    """The channel that a passing candidate is promoted to. Without it, the candidate stays in the store and nothing is promoted."""
 
     channel: Annotated[str, Field(min_length=1, max_length=63)]
     """Name of a ModelChannel in the same namespace."""
     mode: Literal['Automatic', 'Manual'] = 'Manual'
-    """Automatic makes the ModelPromotion on a Pass; Manual waits until somebody does, for instance with fulcrum promote."""
+    """Automatic creates the ModelPromotion on a Pass; Manual waits for a user to create it, for instance with fulcrum promote."""
 
 
 class StageDeadlineSeconds(Spec):
@@ -410,32 +410,32 @@ class StageDeadlineSeconds(Spec):
 
 
 class CompressionJobSpec(Spec):
-    """What to compress, on which data, how, and what must hold of the result."""
+    """The model to compress, its data, the recipe, and the gates that the result must pass."""
 
     model: Model
     """The trained model."""
     data: Data
     """The data sets. Nothing is ever tuned on test."""
     recipe: Recipe | None = None
-    """The stages, which always run in this order. Each is optional, but there is at least one."""
+    """The stages, which always run in this order. Each is optional, but at least one is required."""
     recipe_ref: RecipeRef | None = None
-    """A recipe that stands on its own, instead of recipe. It is read when the job starts; a later change of it never reaches this job."""
+    """Reference to a recipe object, instead of recipe. It is read when the job starts; later changes to it do not affect the job."""
     gate_policy_ref: GatePolicyRef | None = None
-    """Gates that stand on their own, instead of gates. They are read when the job starts; a later change of them never reaches this job."""
+    """Reference to an object with gates, instead of gates. It is read when the job starts; later changes to it do not affect the job."""
     gates: Annotated[tuple[Gate, ...], Field(max_length=64)] | None = None
-    """What must hold of the candidate. All enforced gates must pass; an empty list never passes."""
+    """Conditions that the candidate must meet. All enforced gates must pass; an empty list never passes."""
     baseline: Baseline = Baseline()
-    """What the candidate is compared with."""
+    """The model that the candidate is compared with."""
     measure: Measure = Measure()
     """How latency and memory are measured."""
     placement: Placement | None = None
     """Pools of the operator's settings that the stages run on, for the engines that have nodes, job and kubeflow. Default, the pool named default, or any node."""
     promotion: Promotion | None = None
-    """Where a passing candidate goes. Without it, the candidate stays in the store and nothing is promoted."""
+    """The channel that a passing candidate is promoted to. Without it, the candidate stays in the store and nothing is promoted."""
     engine: Literal['process', 'job', 'kubeflow'] = 'process'
-    """What runs the pipeline, of what the operator's settings have. process runs it on the operator's own machine, job and kubeflow on nodes of a cluster."""
+    """Engine that runs the pipeline, one of those that the operator's settings enable. process runs it on the operator's own machine, job and kubeflow on nodes of a cluster."""
     suspend: bool = False
-    """Do not start, or stop the run and keep what its stages already made. Resuming starts the clock of activeDeadlineSeconds anew."""
+    """Do not start the job, or stop its run and keep the finished stages. Resuming restarts the clock of activeDeadlineSeconds."""
     active_deadline_seconds: Annotated[int, Field(ge=1, le=31536000)] | None = None
     """Time for the whole job, counted from its start or last resume, without what its run waits in a queue of the cluster; over it, the run is stopped and the job fails."""
     stage_deadline_seconds: StageDeadlineSeconds | None = None
@@ -449,4 +449,4 @@ class CompressionJobSpec(Spec):
     seed: Annotated[int, Field(ge=0, le=4294967295)] = 0
     """Seed of everything that is random."""
     managed_by: Annotated[str, Field(max_length=63)] | None = None
-    """Another controller that runs this job; where it is set, the operator leaves the job alone."""
+    """Another controller that runs this job; if set, the operator ignores the job."""

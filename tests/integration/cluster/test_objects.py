@@ -85,10 +85,10 @@ def test_a_manifest_is_applied_again_and_again(kubectl: Kubectl, namespace: str)
     [
         (
             "cpj.spec.gates",
-            ("What must hold of the candidate", "enum: nonInferiority", "does not block"),
+            ("Conditions that the candidate must meet", "enum: nonInferiority", "does not block"),
         ),
-        ("cpj.spec.recipeRef", ("A recipe that stands on its own",)),
-        ("cpj.status.conditions", ("What holds of the job", "lastTransitionTime")),
+        ("cpj.spec.recipeRef", ("Reference to a recipe object",)),
+        ("cpj.status.conditions", ("Conditions of the job", "lastTransitionTime")),
         ("crecipe.spec.quantize.method", ("static needs calibration data",)),
         ("cgp.spec.gates.margin", ("How much worse is still as good",)),
         ("mch.status.holds", ("nothing is promoted automatically",)),
