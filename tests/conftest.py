@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,17 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 pytest.register_assert_rewrite("engine_suite")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Exempt imported modules and collected tests from garbage collection.
+
+    They live until the end. torch, statsmodels and thousands of tests make a full collection take
+    seconds, and some libraries ask for one in each call (statsmodels' `multipletests` does).
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -298,7 +298,7 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
         with_stage("evaluate", details=make_evaluate(first_output=None, constant_answer=())),
         [accuracy_gate()],
     ),
-    "NaN where no gate looks": lambda: (_nan_elsewhere(), [accuracy_gate()]),
+    "NaN in a value that no gate reads": lambda: (_nan_elsewhere(), [accuracy_gate()]),
     "a kept output besides the first": lambda: (
         _with_embedding(make_fidelity()),
         [accuracy_gate()],

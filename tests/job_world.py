@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 from builders.evidence import make_evidence
@@ -92,6 +93,7 @@ def make_verdict(outcome: Outcome) -> Verdict:
     )
 
 
+@cache  # it is frozen, and building evidence takes most of a step's time
 def make_assessment(outcome: Outcome) -> Assessment:
     """Return what the gates say of some evidence."""
     return Assessment(

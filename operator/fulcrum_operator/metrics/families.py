@@ -68,15 +68,15 @@ class Family:
     """One metric family.
 
     Attributes:
-        name: In full, as queries have it.
+        name: Full name, as in queries.
         kind: Prometheus' type.
-        help: What it is, in one line.
+        help: Description in one line.
         labels: In the order in which they are shown.
         unit: The base unit, which is also the end of the name; empty for counts.
         buckets: Upper bounds, for histograms.
         scraped: Computed at the time of a scrape.
-        from_zero: Every series is there from the start, so that the first increase is seen. Only
-            where all labels are enumerated and all their combinations happen.
+        from_zero: Every series exists from the start, so that the first increase is visible. Only
+            if all labels are enumerated and all their combinations occur.
     """
 
     name: str
@@ -100,14 +100,14 @@ JOBS: Final = (
     Family(
         "fulcrum_attempts_total",
         "counter",
-        "Attempts that ended, by class of failure; none where the run succeeded.",
+        "Attempts that ended, by failure class; none if the run succeeded.",
         (Label("failure_class", ("none", *get_args(FailureClass), "evidence", OTHER)),),
         from_zero=True,
     ),
     Family(
         "fulcrum_job_duration_seconds",
         "histogram",
-        "From a job's first start to its end.",
+        "Time from a job's first start to its end.",
         (FINAL_PHASE,),
         "seconds",
         SLOW_S,
@@ -116,7 +116,7 @@ JOBS: Final = (
     Family(
         "fulcrum_stage_duration_seconds",
         "histogram",
-        "Work of a stage, of runs that left evidence; stages from the cache are left out.",
+        "Duration of a stage, in runs with evidence; stages from the cache do not count.",
         (STAGE,),
         "seconds",
         SLOW_S,
@@ -205,7 +205,7 @@ MODELS: Final = (
     Family(
         "fulcrum_model_metric_delta",
         "gauge",
-        "Candidate - baseline of the metric that the gates look at first, in its own unit.",
+        "Candidate - baseline of the first metric that the gates read, in its own unit.",
         (MODEL, METRIC),
         scraped=True,
     ),
@@ -230,7 +230,7 @@ OPERATOR: Final = (
     Family(
         "fulcrum_reconcile_duration_seconds",
         "histogram",
-        "One look at one object, with what was done about it.",
+        "Duration of one reconcile of one object, with its actions.",
         (KIND,),
         "seconds",
         FAST_S,
@@ -241,17 +241,17 @@ OPERATOR: Final = (
         "Reconciles that failed, by class of error.",
         (KIND, Label("error", at_most=24)),
     ),
-    Family("fulcrum_queue_depth", "gauge", "Objects that are due to be looked at.", scraped=True),
+    Family("fulcrum_queue_depth", "gauge", "Objects that wait to be reconciled.", scraped=True),
     Family(
         "fulcrum_api_requests_total",
         "counter",
-        "Tries of calls of the API server; code timeout or unreachable where no answer came.",
+        "Requests to the API server and retries; code timeout or unreachable if no response came.",
         (VERB, RESOURCE, Label("code", at_most=40)),
     ),
     Family(
         "fulcrum_api_request_duration_seconds",
         "histogram",
-        "Tries of calls of the API server.",
+        "Duration of requests to the API server; each retry counts alone.",
         (VERB, RESOURCE),
         "seconds",
         FAST_S,
@@ -259,14 +259,14 @@ OPERATOR: Final = (
     Family(
         "fulcrum_api_retries_total",
         "counter",
-        "Calls of the API server that were tried again.",
+        "Retries of requests to the API server.",
         (VERB,),
         from_zero=True,
     ),
     Family(
         "fulcrum_watch_age_seconds",
         "gauge",
-        "Since the last sign of life of a watch.",
+        "Time since the last sign of life of a watch.",
         (RESOURCE,),
         "seconds",
         scraped=True,
