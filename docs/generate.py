@@ -1,7 +1,7 @@
 """Generate what the docs take from the code: `python docs/generate.py [--check]`.
 
-They are the JSON schema of the evidence and the tables in metrics.md, settings.md and gates.md,
-whose other text is written by hand.
+They are the JSON schema of the evidence and the tables in metrics.md, settings.md, gates.md and
+kubeflow.md, whose other text is written by hand.
 """
 
 from __future__ import annotations
@@ -11,16 +11,21 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel
 
+from fulcrum_operator.manifests import load_job
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.settings import Settings
-from fulcrum_pipelines.evidence import SCHEMA, Evidence
+from fulcrum_pipelines.compiled import Fuse, tasks_of
+from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES
+from fulcrum_pipelines.evidence import SCHEMA, Evidence, StageName
 
 DOCS = Path(__file__).parent
+EXAMPLES = DOCS.parent / "examples"
 SIMULATIONS = DOCS.parent / "tests" / "simulations" / "results.json"
 BEGIN = "<!-- generated: {what} -->\n"
 END = "<!-- end of generated -->\n"
@@ -121,7 +126,48 @@ def _simulation_cell(row: dict[str, Any] | None) -> str:
     return " / ".join(f"{100 * row[name]:.3g}" for name in ("worse", "half", "equal"))
 
 
+def kubeflow_page() -> str:
+    """Return kubeflow.md with the pods of each example."""
+    head = "\n| example | stages | `None` | `Compute` | `All` |\n|---|---|---|---|---|\n"
+    rows = [
+        f"| `examples/{path.parent.name}` | {len(_stages(path))} "
+        f"| {' | '.join(_pods(len(tasks_of(_stages(path), fuse))) for fuse in get_args(Fuse))} |\n"
+        for path in sorted(EXAMPLES.glob("*/job.yaml"))
+    ]
+    composed = next(iter(yaml.safe_load_all((EXAMPLES / "kubeflow" / "digits.yaml").read_text())))
+    tasks, conditions = _count(composed, composed["root"])
+    rows.append(
+        f"| `examples/kubeflow`, components in a pipeline of its own | {tasks} tasks "
+        f"| {_pods(tasks, conditions)} | | |\n"
+    )
+    return page("kubeflow.md", "pods", head + "".join(rows) + "\n")
+
+
+def _stages(path: Path) -> tuple[StageName, ...]:
+    recipe = load_job(path).spec.recipe
+    return tuple(
+        stage for stage in STAGES if stage not in OPTIONAL_STAGES or getattr(recipe, stage, None)
+    )
+
+
+def _count(pipeline: dict[str, Any], component: dict[str, Any]) -> tuple[int, int]:
+    """Return how many tasks have a pod of their own, and how many are pipelines inside."""
+    tasks = inside = 0
+    for task in component["dag"]["tasks"].values():
+        found = pipeline["components"][task["componentRef"]["name"]]
+        more = _count(pipeline, found) if "dag" in found else (1, -1)
+        tasks, inside = tasks + more[0], inside + more[1] + 1
+    return tasks, inside
+
+
+def _pods(tasks: int, pipelines_inside: int = 0) -> str:
+    """Return how many pods a run has: one a task, and a driver for each task and pipeline."""
+    drivers = 1 + tasks + pipelines_inside
+    return f"{tasks + drivers} pods, {drivers} of them drivers"
+
+
 TARGETS = {
+    "kubeflow.md": kubeflow_page,
     "gates.md": gates_page,
     "evidence.schema.json": evidence_schema,
     "metrics.md": metrics_page,

@@ -19,10 +19,10 @@ from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison
 from builders.plans import make_plan
 
+from fulcrum_pipelines.compiled import Part, stages_of
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.local import Part, stages_of
 from fulcrum_pipelines.store import StageState, Store, patient_store, stage_path, state_path
 
 FOREVER_S = 600

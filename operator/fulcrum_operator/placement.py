@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from fulcrum_operator.pools import DEFAULT_POOL, Pool
 from fulcrum_operator.validation.problem import Problem
+from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
 ENGINES_WITH_NODES = ("job", "kubeflow")
@@ -30,10 +31,18 @@ class Placement:
     Attributes:
         compute: For evaluate, prune, finetune and quantize.
         measure: For validate, which belongs on hardware like that which will serve.
+        fuse: Which stages share a pod, on an engine that asks; None if the job does not say.
     """
 
     compute: Pool
     measure: Pool
+    fuse: Fuse | None = None
+
+    def fused(self, default: Fuse) -> Fuse:
+        """Return which stages share a pod; only what is on one pool can."""
+        if self.fuse is None and default == "All" and self.compute != self.measure:
+            return "Compute"
+        return self.fuse or default
 
 
 @dataclass(frozen=True)
@@ -82,7 +91,8 @@ def place(spec: CompressionJobSpec, pools: Mapping[str, Pool]) -> Placement | Pr
         if name not in known:
             message = f"names pool {name}, which the operator's settings do not have"
             return Problem(f"spec.placement.{which}", message, ", ".join(sorted(known)))
-    return Placement(known[compute_name], known[measure_name])
+    fuse = asked.fuse if asked is not None else None
+    return Placement(known[compute_name], known[measure_name], fuse)
 
 
 def beyond_kubeflow(placement: Placement) -> list[Problem]:

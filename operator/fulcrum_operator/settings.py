@@ -19,6 +19,7 @@ from pydantic_settings import (
 )
 
 from fulcrum_operator.pools import Pool, Quantity
+from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.errors import UserError
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -62,6 +63,10 @@ class Kubeflow(Section):
     """Experiment that runs are created in. Runs in other experiments are never changed."""
     pipeline: Annotated[str, Field(pattern="^[a-z0-9]([a-z0-9-]{0,98}[a-z0-9])?$")] = "fulcrum"
     """Name under which the compiled pipeline is uploaded."""
+    fuse: Fuse = "Compute"
+    """Stages that share a pod, unless a job sets `spec.placement.fuse`: `Compute` (all but
+    validate), `All` (validate too, if it uses the same pool) or `None` (one pod for each stage).
+    Each pod takes some seconds to start."""
     service_account: str = ""
     """Service account of the runs' pods. Empty uses Kubeflow's default, pipeline-runner or
     default-editor."""

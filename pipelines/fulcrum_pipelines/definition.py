@@ -1,15 +1,13 @@
-"""The Kubeflow pipeline: the stages in their order, and where each of them runs.
+"""The Kubeflow pipeline: the tasks that a run can have, and where each of them runs.
 
-It is compiled once, to `ir/fulcrum.yaml`, which is shipped as data; kfp is needed to compile it and
-to run it here, not to submit it. What a stage does is none of its business: each component calls
-one function of `fulcrum_components`, and what passes from stage to stage passes through the store.
-The artifacts declared here are what a person sees in the Kubeflow UI.
+It is compiled once, with all tasks one after the other, to `ir/fulcrum.yaml`, which is shipped as
+data; a run is made from its own tasks alone (`fulcrum_pipelines.compiled`). kfp is needed to
+compile it and to run it here, not to submit it. What a stage does is none of its business: each
+component calls one function of `fulcrum_components`, and what passes from stage to stage passes
+through the store. The artifacts declared here are what a person sees in the Kubeflow UI.
 
-An optional stage is a pipeline of its own with a condition inside, because Kubeflow runs nothing
-after a skipped task but does after a pipeline in which everything was skipped. Inside a condition
-kfp forgets the parameters that only resources use, hence the argument `resources`. The count of
-accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and takes a
-number for none at all, without a word.
+The count of accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and
+takes a number as no value at all, without a word.
 """
 # No `from __future__ import annotations` here: kfp reads the annotations of components.
 
@@ -18,12 +16,15 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kfp import compiler, dsl, kubernetes
 
-IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
+from fulcrum_pipelines.compiled import FUSED, IR_PATH
+from fulcrum_pipelines.contract import STAGES
+
 IMAGE = "fulcrum-components"  # a placeholder; the real one is a parameter of the run
 STORE_SECRET = "fulcrum-store"
 STORE_KEYS = (
@@ -33,6 +34,7 @@ STORE_KEYS = (
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
 )
+ALL_TASKS = (*STAGES, *FUSED)
 
 component = dsl.component(base_image=IMAGE, install_kfp_package=False)
 
@@ -50,9 +52,9 @@ def evaluate(
     summary: dsl.Output[dsl.HTML],
 ) -> None:
     """Measure the baseline on the test data."""
-    from fulcrum_components.stages.component import run_stage
+    from fulcrum_components.stages.component import run_stages
 
-    run_stage(
+    run_stages(
         "evaluate", store, run, plan, use_cache, resources, model, metrics, confusion, summary
     )
 
@@ -69,9 +71,9 @@ def prune(
     summary: dsl.Output[dsl.HTML],
 ) -> None:
     """Remove weights."""
-    from fulcrum_components.stages.component import run_stage
+    from fulcrum_components.stages.component import run_stages
 
-    run_stage("prune", store, run, plan, use_cache, resources, model, metrics, None, summary)
+    run_stages("prune", store, run, plan, use_cache, resources, model, metrics, None, summary)
 
 
 @component
@@ -86,9 +88,9 @@ def finetune(
     summary: dsl.Output[dsl.HTML],
 ) -> None:
     """Train what is left."""
-    from fulcrum_components.stages.component import run_stage
+    from fulcrum_components.stages.component import run_stages
 
-    run_stage("finetune", store, run, plan, use_cache, resources, model, metrics, None, summary)
+    run_stages("finetune", store, run, plan, use_cache, resources, model, metrics, None, summary)
 
 
 @component
@@ -103,9 +105,9 @@ def quantize(
     summary: dsl.Output[dsl.HTML],
 ) -> None:
     """Replace floating point by integers."""
-    from fulcrum_components.stages.component import run_stage
+    from fulcrum_components.stages.component import run_stages
 
-    run_stage("quantize", store, run, plan, use_cache, resources, model, metrics, None, summary)
+    run_stages("quantize", store, run, plan, use_cache, resources, model, metrics, None, summary)
 
 
 @component
@@ -121,43 +123,49 @@ def validate(
     summary: dsl.Output[dsl.HTML],
 ) -> None:
     """Compare the candidate with the baseline."""
-    from fulcrum_components.stages.component import run_stage
+    from fulcrum_components.stages.component import run_stages
 
-    run_stage(
+    run_stages(
         "validate", store, run, plan, use_cache, resources, model, metrics, confusion, summary
     )
 
 
-def _optional(stage: Any) -> Any:
-    """Return a pipeline that runs `stage` where `wanted`, and nothing otherwise."""
+@component
+def compute(
+    store: str,
+    run: str,
+    plan: str,
+    use_cache: bool,
+    resources: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    summary: dsl.Output[dsl.HTML],
+) -> None:
+    """Run all stages but validate, one after the other."""
+    from fulcrum_components.stages.component import run_stages
 
-    def optional(
-        wanted: bool,
-        store: str,
-        run: str,
-        plan: str,
-        use_cache: bool,
-        image: str,
-        cpu: str,
-        memory: str,
-        accelerator: str,
-        accelerator_count: str,
-        node_selector: dict,  # type: ignore[type-arg]  # kfp knows the bare type only
-        tolerations: list,  # type: ignore[type-arg]
-    ) -> None:
-        with dsl.If(wanted == True):  # noqa: E712 - kfp builds the condition from the comparison
-            task = stage(
-                store=store,
-                run=run,
-                plan=plan,
-                use_cache=use_cache,
-                resources=f"{cpu} cpu, {memory} memory, {accelerator_count} {accelerator}",
-            )
-            place(
-                task, image, cpu, memory, accelerator, accelerator_count, node_selector, tolerations
-            )
+    run_stages(
+        "compute", store, run, plan, use_cache, resources, model, metrics, confusion, summary
+    )
 
-    return dsl.pipeline(name=f"optional-{stage.name}")(optional)
+
+@component
+def whole(
+    store: str,
+    run: str,
+    plan: str,
+    use_cache: bool,
+    resources: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    summary: dsl.Output[dsl.HTML],
+) -> None:
+    """Run all stages, one after the other."""
+    from fulcrum_components.stages.component import run_stages
+
+    run_stages("whole", store, run, plan, use_cache, resources, model, metrics, confusion, summary)
 
 
 def place(
@@ -190,79 +198,70 @@ def place(
     task.set_retry(0)
 
 
-optional_prune = _optional(prune)
-optional_finetune = _optional(finetune)
-optional_quantize = _optional(quantize)
+COMPONENTS = {
+    each.name: each for each in (evaluate, prune, finetune, quantize, validate, compute, whole)
+}
 
 
-@dsl.pipeline(
-    name="fulcrum",
-    description="Compress a model and measure whether the result is as good.",
-)
-def fulcrum(
-    store: str,
-    run: str,
-    plan: str,
-    use_cache: bool,
-    with_prune: bool,
-    with_finetune: bool,
-    with_quantize: bool,
-    image: str,
-    cpu: str,
-    memory: str,
-    accelerator: str,
-    accelerator_count: str,
-    node_selector: dict,  # type: ignore[type-arg]
-    tolerations: list,  # type: ignore[type-arg]
-    measure_cpu: str,
-    measure_memory: str,
-    measure_accelerator: str,
-    measure_accelerator_count: str,
-    measure_node_selector: dict,  # type: ignore[type-arg]
-    measure_tolerations: list,  # type: ignore[type-arg]
-) -> None:
-    """Evaluate, then what the recipe has of prune, finetune and quantize, then validate."""
-    shared: dict[str, Any] = {"store": store, "run": run, "plan": plan, "use_cache": use_cache}
-    compute = (cpu, memory, accelerator, accelerator_count, node_selector, tolerations)
-    measuring = (
-        measure_cpu,
-        measure_memory,
-        measure_accelerator,
-        measure_accelerator_count,
-        measure_node_selector,
-        measure_tolerations,
+def pipeline_of(tasks: Sequence[str]) -> Any:
+    """Return the pipeline, for kfp, that has these tasks one after the other."""
+
+    @dsl.pipeline(
+        name="fulcrum",
+        description="Compress a model and measure whether the result is as good.",
     )
-    first = evaluate(**shared, resources=f"{cpu} cpu, {memory} memory")
-    place(first, image, *compute)
-    previous = first
-    for stage, wanted in (
-        (optional_prune, with_prune),
-        (optional_finetune, with_finetune),
-        (optional_quantize, with_quantize),
-    ):
-        previous = stage(
-            wanted=wanted,
-            **shared,
-            image=image,
-            cpu=cpu,
-            memory=memory,
-            accelerator=accelerator,
-            accelerator_count=accelerator_count,
-            node_selector=node_selector,
-            tolerations=tolerations,
-        ).after(previous)
-    last = validate(**shared, resources=f"{measure_cpu} cpu, {measure_memory} memory")
-    place(last.after(previous), image, *measuring)
+    def fulcrum(
+        store: str,
+        run: str,
+        plan: str,
+        use_cache: bool,
+        image: str,
+        cpu: str,
+        memory: str,
+        accelerator: str,
+        accelerator_count: str,
+        node_selector: dict,  # type: ignore[type-arg]  # kfp knows the bare type only
+        tolerations: list,  # type: ignore[type-arg]
+        measure_cpu: str,
+        measure_memory: str,
+        measure_accelerator: str,
+        measure_accelerator_count: str,
+        measure_node_selector: dict,  # type: ignore[type-arg]
+        measure_tolerations: list,  # type: ignore[type-arg]
+    ) -> None:
+        shared: dict[str, Any] = {"store": store, "run": run, "plan": plan, "use_cache": use_cache}
+        pools = {
+            "compute": (cpu, memory, accelerator, accelerator_count, node_selector, tolerations),
+            "measure": (
+                measure_cpu,
+                measure_memory,
+                measure_accelerator,
+                measure_accelerator_count,
+                measure_node_selector,
+                measure_tolerations,
+            ),
+        }
+        previous = None
+        for name in tasks:
+            pool = pools["measure" if name == "validate" else "compute"]
+            resources = f"{pool[0]} cpu, {pool[1]} memory, {pool[3]} {pool[2]}"
+            task = COMPONENTS[name](**shared, resources=resources)
+            place(task, image, *pool)
+            if previous is not None:
+                task.after(previous)
+            previous = task
+
+    return fulcrum
 
 
-def compile_ir() -> str:
+def compile_ir(tasks: Sequence[str] = ALL_TASKS) -> str:
     """Return the compiled pipeline as YAML, two documents: the pipeline and its platform part."""
     descriptor, name = tempfile.mkstemp(suffix=".yaml")
     os.close(descriptor)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            compiler.Compiler().compile(fulcrum, name)
+            compiler.Compiler().compile(pipeline_of(tasks), name)
         return Path(name).read_text()
     finally:
         os.unlink(name)

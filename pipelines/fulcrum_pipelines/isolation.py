@@ -24,6 +24,11 @@ SECRET = re.compile(
 )
 """Variables of clouds and clusters, and whatever calls itself a secret."""
 
+UNTOUCHABLE = {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
+"""Environment of what holds credentials where several stages run one after the other: it must read
+nothing that a model's code may have put into a former stage's home or working directory, such as
+modules, start-up files and settings of clouds."""
+
 
 def hide_process() -> None:
     """Let no other process of the same user read this one's memory and environment, or trace it.

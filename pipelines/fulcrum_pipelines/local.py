@@ -12,23 +12,20 @@ import json
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
-from fulcrum_pipelines.contract import OPTIONAL_STAGES, Plan
+from fulcrum_pipelines.compiled import IR_PATH, Part, pipeline_of, stages_of
+from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.isolation import hide_process
 from fulcrum_pipelines.store import patient_store
 
-IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
 SHELL_STARTS = "kfp.dsl.executor_main"
 SHELL_WAITS = f"_KFP_RUNTIME=true python3 -m {SHELL_STARTS}"
 SHELL_BECOMES = f"_KFP_RUNTIME=true exec python3 -m {SHELL_STARTS}"
-MEASURED: StageName = "validate"
-Part = Literal["all", "compute", "measure"]
-"""What of a plan is run at once: all of it, or that which computes and that which measures apart,
-each on hardware of its own. What passes between them passes through the store."""
 
 
 def parameters(plan: Plan, *, store: str, plan_digest: str, use_cache: bool) -> dict[str, Any]:
@@ -47,34 +44,9 @@ def parameters(plan: Plan, *, store: str, plan_digest: str, use_cache: bool) -> 
         "plan": plan_digest,
         "use_cache": use_cache,
         "image": "this-environment",
-        **{f"with_{stage}": stage in plan.stages for stage in OPTIONAL_STAGES},
         **pool,
         **{f"measure_{name}": value for name, value in pool.items()},
     }
-
-
-def stages_of(plan: Plan, part: Part) -> tuple[StageName, ...]:
-    """Return the stages of `part` of `plan`, in order."""
-    return tuple(stage for stage in plan.stages if _belongs(stage, part))
-
-
-def part_of(compiled: str, part: Part) -> str:
-    """Return the compiled pipeline without the tasks that are of another part."""
-    if part == "all":
-        return compiled
-    import yaml
-
-    pipeline, *platform = yaml.safe_load_all(compiled)
-    tasks = pipeline["root"]["dag"]["tasks"]
-    kept = {name: task for name, task in tasks.items() if _belongs(name, part)}
-    for task in kept.values():
-        earlier = [name for name in task.get("dependentTasks", ()) if name in kept]
-        task.pop("dependentTasks", None)
-        if earlier:
-            task["dependentTasks"] = earlier
-    pipeline["root"]["dag"]["tasks"] = kept
-    text: str = yaml.safe_dump_all([pipeline, *platform])
-    return text
 
 
 def without_shells(compiled: str) -> str:
@@ -92,12 +64,8 @@ def without_shells(compiled: str) -> str:
     return found
 
 
-def _belongs(task: str, part: Part) -> bool:
-    return part == "all" or (task == MEASURED) == (part == "measure")
-
-
-def run_pipeline(arguments: dict[str, Any], work_dir: Path, part: Part = "all") -> None:
-    """Run the compiled pipeline with `arguments`; kfp keeps its own files under `work_dir`.
+def run_pipeline(arguments: dict[str, Any], work_dir: Path, stages: Sequence[StageName]) -> None:
+    """Run `stages` of the compiled pipeline; kfp keeps its own files under `work_dir`.
 
     Raises:
         RuntimeError: A stage failed; the store has the reason.
@@ -112,7 +80,7 @@ def run_pipeline(arguments: dict[str, Any], work_dir: Path, part: Part = "all") 
             raise_on_error=True,
             pipeline_root=str(work_dir / "kfp"),
         )
-        compiled = without_shells(part_of(IR_PATH.read_text(), part))
+        compiled = without_shells(pipeline_of(IR_PATH.read_text(), stages))
         components.load_component_from_text(compiled)(**arguments)
 
 
@@ -131,7 +99,7 @@ def main() -> int:
         arguments = parameters(
             plan, store=options.store, plan_digest=options.plan, use_cache=not options.no_cache
         )
-        run_pipeline(arguments, options.work_dir, options.part)
+        run_pipeline(arguments, options.work_dir, stages_of(plan, options.part))
     except FulcrumError as error:
         print(json.dumps({"class": error.failure_class, "message": str(error)}), file=sys.stderr)
         return 1

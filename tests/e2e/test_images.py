@@ -26,7 +26,7 @@ IMPORT_STAGES = (
     " print(torch.__version__)"
 )
 FIND_PIPELINE = (
-    "from fulcrum_pipelines.local import IR_PATH; from kfp.components import"
+    "from fulcrum_pipelines.compiled import IR_PATH; from kfp.components import"
     " load_component_from_file as load; print(load(str(IR_PATH)).name)"
 )
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 REFERENCE = re.compile(r"\{\{\$\.inputs\.parameters\['(?P<name>[^']+)'\]\}\}")
-CONDITION = re.compile(r"inputs\.parameter_values\['(?P<name>[^']+)'\] == true")
 
 
 @dataclass(frozen=True)
@@ -38,28 +37,15 @@ class Pipeline:
         """Return the pods of a run with these parameters, by the name of the task."""
         declared = self.spec["root"]["inputDefinitions"]["parameters"]
         assert set(parameters) == set(declared), set(parameters) ^ set(declared)
-        return dict(self._dag(self.spec["root"]["dag"], parameters))
+        return {
+            name: self._pod(task, parameters)
+            for name, task in self.spec["root"]["dag"]["tasks"].items()
+        }
 
-    def _dag(
-        self, dag: Mapping[str, Any], scope: Mapping[str, Any]
-    ) -> Iterator[tuple[str, Placed]]:
-        for name, task in dag["tasks"].items():
-            inputs = {
-                key: _resolve(given, scope)
-                for key, given in task.get("inputs", {}).get("parameters", {}).items()
-            }
-            if (condition := task.get("triggerPolicy", {}).get("condition")) is not None:
-                found = CONDITION.fullmatch(condition)
-                assert found is not None, condition
-                if inputs[found["name"]] is not True:
-                    continue
-            component = self.spec["components"][task["componentRef"]["name"]]
-            if "dag" in component:
-                yield from self._dag(component["dag"], inputs)
-            else:
-                yield name, self._pod(component["executorLabel"], inputs, scope)
-
-    def _pod(self, label: str, inputs: Mapping[str, Any], scope: Mapping[str, Any]) -> Placed:
+    def _pod(self, task: Mapping[str, Any], scope: Mapping[str, Any]) -> Placed:
+        given = task.get("inputs", {}).get("parameters", {})
+        inputs = {name: _resolve(each, scope) for name, each in given.items()}
+        label = self.spec["components"][task["componentRef"]["name"]]["executorLabel"]
         container = self.spec["deploymentSpec"]["executors"][label]["container"]
         executors = self.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
         return place(container, executors.get(label, {}), inputs, scope)

@@ -11,6 +11,7 @@ from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.settings import Kubeflow
+from fulcrum_pipelines.compiled import stages_of_task, tasks_of
 from fulcrum_pipelines.store import Store
 from kubeflow.launcher import launch
 from kubeflow.server import Server
@@ -29,9 +30,10 @@ def execute(parameters: dict[str, Any]) -> str | None:
     plan = store.plan(parameters["plan"])
     if not stand_in.work(store, plan):
         return None
-    for stage in plan.stages:
-        if (evidence := store.stage_evidence(plan.run, stage)) is not None:
-            launch(evidence, store, plan.run)
+    for task in tasks_of(plan.stages, Kubeflow().fuse):
+        found = [store.stage_evidence(plan.run, each) for each in stages_of_task(plan, task)]
+        if records := [each for each in found if each is not None]:
+            launch(task, records, store, plan.run)
     return "FAILED" if stand_in.behaviour_of(plan) in ("fail", "broken") else "SUCCEEDED"
 
 

@@ -8,6 +8,7 @@ passed over.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,17 +23,17 @@ BUCKET = "minio://mlpipeline/"
 
 
 class LauncherError(Exception):
-    """A stage's pod failed after the stage.
+    """A pod failed after its stages.
 
     Attributes:
-        stage: Whose pod.
+        task: Whose pod.
         words: What the launcher says.
     """
 
-    def __init__(self, stage: str, words: str) -> None:
-        self.stage = stage
+    def __init__(self, task: str, words: str) -> None:
+        self.task = task
         self.words = words
-        super().__init__(f"{stage}: {words}")
+        super().__init__(f"{task}: {words}")
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,10 @@ class Stored:
     metadata: dict[str, Any]
 
 
-def launch(evidence: StageEvidence, store: Store, run_id: str) -> dict[str, Stored]:
-    """Let a stage fill its artifacts, and store them.
+def launch(
+    task: str, records: Sequence[StageEvidence], store: Store, run_id: str
+) -> dict[str, Stored]:
+    """Let the stages of a task fill its artifacts, and store them.
 
     Returns:
         Them by their names.
@@ -67,16 +70,16 @@ def launch(evidence: StageEvidence, store: Store, run_id: str) -> dict[str, Stor
         "summary": dsl.HTML,
     }
     with tempfile.TemporaryDirectory() as folder:
-        made = {name: kind(name, f"{root}{evidence.stage}/{name}") for name, kind in kinds.items()}
+        made = {name: kind(name, f"{root}{task}/{name}") for name, kind in kinds.items()}
         for name, artifact in made.items():
-            artifact.set_path(f"{folder}/{evidence.stage}/{name}")
-        fill_artifacts(evidence, store, **made)
-        return {name: _stored(evidence.stage, each, root) for name, each in made.items()}
+            artifact.set_path(f"{folder}/{task}/{name}")
+        fill_artifacts(records, store, **made)
+        return {name: _stored(task, each, root) for name, each in made.items()}
 
 
-def _stored(stage: str, artifact: Any, root: str) -> Stored:
+def _stored(task: str, artifact: Any, root: str) -> Stored:
     if not artifact.uri.startswith(root):
         words = f'URI "{artifact.uri}" does not have expected bucket prefix "{root}"'
-        raise LauncherError(stage, f"failed to upload output artifact {artifact.name}: {words}")
+        raise LauncherError(task, f"failed to upload output artifact {artifact.name}: {words}")
     path = Path(artifact.path)
     return Stored(artifact.uri, path.read_bytes() if path.exists() else None, artifact.metadata)

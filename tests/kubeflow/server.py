@@ -244,11 +244,11 @@ class Server:
         world, namespace = self.world, query.get("namespace", "")
         head, _, tail = rest.partition("/")
         if head == "upload":
-            parameters = parameters_of(body)
+            parameters, tasks = uploaded(body)
             display = query.get("display_name", "")
-            return world.upload_pipeline(query["name"], display, namespace, parameters)
+            return world.upload_pipeline(query["name"], display, namespace, parameters, tasks)
         if head == "upload_version":
-            return world.upload_version(query["pipelineid"], query["name"], parameters_of(body))
+            return world.upload_version(query["pipelineid"], query["name"], *uploaded(body))
         if head == "names":
             return world.pipeline_named(tail, namespace)
         if not head:
@@ -367,10 +367,13 @@ def check_run(body: Any) -> None:
         raise refused(400, 3, "proto: syntax error: unexpected token [")
 
 
-def parameters_of(uploaded: str) -> dict[str, str]:
-    """Return the parameters of an uploaded pipeline: types by name, `!` where one is required."""
+def uploaded(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the parameters of an uploaded pipeline, and the names of its tasks.
+
+    Parameters are types by name, with `!` behind the type of one that is required.
+    """
     try:
-        first = next(iter(yaml.load_all(uploaded, Loader=yaml.CSafeLoader)))
+        first = next(iter(yaml.load_all(text, Loader=yaml.CSafeLoader)))
     except yaml.YAMLError as error:
         raise upload_refused(400, "failed to parse pipeline spec YAML") from error
     if not isinstance(first, dict) or "pipelineInfo" not in first:
@@ -383,11 +386,12 @@ def parameters_of(uploaded: str) -> dict[str, str]:
         "LIST": "list",
     }
     given = first["root"].get("inputDefinitions", {}).get("parameters", {})
-    return {
+    parameters = {
         name: kinds[each["parameterType"]]
         + ("" if each.get("isOptional") or "defaultValue" in each else "!")
         for name, each in given.items()
     }
+    return parameters, tuple(first["root"]["dag"]["tasks"])
 
 
 async def _body_of(request: web.Request) -> Any:
@@ -417,9 +421,9 @@ def failed_pod(run_id: str, error: LauncherError) -> dict[str, Any]:
     ended = {"reason": "Error", "exitCode": 1, "message": error.words}
     return {
         "metadata": {
-            "name": f"fulcrum-x-{error.stage}-1",
+            "name": f"fulcrum-x-{error.task}-1",
             "labels": {"pipeline/runid": run_id},
-            "annotations": {NODE_NAME: f"fulcrum-x(0).root(0).{error.stage}(0).executor(0)"},
+            "annotations": {NODE_NAME: f"fulcrum-x(0).root(0).{error.task}(0).executor(0)"},
         },
         "status": {
             "phase": "Failed",

@@ -49,6 +49,7 @@ class Version:
 
     Attributes:
         parameters: Types by name; one that ends in `!` has no default.
+        tasks: Of the uploaded pipeline.
     """
 
     pipeline_id: str
@@ -57,6 +58,7 @@ class Version:
     display_name: str
     parameters: dict[str, str]
     created_at: str
+    tasks: tuple[str, ...] = ()
 
 
 @dataclass
@@ -154,7 +156,12 @@ class World:
     # --- pipelines
 
     def upload_pipeline(
-        self, name: str, display_name: str, namespace: str, parameters: dict[str, str]
+        self,
+        name: str,
+        display_name: str,
+        namespace: str,
+        parameters: dict[str, str],
+        tasks: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Make a pipeline and its first version, which bears its name."""
         if any(
@@ -163,11 +170,15 @@ class World:
             raise upload_refused(409, "Failed to create a pipeline and a pipeline version")
         pipeline = Pipeline(str(uuid.uuid4()), name, display_name or name, namespace, stamp())
         self.pipelines[pipeline.pipeline_id] = pipeline
-        self._add_version(pipeline.pipeline_id, name, pipeline.display_name, parameters)
+        self._add_version(pipeline.pipeline_id, name, pipeline.display_name, parameters, tasks)
         return pipeline_json(pipeline)
 
     def upload_version(
-        self, pipeline_id: str, name: str, parameters: dict[str, str]
+        self,
+        pipeline_id: str,
+        name: str,
+        parameters: dict[str, str],
+        tasks: tuple[str, ...] = (),
     ) -> dict[str, Any]:
         """Make another version."""
         taken = any(
@@ -175,12 +186,18 @@ class World:
         )
         if taken or pipeline_id not in self.pipelines:
             raise upload_refused(409 if taken else 400, "Failed to create a pipeline version")
-        return version_json(self._add_version(pipeline_id, name, name, parameters))
+        return version_json(self._add_version(pipeline_id, name, name, parameters, tasks))
 
     def _add_version(
-        self, pipeline_id: str, name: str, display_name: str, parameters: dict[str, str]
+        self,
+        pipeline_id: str,
+        name: str,
+        display_name: str,
+        parameters: dict[str, str],
+        tasks: tuple[str, ...],
     ) -> Version:
-        version = Version(pipeline_id, str(uuid.uuid4()), name, display_name, parameters, stamp())
+        version_id = str(uuid.uuid4())
+        version = Version(pipeline_id, version_id, name, display_name, parameters, stamp(), tasks)
         self.versions[version.version_id] = version
         return version
 

@@ -116,6 +116,30 @@ RULES_REFUSED = (
         ("built in",),
     ),
     Row(
+        "pods shared on an engine with one a pool",
+        {"spec.engine": "job", "spec.placement": {"fuse": "None"}},
+        "spec.placement",
+        ("fuse needs engine kubeflow",),
+    ),
+    Row(
+        "pods shared by default on the default engine",
+        {"spec.placement": {"fuse": "Compute"}},
+        "spec.placement",
+        ("fuse needs engine kubeflow",),
+    ),
+    *(
+        Row(
+            f"validate in one pod with the rest and on a pool of its own, {name}",
+            {"spec.engine": "kubeflow", "spec.placement": {"fuse": "All", **pools}},
+            "spec.placement",
+            ("fuse All", "leave out placement.measure"),
+        )
+        for name, pools in (
+            ("named", {"compute": "gpu-a", "measure": "edge"}),
+            ("beside the default", {"measure": "edge"}),
+        )
+    ),
+    Row(
         "the baseline of no channel",
         {"spec.baseline.kind": "Channel"},
         "spec.baseline",

@@ -20,9 +20,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from fulcrum_components.stages import component
 from fulcrum_components.stages.broker import Broker
-from fulcrum_operator.engines.job.pod import UNTOUCHABLE
 from fulcrum_pipelines.contract import digest_of
-from fulcrum_pipelines.isolation import hide_process
+from fulcrum_pipelines.isolation import UNTOUCHABLE, hide_process
 
 STORE = "s3://bucket/fulcrum"
 CONTENT = b"weights"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 import yaml
 
+from fulcrum_pipelines.compiled import FUSED, IR_PATH, pipeline_of
 from fulcrum_pipelines.contract import STAGES
-from fulcrum_pipelines.local import IR_PATH, Part, part_of, without_shells
+from fulcrum_pipelines.local import without_shells
 
 
-@pytest.mark.parametrize("part", get_args(Part))
-def test_every_stage_takes_its_shells_place(part: Part) -> None:
-    pipeline, *_ = yaml.safe_load_all(without_shells(part_of(IR_PATH.read_text(), part)))
+@pytest.mark.parametrize("tasks", [(*STAGES, *FUSED), ("evaluate", "validate"), ("compute",)])
+def test_every_task_takes_its_shells_place(tasks: tuple[str, ...]) -> None:
+    pipeline, *_ = yaml.safe_load_all(without_shells(pipeline_of(IR_PATH.read_text(), tasks)))
     executors = pipeline["deploymentSpec"]["executors"].values()
     scripts = ["\n".join(each["container"]["command"]) for each in executors]
-    assert len(scripts) == len(STAGES)
+    assert len(scripts) == len(tasks)
     for script in scripts:
         assert script.count("exec python3 -m kfp.dsl.executor_main") == 1
         assert script.count("python3 -m") == 1

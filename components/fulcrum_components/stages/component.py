@@ -1,7 +1,7 @@
-"""What a KFP component calls: run one stage under supervision and fill in the UI's artifacts.
+"""What a KFP component calls: run stages under supervision and fill in the UI's artifacts.
 
-The stage works in a process of its own, so that model or data code which hangs, exits, or takes all
-memory is told apart from a result: here its deadline is kept, its output is logged, and an end
+Each stage works in a process of its own, so that model or data code which hangs, exits, or takes
+all memory is told apart from a result: here its deadline is kept, its output is logged, and an end
 without valid evidence is a failure, whatever the exit code. This process never imports torch.
 
 It also has what that code must not have: the credentials of stores stay here, behind the broker.
@@ -31,10 +31,16 @@ from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.output import Output
 from fulcrum_components.stages.recording import conclude, record, recorded, write_log
 from fulcrum_components.stages.ui import fill_artifacts
+from fulcrum_pipelines.compiled import stages_of_task
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, FailureClass, FulcrumError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
-from fulcrum_pipelines.isolation import adopting_orphans, hide_process, without_secrets
+from fulcrum_pipelines.isolation import (
+    UNTOUCHABLE,
+    adopting_orphans,
+    hide_process,
+    without_secrets,
+)
 from fulcrum_pipelines.store import StageState, Store, parse_record, patient_store, state_path
 from fulcrum_pipelines.texts import told
 
@@ -43,6 +49,8 @@ FAILURE_FILE = "failure.json"
 FAILURE_BYTES = 1 << 16
 EVIDENCE_FILE = "evidence.json"
 EVIDENCE_BYTES = 1 << 26
+KFP_MODULE = "ephemeral_component.py"
+"""Which kfp writes to a folder that users' code can write to, and puts on the path of modules."""
 ROUNDS = 20
 """How often what a worker left is looked for again, where each round finds new processes."""
 
@@ -59,8 +67,8 @@ class Failure:
     message: str
 
 
-def run_stage(
-    stage: StageName,
+def run_stages(
+    task: str,
     store_url: str,
     run: str,
     plan_digest: str,
@@ -71,10 +79,10 @@ def run_stage(
     confusion: Any | None,
     summary: Any,
 ) -> None:
-    """Run `stage` of `run` and fill in the KFP artifacts.
+    """Run the stages of a task of the pipeline, in order, and fill in the KFP artifacts.
 
     Args:
-        stage: Its name.
+        task: Its name: a stage's, or that of several in one pod.
         store_url: Where plan, artifacts and evidence are.
         run: Key of the run.
         plan_digest: Digest of the plan in the store.
@@ -82,23 +90,37 @@ def run_stage(
         resources: What the pod was given, for the log.
         model: KFP Model artifact.
         metrics: KFP Metrics artifact.
-        confusion: KFP ClassificationMetrics artifact, where the stage has one.
+        confusion: KFP ClassificationMetrics artifact, if the task has one.
         summary: KFP HTML artifact.
 
     Raises:
         StageFailedError: With the class and the message of the failure, which are in the store too.
     """
     hide_process()
-    print(f"stage {stage} of {run}; {resources}", flush=True)
     store = patient_store(store_url)
     plan = store.plan(plan_digest)
-    evidence = recorded(store, plan, plan_digest, stage)
-    if evidence is None:
-        evidence = _execute(store, plan, plan_digest, stage, use_cache=use_cache)
-    else:
-        print("an earlier execution of this stage has left its result, which counts", flush=True)
-    conclude(store, plan, evidence)
-    fill_artifacts(evidence, store, model, metrics, confusion, summary)
+    stages = stages_of_task(plan, task)
+    if len(stages) > 1:
+        _leave_nothing_to_touch()
+    records = []
+    for stage in stages:
+        print(f"stage {stage} of {run}; {resources}", flush=True)
+        evidence = recorded(store, plan, plan_digest, stage)
+        if evidence is None:
+            evidence = _execute(store, plan, plan_digest, stage, use_cache=use_cache)
+        else:
+            print(
+                "an earlier execution of this stage has left its result, which counts", flush=True
+            )
+        conclude(store, plan, evidence)
+        records.append(evidence)
+    fill_artifacts(records, store, model, metrics, confusion, summary)
+
+
+def _leave_nothing_to_touch() -> None:
+    """Let no stage's code put modules or settings where a later stage, or this process, reads."""
+    os.environ.update(UNTOUCHABLE)
+    sys.path[:] = [entry for entry in sys.path if entry and not (Path(entry) / KFP_MODULE).exists()]
 
 
 def _execute(

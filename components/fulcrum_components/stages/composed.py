@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 import fulcrum_pipelines
 from fulcrum_components.sources.digest import content_digest
-from fulcrum_components.stages.component import run_stage
+from fulcrum_components.stages.component import run_stages
 from fulcrum_components.stages.context import ONNX, SIGNATURE
 from fulcrum_pipelines.chain import STORE, Chain, read_chain, write_chain
 from fulcrum_pipelines.contract import (
@@ -223,7 +223,7 @@ class _Run:
         """Run `stage` as a job does; return what is to be shown of its model."""
         with tempfile.TemporaryDirectory() as scratch:
             model, unshown = (Unshown(f"{scratch}/{name}") for name in ("model", "unshown"))
-            run_stage(
+            run_stages(
                 stage,
                 str(self.store.url),
                 self.plan.run,

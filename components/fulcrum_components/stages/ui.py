@@ -1,9 +1,10 @@
-"""What a person sees of a stage in the Kubeflow UI: model, figures, confusion matrix, a page."""
+"""What a person sees of a pod in the Kubeflow UI: model, figures, confusion matrix, a page."""
 
 from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,33 +20,44 @@ Rows = list[tuple[str, str]]
 
 
 def fill_artifacts(
-    evidence: StageEvidence,
+    records: Sequence[StageEvidence],
     store: Store,
     model: Any,
     metrics: Any,
     confusion: Any | None,
     summary: Any,
 ) -> None:
-    """Fill the KFP artifacts of a stage from what it recorded.
+    """Fill the KFP artifacts of a pod from what its stages recorded.
 
-    Their `uri` stays as Kubeflow set it: its launcher fails a pod whose artifact lies elsewhere.
+    Model and confusion matrix are those of the last stage that has one; of several stages, each
+    figure bears its stage's name. An artifact's `uri` stays as Kubeflow set it: its launcher fails
+    a pod whose artifact lies elsewhere.
+
+    Args:
+        records: Of the stages that ran in this pod, in order.
+        store: Has what they made.
+        model: KFP Model artifact.
+        metrics: KFP Metrics artifact.
+        confusion: KFP ClassificationMetrics artifact, if there is one.
+        summary: KFP HTML artifact.
     """
-    _fill_model(evidence, store, model)
-    for name, value in figures(evidence).items():
-        metrics.log_metric(name, value)
-    if confusion is not None and (matrix := _confusion(evidence)) is not None:
+    models = [found for each in records if (found := _model_of(each)) is not None]
+    if models:
+        _fill_model(*models[-1], store, model)
+    for evidence in records:
+        prefix = f"{evidence.stage}_" if len(records) > 1 else ""
+        for name, value in figures(evidence).items():
+            metrics.log_metric(prefix + name, value)
+    matrices = [shown for each in records if (shown := _confusion(each)) is not None]
+    if confusion is not None and matrices:
+        matrix = matrices[-1]
         confusion.log_confusion_matrix(list(matrix.labels), [list(row) for row in matrix.counts])
-    page = render_summary(evidence)
     Path(summary.path).parent.mkdir(parents=True, exist_ok=True)
-    Path(summary.path).write_text(page)
+    Path(summary.path).write_text(render_summary(records))
 
 
-def _fill_model(evidence: StageEvidence, store: Store, model: Any) -> None:
-    """Describe the stage's model, and leave the ONNX file at the artifact's path, or a pointer."""
-    found = _model_of(evidence)
-    if found is None:
-        return
-    digest, size_bytes = found
+def _fill_model(digest: str, size_bytes: int, store: Store, model: Any) -> None:
+    """Describe a model, and leave the ONNX file at the artifact's path, or a pointer."""
     described = {
         "address": store.locate(object_path(digest)),
         "digest": digest,
@@ -121,8 +133,18 @@ def _confusion(evidence: StageEvidence) -> ConfusionMatrix | None:
     return matrix if matrix is not None and len(matrix.labels) <= MAX_CLASSES else None
 
 
-def render_summary(evidence: StageEvidence) -> str:
-    """Return a small self-contained page with the stage's figures, warnings and artifacts."""
+def render_summary(records: Sequence[StageEvidence]) -> str:
+    """Return a small self-contained page with each stage's figures, warnings and artifacts."""
+    title = html.escape(f"{' and '.join(each.stage for each in records)} of {records[0].run}")
+    style = "body{font:14px sans-serif}th{text-align:left;padding-right:2em;font-weight:500}"
+    sections = "".join(_section(each) for each in records)
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{style}</style>{sections}</html>\n"
+    )
+
+
+def _section(evidence: StageEvidence) -> str:
     rows: Rows = [(name, f"{value:,.6g}") for name, value in figures(evidence).items()]
     rows += [("warning", warning) for warning in evidence.warnings]
     rows += [
@@ -134,8 +156,4 @@ def render_summary(evidence: StageEvidence) -> str:
         for name, value in rows
     )
     title = html.escape(f"{evidence.stage} of {evidence.run}")
-    style = "body{font:14px sans-serif}th{text-align:left;padding-right:2em;font-weight:500}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{style}</style><h1>{title}</h1><table>{cells}</table></html>\n"
-    )
+    return f"<h1>{title}</h1><table>{cells}</table>"

@@ -383,6 +383,8 @@ class Placement(Spec):
     """Pool for the compute stages."""
     measure: Annotated[str, Field(max_length=63)] | None = None
     """Pool for validate; hardware like the serving one. Default, the pool of the compute stages."""
+    fuse: Literal['None', 'Compute', 'All'] | None = None
+    """Which stages share a pod on engine kubeflow, where each pod costs seconds. Compute, all but validate; All, validate too, on the pool of the compute stages; None, a pod for each stage. Default, the operator's setting."""
 
 
 class Promotion(Spec):

@@ -12,7 +12,7 @@ from kubeflow.launcher import Stored, launch
 
 from fulcrum_components.stages import ui
 from fulcrum_pipelines.contract import STAGES
-from fulcrum_pipelines.evidence import Artifact, StageEvidence, StageName
+from fulcrum_pipelines.evidence import Artifact, ConfusionMatrix, StageEvidence, StageName
 from fulcrum_pipelines.store import Store, object_path
 
 CONTENT = b"an ONNX file, for all that matters here"
@@ -40,7 +40,7 @@ def evidence_of(stage: StageName, model: Artifact) -> StageEvidence:
 def test_launcher_stores_model_of_every_stage(
     stage: StageName, model: Artifact, store: Store
 ) -> None:
-    stored = launch(evidence_of(stage, model), store, RUN_ID)
+    stored = launch(stage, [evidence_of(stage, model)], store, RUN_ID)
     assert stored["model"].content == CONTENT
     assert stored["model"].metadata == {
         "address": store.locate(object_path(model.digest)),
@@ -50,6 +50,20 @@ def test_launcher_stores_model_of_every_stage(
     }
     assert stored["summary"].content is not None
     assert stored["metrics"].metadata
+
+
+def test_pod_of_several_stages_shows_all_of_them(model: Artifact, store: Store) -> None:
+    matrix = ConfusionMatrix(labels=("cat", "dog"), counts=((3, 1), (0, 4)))
+    first = make_stage("evaluate", details=make_evaluate(confusion=matrix), outputs=())
+    records = [first, evidence_of("prune", model), make_stage("quantize", outputs=())]
+    stored = launch("compute", records, store, RUN_ID)
+    assert stored["model"].content == CONTENT
+    assert {"evaluate_accuracy", "prune_achieved_sparsity", "quantize_int8_coverage"} <= set(
+        stored["metrics"].metadata
+    )
+    assert "confusionMatrix" in stored["confusion"].metadata
+    page = (stored["summary"].content or b"").decode()
+    assert [f"<h1>{each.stage} of" in page for each in records] == [True, True, True]
 
 
 def pointer(stored: Stored) -> dict[str, object]:
@@ -65,7 +79,7 @@ def test_large_model_is_pointed_to(
     model: Artifact, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ui, "MODEL_BYTES", len(CONTENT) - 1)
-    stored = launch(evidence_of("prune", model), store, RUN_ID)
+    stored = launch("prune", [evidence_of("prune", model)], store, RUN_ID)
     assert pointer(stored["model"])["digest"] == model.digest
 
 
@@ -76,11 +90,12 @@ def test_model_that_cannot_be_read_fails_no_stage(
     store.delete(object_path(model.digest))
     if damage is not None:
         store.write(object_path(model.digest), damage)
-    stored = launch(evidence_of("prune", model), store, RUN_ID)
+    stored = launch("prune", [evidence_of("prune", model)], store, RUN_ID)
     assert pointer(stored["model"])["size_bytes"] == len(CONTENT)
     assert "the UI gets no copy of the model" in capsys.readouterr().out
 
 
 def test_stage_without_a_model_has_no_model_to_open(store: Store) -> None:
-    stored = launch(make_stage("evaluate", details=make_evaluate(), outputs=()), store, RUN_ID)
+    record = make_stage("evaluate", details=make_evaluate(), outputs=())
+    stored = launch("evaluate", [record], store, RUN_ID)
     assert (stored["model"].content, stored["model"].metadata) == (None, {})

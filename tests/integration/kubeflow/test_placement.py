@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,13 @@ from kubeflow.server import Server
 from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.parameters import parameters
+from fulcrum_operator.engines.kubeflow.uploading import shipped
 from fulcrum_operator.placement import Placement
 from fulcrum_operator.pools import Pool, Toleration
+from fulcrum_pipelines.compiled import Fuse, tasks_of
 from fulcrum_pipelines.contract import STAGES, Plan
+from fulcrum_pipelines.definition import ALL_TASKS
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.local import IR_PATH
 from fulcrum_pipelines.resources.compressionjob import (
     CompressionJobSpec,
     Recipe,
@@ -67,10 +68,15 @@ MEASURE = Placed(
 )
 
 
+def pipeline_with(*tasks: str) -> Pipeline:
+    """Return the pipeline that is uploaded for these tasks."""
+    return Pipeline(*yaml.safe_load_all(shipped(tasks)))
+
+
 @pytest.fixture(scope="module")
 def pipeline() -> Pipeline:
-    """The pipeline that is shipped."""
-    return Pipeline(*yaml.safe_load_all(IR_PATH.read_text()))
+    """The pipeline with all tasks."""
+    return pipeline_with(*ALL_TASKS)
 
 
 def plan_with(stages: tuple[str, ...]) -> Plan:
@@ -117,14 +123,24 @@ def test_drivers_pods_are_placed_nowhere() -> None:
     [("prune", "finetune", "quantize"), ("prune",), ("finetune",), ("quantize",)],
     ids="-".join,
 )
-def test_each_stage_is_where_the_manifest_asked_for(
-    optional: tuple[str, ...], pipeline: Pipeline
-) -> None:
+def test_each_stage_is_where_the_manifest_asked_for(optional: tuple[str, ...]) -> None:
     plan = plan_with(optional)
-    pods = pipeline.pods(arguments(plan, Placement(GPU, EDGE)))
+    pods = pipeline_with(*plan.stages).pods(arguments(plan, Placement(GPU, EDGE)))
     wanted = {stage: MEASURE if stage == "validate" else COMPUTE for stage in STAGES}
     assert pods == {stage: wanted[stage] for stage in plan.stages}
     assert set(pods) == {"evaluate", *optional, "validate"}
+
+
+@pytest.mark.parametrize(
+    ("fuse", "expected"),
+    [("Compute", {"compute": COMPUTE, "validate": MEASURE}), ("All", {"whole": COMPUTE})],
+)
+def test_pod_of_several_stages_is_where_they_belong(
+    fuse: Fuse, expected: dict[str, Placed]
+) -> None:
+    plan = plan_with(("prune", "quantize"))
+    pipeline = pipeline_with(*tasks_of(plan.stages, fuse))
+    assert pipeline.pods(arguments(plan, Placement(GPU, EDGE))) == expected
 
 
 def test_image_of_a_pool_goes_before_that_of_the_engine(pipeline: Pipeline) -> None:
@@ -133,28 +149,22 @@ def test_image_of_a_pool_goes_before_that_of_the_engine(pipeline: Pipeline) -> N
     assert {pod.image for pod in pods.values()} == {"components:cuda"}
 
 
-def tasks(pipeline: Pipeline) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every task that is a pod of a stage, wherever it is nested."""
-    components = pipeline.spec["components"]
-    dags = [pipeline.spec["root"]["dag"]]
-    dags += [each["dag"] for each in components.values() if "dag" in each]
-    for dag in dags:
-        for name, task in dag["tasks"].items():
-            if "executorLabel" in components[task["componentRef"]["name"]]:
-                yield name, task
+def tasks(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
+    """Return every task."""
+    found: dict[str, dict[str, Any]] = pipeline.spec["root"]["dag"]["tasks"]
+    assert set(found) == set(ALL_TASKS)
+    return found
 
 
-def test_no_stage_is_retried_by_kubeflow(pipeline: Pipeline) -> None:
+def test_no_task_is_retried_by_kubeflow(pipeline: Pipeline) -> None:
     """A policy of its own, with no retries: without one, the cluster's defaults would retry."""
-    found = dict(tasks(pipeline))
-    assert set(found) == set(STAGES)
-    for name, task in found.items():
+    for name, task in tasks(pipeline).items():
         assert "retryPolicy" in task, name
         assert task["retryPolicy"].get("maxRetryCount", 0) == 0, name
 
 
-def test_no_stage_is_cached_by_kubeflow(pipeline: Pipeline) -> None:
-    for name, task in tasks(pipeline):
+def test_no_task_is_cached_by_kubeflow(pipeline: Pipeline) -> None:
+    for name, task in tasks(pipeline).items():
         assert not task.get("cachingOptions", {}).get("enableCache", False), name
 
 
@@ -169,7 +179,7 @@ def test_what_goes_into_a_pod_is_a_string(pipeline: Pipeline) -> None:
 
 def test_credentials_of_the_bucket_are_a_secret_that_may_be_missing(pipeline: Pipeline) -> None:
     executors = pipeline.platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
-    assert set(executors) == {f"exec-{stage}" for stage in STAGES}
+    assert set(executors) == {f"exec-{task}" for task in ALL_TASKS}
     for executor in executors.values():
         (secret,) = executor["secretAsEnv"]
         assert secret["optional"] is True
@@ -184,15 +194,70 @@ def placed_spec(**placement: str) -> CompressionJobSpec:
     return type(stand_in_plan("hang").spec).model_validate(given)
 
 
-def test_pools_of_a_job_reach_the_server(server: Server, store: Store, pipeline: Pipeline) -> None:
+STAGES_OF_IT = stand_in_plan("hang").stages
+
+
+def uploaded_for(server: Server, reference: str) -> tuple[str, ...]:
+    """Return the tasks of the pipeline that a run was made from."""
+    chosen = server.world.runs[reference].body["pipeline_version_reference"]["pipeline_version_id"]
+    return server.world.versions[chosen].tasks
+
+
+@pytest.mark.parametrize(
+    ("placement", "setting", "tasks"),
+    [
+        pytest.param({}, "Compute", ("compute", "validate"), id="default"),
+        pytest.param({"fuse": "None"}, "Compute", STAGES_OF_IT, id="job over setting"),
+        pytest.param({}, "None", STAGES_OF_IT, id="setting"),
+        pytest.param({"fuse": "All"}, "Compute", ("whole",), id="all"),
+        pytest.param({}, "All", ("whole",), id="all by setting"),
+        pytest.param({"measure": "edge"}, "All", ("compute", "validate"), id="not on one pool"),
+    ],
+)
+def test_stages_share_pods_as_job_or_settings_say(
+    placement: dict[str, str],
+    setting: Fuse,
+    tasks: tuple[str, ...],
+    server: Server,
+    store: Store,
+) -> None:
+    plan = stand_in_plan("hang").model_copy(update={"spec": placed_spec(**placement)})
+    engine = make_engine(server, store, pools={"gpu-a": GPU, "edge": EDGE}, fuse=setting)
+    handle = asyncio.run(engine.submit(plan.run, plan))
+    assert set(uploaded_for(server, handle.reference)) == set(tasks)
+
+
+def test_jobs_with_the_same_tasks_share_a_version(server: Server, store: Store) -> None:
+    engine = make_engine(server, store)
+
+    async def submit(name: str, fuse: str) -> str:
+        plan = stand_in_plan("hang").model_copy(
+            update={"name": name, "spec": placed_spec(fuse=fuse)}
+        )
+        handle = await engine.submit(plan.run, plan)
+        body = server.world.runs[handle.reference].body
+        return str(body["pipeline_version_reference"]["pipeline_version_id"])
+
+    async def scenario() -> list[str]:
+        return [
+            await submit(*each)
+            for each in (("a", "All"), ("b", "None"), ("c", "All"), ("d", "None"))
+        ]
+
+    versions = asyncio.run(scenario())
+    assert versions[0] == versions[2]
+    assert versions[1] == versions[3]
+    assert versions[0] != versions[1]
+
+
+def test_pools_of_a_job_reach_the_server(server: Server, store: Store) -> None:
     spec = placed_spec(compute="gpu-a", measure="edge")
     plan = stand_in_plan("hang").model_copy(update={"spec": spec})
     engine = make_engine(server, store, pools={"gpu-a": GPU, "edge": EDGE})
     handle = asyncio.run(engine.submit(plan.run, plan))
     given = server.world.runs[handle.reference].body["runtime_config"]["parameters"]
-    pods = pipeline.pods(given)
-    assert pods["evaluate"] == COMPUTE
-    assert pods["validate"] == MEASURE
+    pods = pipeline_with(*uploaded_for(server, handle.reference)).pods(given)
+    assert pods == {"compute": COMPUTE, "validate": MEASURE}
 
 
 @pytest.mark.parametrize(

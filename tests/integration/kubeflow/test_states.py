@@ -59,7 +59,7 @@ def test_history_tells_that_a_run_was_stopped(state: str, history: str, terminat
     assert Run("1", "key", state, states).was_terminated is terminated
 
 
-EXECUTOR = "fulcrum-x(0).root(0).optional-prune(0).condition-1(0).prune(0).executor(0)"
+EXECUTOR = "fulcrum-x(0).root(0).prune(0).executor(0)"
 DRIVER = "fulcrum-x(0).root(0).evaluate-driver(0)"
 
 
@@ -77,9 +77,12 @@ def container(**state: Any) -> list[dict[str, Any]]:
         pytest.param(EXECUTOR, "stage prune", id="Argo has defaults for templates"),
         pytest.param("fulcrum-x.root.evaluate.executor(0)", "stage evaluate", id="it has none"),
         pytest.param(
-            "fulcrum-x.root.optional-prune.condition-1.prune.executor(0)",
-            "stage prune",
-            id="an optional stage without defaults",
+            "fulcrum-x.root.compute.executor(0)",
+            "the pod of all stages but validate",
+            id="most stages",
+        ),
+        pytest.param(
+            "fulcrum-x(0).root(0).whole(0).executor(0)", "the pod of all stages", id="all stages"
         ),
         pytest.param("fulcrum-x.root.evaluate.executor", "stage evaluate", id="no index at all"),
         pytest.param(DRIVER, "Kubeflow's driver pod p", id="a driver"),

@@ -10,14 +10,15 @@ import stand_in
 from engine_suite import ended, started
 from kubeflow.engines import make_engine
 from kubeflow.launcher import LauncherError
-from kubeflow.server import Server
+from kubeflow.server import Server, failed_pod
 from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
-from fulcrum_operator.engines.kubeflow.pods import NODE_NAME
+from fulcrum_operator.engines.kubeflow.pods import NODE_NAME, launcher_failure
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.ports import RunStatus
+from fulcrum_pipelines.compiled import stages_of_task
 from fulcrum_pipelines.store import Store
 
 WAITING = {
@@ -103,6 +104,17 @@ def test_failed_launcher_is_told_apart_from_its_stage(server: Server, store: Sto
     assert status.failure_class == "infrastructure"
     message = f"stage evaluate succeeded, Kubeflow's launcher failed: {words}"
     assert status.message.endswith(message)
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["all stages", "not all stages"])
+def test_launcher_of_a_shared_pod_is_to_blame_if_all_its_stages_succeeded(done: bool) -> None:
+    plan = stand_in_plan("hang")
+    stages = stages_of_task(plan, "compute")
+    assert len(stages) > 1
+    pod = failed_pod("a-run", LauncherError("compute", "no bucket"))
+    trouble = launcher_failure([pod], plan, stages if done else stages[:-1])
+    words = f"stages {', '.join(stages)} succeeded, Kubeflow's launcher failed: no bucket"
+    assert (trouble and trouble.message) == (words if done else None)
 
 
 def test_pods_are_not_looked_at_more_often_than_set(server: Server, store: Store) -> None:

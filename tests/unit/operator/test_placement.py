@@ -8,6 +8,7 @@ from job_world import SPEC
 from fulcrum_operator.placement import Placement, beyond_kubeflow, place
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.validation.problem import Problem
+from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
 GPU = Pool(node_selector={"pool": "gpu-a"}, accelerator_count=1)
@@ -35,6 +36,25 @@ def without_placement(engine: str) -> CompressionJobSpec:
 )
 def test_names_become_pools(asked: dict[str, str], expected: Placement) -> None:
     assert place(spec(**asked), POOLS) == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "default", "measure", "expected"),
+    [
+        ({}, "Compute", GPU, "Compute"),
+        ({}, "All", GPU, "All"),
+        ({}, "All", CPU, "Compute"),
+        ({"fuse": "None"}, "All", GPU, "None"),
+        ({"fuse": "All"}, "None", GPU, "All"),
+    ],
+)
+def test_job_says_which_stages_share_a_pod_and_else_the_settings(
+    asked: dict[str, str], default: Fuse, measure: Pool, expected: Fuse
+) -> None:
+    named = {} if measure is GPU else {"measure": "cpu"}
+    placement = place(spec(compute="gpu-a", **named, **asked), POOLS)
+    assert isinstance(placement, Placement)
+    assert placement.fused(default) == expected
 
 
 def test_pool_named_default_is_for_jobs_that_name_none() -> None:

@@ -40,9 +40,9 @@ from fulcrum_operator.ports import RunState, RunStatus
 from fulcrum_operator.results import unreadable
 from fulcrum_operator.settings import Job
 from fulcrum_operator.times import seconds_since
+from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, UserError
-from fulcrum_pipelines.local import Part
 from fulcrum_pipelines.store import Store
 
 SILENCE_S = 10.0

@@ -6,7 +6,7 @@ import hashlib
 import re
 
 from fulcrum_operator.resources.names import GROUP, Kind
-from fulcrum_pipelines.local import Part
+from fulcrum_pipelines.compiled import Part
 
 JOB = Kind("batch", "v1", "jobs", "Job")
 POD = Kind("", "v1", "pods", "Pod")

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.results import ended_status, unreadable
+from fulcrum_pipelines.compiled import Part, stages_of
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
-from fulcrum_pipelines.local import Part, stages_of
 from fulcrum_pipelines.store import Store
 
 

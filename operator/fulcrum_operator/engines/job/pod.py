@@ -22,16 +22,13 @@ from typing import get_args
 from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE, LastWords
 from fulcrum_operator.engines.job.parts import part_status
 from fulcrum_operator.engines.process import LOCAL_RUNNER
+from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
-from fulcrum_pipelines.isolation import hide_process
-from fulcrum_pipelines.local import Part
+from fulcrum_pipelines.isolation import UNTOUCHABLE, hide_process
 from fulcrum_pipelines.store import patient_store
 
 LAST_MESSAGE = Path("/dev/termination-log")
 STORE = "FULCRUM_STORE"
-UNTOUCHABLE = {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
-"""What holds credentials must read nothing that a model's code may have put into a former stage's
-home or working directory: modules, start-up files, settings of clouds."""
 
 
 class Stopper:

@@ -29,8 +29,8 @@ from fulcrum_operator.engines.job.naming import (
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.resources.names import API_VERSION, COMPRESSION_JOB
 from fulcrum_operator.settings import Job
+from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.local import Part
 
 Object = dict[str, Any]
 

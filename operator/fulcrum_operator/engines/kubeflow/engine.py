@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from weakref import WeakValueDictionary
 
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
@@ -23,16 +22,16 @@ from fulcrum_operator.engines.kubeflow.following import Follower
 from fulcrum_operator.engines.kubeflow.parameters import parameters
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
-from fulcrum_operator.engines.kubeflow.uploading import Uploads
+from fulcrum_operator.engines.kubeflow.uploading import Compiled, Uploads, shipped
 from fulcrum_operator.placement import beyond_kubeflow, place
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.times import write_time
 from fulcrum_operator.validation.problem import Problem
+from fulcrum_pipelines.compiled import tasks_of
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.local import IR_PATH
 from fulcrum_pipelines.store import Store
 
 
@@ -47,7 +46,7 @@ class KubeflowEngine:
         namespaces: Profiles of a multi-user installation, where runs are in their jobs' own.
         now: The time of day.
         clock: Seconds that only go forward.
-        file: The compiled pipeline.
+        compiled: The pipeline that is uploaded.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class KubeflowEngine:
         namespaces: tuple[str, ...] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
-        file: Path = IR_PATH,
+        compiled: Compiled = shipped,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -70,7 +69,7 @@ class KubeflowEngine:
         self._now = now
         self._clock = clock
         self._client = KubeflowClient(settings)
-        self._uploads = Uploads(self._client, settings, file)
+        self._uploads = Uploads(self._client, settings, compiled)
         self._submissions = Submissions(store)
         self._follower = Follower(store, settings, cluster, now, clock)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -186,7 +185,8 @@ class KubeflowEngine:
         if isinstance(placement, Problem) or problems:
             raise UserError("; ".join(map(str, problems)), where=f"job {plan.name}")
         await self._check_mode(namespace)
-        version = await self._uploads.ensure_version(namespace)
+        tasks = tasks_of(plan.stages, placement.fused(self._settings.fuse))
+        version = await self._uploads.ensure_version(namespace, tasks)
         experiment = await self._uploads.ensure_experiment(namespace)
         digest = await asyncio.to_thread(self._prepare, plan)
         run_id = str(uuid.uuid4())

@@ -156,7 +156,7 @@ class Follower:
         pods = await self.cluster.pods(run.run_id, namespace) if self.cluster else None
         states = await asyncio.to_thread(stage_states, self.store, plan)
         succeeded = [state.stage for state in states if state.state == "Succeeded"]
-        trouble = ended(pods or ()) or launcher_failure(pods or (), succeeded)
+        trouble = ended(pods or ()) or launcher_failure(pods or (), plan, succeeded)
         if trouble is not None:
             message = f"{status.message}: {trouble.message}"
             return RunStatus("Failed", trouble.reason, message, "infrastructure")

@@ -6,7 +6,7 @@ from typing import Any
 
 from fulcrum_operator.placement import Placement
 from fulcrum_operator.pools import Pool
-from fulcrum_pipelines.contract import OPTIONAL_STAGES, Plan
+from fulcrum_pipelines.contract import Plan
 
 
 def parameters(
@@ -27,7 +27,6 @@ def parameters(
         "plan": plan_digest,
         "use_cache": True,
         "image": placement.compute.image or image,
-        **{f"with_{stage}": stage in plan.stages for stage in OPTIONAL_STAGES},
         **_of(placement.compute),
         **{f"measure_{name}": value for name, value in _of(placement.measure).items()},
     }

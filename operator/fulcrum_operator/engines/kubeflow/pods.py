@@ -11,10 +11,13 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fulcrum_pipelines.compiled import FUSED, Part, stages_of_task
+from fulcrum_pipelines.contract import Plan
+
 RUN_LABEL = "pipeline/runid"
 NODE_NAME = "workflows.argoproj.io/node-name"
-EXECUTOR = re.compile(r"\.(?P<stage>[a-z0-9-]+)(?:\(\d+\))?\.executor(?:\(\d+\))?$")
-"""In the name of the Workflow's node that a stage's own pod is; driver pods have none.
+EXECUTOR = re.compile(r"\.(?P<task>[a-z0-9-]+)(?:\(\d+\))?\.executor(?:\(\d+\))?$")
+"""In the name of the Workflow's node of a pod that runs stages; driver pods have none.
 
 Only nodes that Argo may repeat have an index, so most lack one in a cluster whose Argo has no
 defaults for templates.
@@ -32,6 +35,7 @@ NO_START = frozenset(
     }
 )
 """Reasons for which a container waits and that do not pass by themselves soon."""
+FUSED_STAGES: dict[Part, str] = {"all": "all stages", "compute": "all stages but validate"}
 LOST = frozenset({"OOMKilled", "ContainerCannotRun", "StartError"})
 """Reasons of a container's end that are none of its program's."""
 
@@ -62,17 +66,24 @@ def ended(pods: Iterable[Mapping[str, Any]]) -> Trouble | None:
 
 
 def launcher_failure(
-    pods: Iterable[Mapping[str, Any]], succeeded: Collection[str]
+    pods: Iterable[Mapping[str, Any]], plan: Plan, succeeded: Collection[str]
 ) -> Trouble | None:
-    """Return what failed after the work of a stage in `succeeded` was done: Kubeflow's launcher.
+    """Return what failed after all work of a pod was done: Kubeflow's launcher.
 
-    It is the first process of a stage's pod, stores the artifacts of the UI when the stage's own
-    process has ended, and fails the pod if it cannot.
+    It is the pod's first process, stores the artifacts of the UI when the stages' own process has
+    ended, and fails the pod if it cannot.
+
+    Args:
+        pods: Of the run.
+        plan: Of the run.
+        succeeded: Its stages that have a result.
     """
     for pod in pods:
-        stage = _stage(pod)
-        if stage in succeeded and (pod.get("status") or {}).get("phase") == "Failed":
-            message = f"stage {stage} succeeded, Kubeflow's launcher failed: {_words(pod)}"
+        stages = stages_of_task(plan, _task(pod) or "")
+        failed = (pod.get("status") or {}).get("phase") == "Failed"
+        if failed and stages and set(stages) <= set(succeeded):
+            subject = f"stage{'s' if len(stages) > 1 else ''} {', '.join(stages)} succeeded"
+            message = f"{subject}, Kubeflow's launcher failed: {_words(pod)}"
             return Trouble("LauncherFailed", message)
     return None
 
@@ -90,19 +101,21 @@ def _words(pod: Mapping[str, Any]) -> str:
 
 
 def _by_role(pods: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return sorted(pods, key=lambda pod: _stage(pod) is None)
+    return sorted(pods, key=lambda pod: _task(pod) is None)
 
 
-def _stage(pod: Mapping[str, Any]) -> str | None:
+def _task(pod: Mapping[str, Any]) -> str | None:
     name = (pod["metadata"].get("annotations") or {}).get(NODE_NAME, "")
     found = EXECUTOR.search(name)
-    return found["stage"] if found else None
+    return found["task"] if found else None
 
 
 def _who(pod: Mapping[str, Any]) -> str:
-    stage = _stage(pod)
-    if stage is not None:
-        return f"stage {stage}"
+    task = _task(pod)
+    if task in FUSED:
+        return f"the pod of {FUSED_STAGES[FUSED[task]]}"
+    if task is not None:
+        return f"stage {task}"
     # Drivers carry no placement, so they need a node that asks for none.
     return f"Kubeflow's driver pod {pod['metadata']['name']}, which runs outside of pools,"
 

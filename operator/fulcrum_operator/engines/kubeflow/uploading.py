@@ -1,22 +1,36 @@
-"""The compiled pipeline and the experiment in Kubeflow, made once and then known by their ids.
+"""Compiled pipelines and the experiment in Kubeflow, made once and then known by their ids.
 
-A version is named by its content, so that whoever uploads it first, all operators that ship the
-same pipeline use the same one, and an upgrade never changes a run that is going.
+Each list of tasks is a version of its own, named by its content, so that whoever uploads it first,
+all operators that ship the same pipeline use the same one, and an upgrade never changes a run that
+is going.
 """
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError
 from fulcrum_operator.settings import Kubeflow
-from fulcrum_pipelines.local import IR_PATH
-from fulcrum_pipelines.store import file_digest
+from fulcrum_pipelines.compiled import IR_PATH, pipeline_of
+from fulcrum_pipelines.contract import digest_of
 
 DIGITS = 16
 """Of the digest, in the name of a version."""
+
+
+Compiled = Callable[[tuple[str, ...]], str]
+"""Returns the compiled pipeline with these tasks, as YAML."""
+
+
+@cache
+def shipped(tasks: tuple[str, ...]) -> str:
+    """Return the pipeline that is shipped, with these tasks."""
+    return pipeline_of(IR_PATH.read_text(), tasks)
 
 
 @dataclass
@@ -26,20 +40,19 @@ class Uploads:
     Attributes:
         client: Of the server.
         settings: Names of pipeline and experiment.
-        file: The compiled pipeline.
+        compiled: What is uploaded.
     """
 
     client: KubeflowClient
     settings: Kubeflow
-    file: Path = IR_PATH
+    compiled: Compiled = shipped
     _pipelines: dict[str, str] = field(default_factory=dict)
-    _versions: dict[str, str] = field(default_factory=dict)
+    _versions: dict[tuple[str, str], str] = field(default_factory=dict)  # by namespace and name
     _experiments: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def version_name(self) -> str:
-        """Name of the version that this operator ships."""
-        digest = file_digest(self.file).removeprefix("sha256:")
+    def version_name(self, tasks: tuple[str, ...]) -> str:
+        """Return the name of the version with these tasks."""
+        digest = digest_of(self.compiled(tasks).encode()).removeprefix("sha256:")
         return f"{self.settings.pipeline}-{digest[:DIGITS]}"
 
     async def pipeline(self, namespace: str) -> str | None:
@@ -60,20 +73,25 @@ class Uploads:
             self._experiments[namespace] = found
         return self._experiments[namespace]
 
-    async def ensure_version(self, namespace: str) -> tuple[str, str]:
-        """Return the ids of our pipeline and of the version that this operator ships."""
+    async def ensure_version(self, namespace: str, tasks: tuple[str, ...]) -> tuple[str, str]:
+        """Return the ids of our pipeline and of its version with these tasks."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "pipeline.yaml"
+            path.write_text(self.compiled(tasks))
+            return await self._ensure_version(namespace, self.version_name(tasks), str(path))
+
+    async def _ensure_version(self, namespace: str, name: str, path: str) -> tuple[str, str]:
         pipeline = await self.pipeline(namespace)
         if pipeline is None:
-            await self.client.upload_pipeline(str(self.file), self.settings.pipeline, namespace)
+            await self.client.upload_pipeline(path, self.settings.pipeline, namespace)
             pipeline = self._there(await self.pipeline(namespace), "pipeline")
-        if namespace not in self._versions:
-            name = self.version_name
+        if (namespace, name) not in self._versions:
             found = await self.client.version_id(pipeline, name)
             if found is None:
-                await self.client.upload_version(str(self.file), pipeline, name)
+                await self.client.upload_version(path, pipeline, name)
                 found = self._there(await self.client.version_id(pipeline, name), "version")
-            self._versions[namespace] = found
-        return pipeline, self._versions[namespace]
+            self._versions[namespace, name] = found
+        return pipeline, self._versions[namespace, name]
 
     async def ensure_experiment(self, namespace: str) -> str:
         """Return the id of our experiment."""

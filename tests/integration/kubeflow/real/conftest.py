@@ -72,7 +72,7 @@ def engine(
 ) -> Iterator[KubeflowEngine]:
     """The engine with the stand-in as its pipeline; what earlier tests left is removed."""
     asyncio.run(remove_all(kubeflow_settings))
-    yield KubeflowEngine(store, kubeflow_settings, {}, file=stand_in_file)
+    yield KubeflowEngine(store, kubeflow_settings, {}, compiled=lambda _: stand_in_file.read_text())
     asyncio.run(remove_all(kubeflow_settings))
 
 

@@ -64,7 +64,7 @@ def test_job_for_nodes_that_there_are_none_of_says_what_it_waits_for(
                 kubeflow_settings,
                 pools,
                 cluster=ClusterView(kube),
-                file=stand_in_file,
+                compiled=lambda _: stand_in_file.read_text(),
             )
             handle = await engine.submit(plan.run, plan)
             try:

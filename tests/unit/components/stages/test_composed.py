@@ -32,7 +32,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the stages that ran; each leaves evidence of its inputs and a file."""
     names: list[str] = []
 
-    def run_stage(
+    def run_stages(
         stage: StageName,
         url: str,
         run: str,
@@ -60,7 +60,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         store.write_record(stage_path(run, stage), record)
         model.metadata.update(digest=output.digest, address="/somewhere")
 
-    monkeypatch.setattr(composed, "run_stage", run_stage)
+    monkeypatch.setattr(composed, "run_stages", run_stages)
     return names
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from fulcrum_operator.engines.job.naming import LABEL_LIMIT, job_name, key_hash, label_value
-from fulcrum_pipelines.local import Part
+from fulcrum_pipelines.compiled import Part
 
 KEYS = {
     "plain": "mnist-resnet-3f9c2a71b0de-1",

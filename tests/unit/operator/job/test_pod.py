@@ -14,8 +14,8 @@ import stand_in
 from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE, LastWords, last_words
+from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FailureClass
-from fulcrum_pipelines.local import Part
 from fulcrum_pipelines.store import Store
 
 PROGRAM = Path(stand_in.__file__).with_name("pod_stand_in.py")

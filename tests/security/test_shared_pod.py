@@ -1,0 +1,60 @@
+"""Where several stages share a pod, none leaves anything that the next one, or Fulcrum, runs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders.evidence import make_stage
+from builders.plans import make_plan
+from kfp import dsl
+
+from fulcrum_components.stages import component
+from fulcrum_pipelines.compiled import stages_of_task
+from fulcrum_pipelines.store import Store, record_bytes
+
+PLANTED = "planted_by_a_model"
+
+
+def test_modules_that_a_stage_plants_are_found_by_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker can write to its home, its working directory, and where kfp put its own module."""
+    folders = [tmp_path / name for name in ("kfp", "cwd", "home")]
+    for folder in folders:
+        folder.mkdir()
+    (tmp_path / "kfp" / "ephemeral_component.py").touch()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.setattr(sys, "path", ["", str(tmp_path / "kfp"), *sys.path])
+    for name in ("HOME", "PYTHONSAFEPATH", "PYTHONNOUSERSITE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    store, plan = Store(str(tmp_path / "store")), make_plan()
+    digest = store.put_record(plan)
+    stages = list(stages_of_task(plan, "compute"))
+    assert len(stages) > 1
+    seen: list[dict[str, str]] = []
+
+    def work(command: Any, _: Any, scratch: str, __: Any) -> tuple[int, list[str], bool]:
+        seen.append({name: os.environ[name] for name in ("HOME", "PYTHONSAFEPATH")})
+        for folder in folders:
+            (folder / f"{PLANTED}.py").touch()
+        importlib.invalidate_caches()
+        record = make_stage(stages.pop(0), run=plan.run, plan=digest, outputs=())
+        (Path(scratch) / "evidence.json").write_bytes(record_bytes(record))
+        return 0, [], False
+
+    monkeypatch.setattr(component, "hide_process", lambda: None)
+    monkeypatch.setattr(component, "_supervise", work)
+    made = [dsl.Model("m", "m"), dsl.Metrics("n", "n")]
+    made += [dsl.ClassificationMetrics("c", "c"), dsl.HTML("h", "h")]
+    for artifact in made:
+        artifact.set_path(str(tmp_path / "ui" / artifact.name))
+    component.run_stages("compute", store.url, plan.run, digest, True, "1 cpu", *made)
+    assert stages == []
+    assert all(each == {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1"} for each in seen)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module(PLANTED)
