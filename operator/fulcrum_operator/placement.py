@@ -63,7 +63,7 @@ def unplaceable(spec: CompressionJobSpec, site: Site) -> list[Problem]:
     if spec.engine not in site.engines:
         message = f"{spec.engine} is not set up in this operator's settings"
         if switch := SWITCHES.get(spec.engine):
-            message = f"{message}, where {switch}"
+            message = f"{message}; {switch}"
         return [Problem("spec.engine", message, ", ".join(sorted(site.engines)))]
     placement = place(spec, site.pools)
     if isinstance(placement, Problem):

@@ -24,9 +24,7 @@ if TYPE_CHECKING:
 def approve(
     name: Annotated[
         str,
-        typer.Argument(
-            help="A ModelPromotion that waits, or a CompressionJob that could not tell."
-        ),
+        typer.Argument(help="A waiting ModelPromotion, or an inconclusive CompressionJob."),
     ],
     channel: ChannelOption = "",
     reason: ReasonOption = "",

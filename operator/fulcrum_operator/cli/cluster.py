@@ -20,14 +20,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NamespaceOption = Annotated[
-    str, typer.Option("--namespace", "-n", help="By default that of the kubeconfig's context.")
+    str,
+    typer.Option(
+        "--namespace", "-n", help="Namespace; by default that of the kubeconfig's context."
+    ),
 ]
 KubeconfigOption = Annotated[
-    Path | None, typer.Option(help="By default KUBECONFIG, as for kubectl.", show_default=False)
+    Path | None,
+    typer.Option(
+        help="Kubeconfig file; by default KUBECONFIG, as for kubectl.", show_default=False
+    ),
 ]
-ReasonOption = Annotated[str, typer.Option(help="Why, for the channel's history.")]
+ReasonOption = Annotated[str, typer.Option(help="Reason, for the channel's history.")]
 ApproveOption = Annotated[
-    bool, typer.Option("--approve", help="Approve it too; needs the verb approve on the channel.")
+    bool, typer.Option("--approve", help="Also approve it; needs the verb approve on the channel.")
 ]
 WaitOption = Annotated[
     float, typer.Option(min=0, help="Seconds to wait for the operator's decision; 0 for none.")

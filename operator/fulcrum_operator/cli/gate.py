@@ -26,7 +26,9 @@ def gate(
         Path,
         typer.Option(help="A file with gates, or a manifest with spec.gates.", show_default=False),
     ],
-    output: Annotated[OutputFormat, typer.Option(help="Form of the verdict.")] = OutputFormat.TEXT,
+    output: Annotated[
+        OutputFormat, typer.Option(help="Format of the verdict.")
+    ] = OutputFormat.TEXT,
 ) -> None:
     """Decide gates again, offline, from the evidence of a run.
 

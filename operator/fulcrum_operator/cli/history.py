@@ -18,7 +18,7 @@ HEADS = ("TIME", "KIND", "FROM", "TO", "VERDICT", "JOB", "BY", "APPROVED BY", "R
 
 def history(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A ModelChannel.")],
-    output: Annotated[OutputFormat, typer.Option(help="Form of the answer.")] = OutputFormat.TEXT,
+    output: Annotated[OutputFormat, typer.Option(help="Format of the answer.")] = OutputFormat.TEXT,
     namespace: NamespaceOption = "",
     kubeconfig: KubeconfigOption = None,
 ) -> None:

@@ -13,7 +13,7 @@ def init(
         Path,
         typer.Argument(
             metavar="MODEL_FILE",
-            help="A .safetensors, .pt, .pth or .bin file of weights, an .onnx or a .pt2 file.",
+            help="Weights (.safetensors, .pt, .pth or .bin), an .onnx or a .pt2 file.",
             show_default=False,
         ),
     ],

@@ -61,7 +61,8 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Keep the commands under their names, even while there is one only."""
@@ -82,7 +83,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("FULCRUM_TRACEBACK"):
             raise
-        name, hint = type(error).__name__, "FULCRUM_TRACEBACK=1 shows where"
+        name, hint = type(error).__name__, "set FULCRUM_TRACEBACK=1 to see the traceback"
         print(f"error: {name}: {error}; this is a defect of fulcrum, {hint}", file=sys.stderr)
         sys.exit(FAILED)
 

@@ -12,14 +12,14 @@ def operate(
     config: Annotated[
         Path | None,
         typer.Option(
-            help="Settings, as YAML; FULCRUM_... variables go over it.", show_default=False
+            help="Settings in YAML; FULCRUM_... variables override them.", show_default=False
         ),
     ] = None,
 ) -> None:
     """Run the operator: reconcile jobs, promotions and channels, and serve metrics and probes.
 
-    It needs the kinds in crds/ and the rights in operator/deploy/rbac.yaml. SIGTERM and SIGINT
-    end it in good order: what is being done is finished, and the Lease is handed over.
+    Requires the CRDs in crds/ and the rights in operator/deploy/rbac.yaml. On SIGTERM or SIGINT it
+    finishes its current work, releases the Lease and exits.
     """
     import sys
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster import Desk
 
 ChannelOption = Annotated[
-    str, typer.Option(help="By default that of the job's spec.promotion.", show_default=False)
+    str,
+    typer.Option(help="Channel; by default that of the job's spec.promotion.", show_default=False),
 ]
 
 
@@ -33,7 +34,7 @@ def promote(
     namespace: NamespaceOption = "",
     kubeconfig: KubeconfigOption = None,
 ) -> None:
-    """Ask that a channel moves to the model of a job.
+    """Request that a channel moves to the model of a job.
 
     Exit codes: 0 moved or waiting for approval, 1 refused, 2 wrong usage.
     """

@@ -17,7 +17,7 @@ REASON = "fulcrum.dev/release-reason"
 
 def release(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A ModelChannel.")],
-    reason: Annotated[str, typer.Option(help="Why, as an annotation of the channel.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, kept as an annotation of the channel.")] = "",
     namespace: NamespaceOption = "",
     kubeconfig: KubeconfigOption = None,
 ) -> None:

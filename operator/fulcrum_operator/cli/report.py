@@ -13,13 +13,15 @@ def report(
         Path,
         typer.Argument(
             metavar="RUN_DIR_OR_EVIDENCE",
-            help="The folder of a run in a store, or an evidence.json.",
+            help="Folder of a run in a store, or an evidence.json.",
             show_default=False,
         ),
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write; report.html beside the evidence."),
+        typer.Option(
+            "--output", "-o", help="File to write; by default report.html beside the evidence."
+        ),
     ] = None,
 ) -> None:
     """Write the HTML report of a run, and print where it is."""

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 def rollback(
     channel: Annotated[str, typer.Argument(metavar="CHANNEL", help="A ModelChannel.")],
     to: Annotated[
-        str, typer.Option(help="Digest of the history, or its beginning.", show_default=False)
+        str,
+        typer.Option(help="Digest in the history, or its first characters.", show_default=False),
     ] = "",
-    steps: Annotated[int, typer.Option(min=1, help="How many models to go back.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Number of models to go back.")] = 1,
     reason: ReasonOption = "",
     approve: ApproveOption = False,
     wait: WaitOption = DEFAULT_WAIT_S,

@@ -22,24 +22,24 @@ class OutputFormat(StrEnum):
 def run(
     manifest: Annotated[Path, typer.Argument(help="A CompressionJob.", show_default=False)],
     store: Annotated[
-        str, typer.Option(help="Where artifacts and evidence are kept: a directory or a URL.")
+        str, typer.Option(help="Directory or URL of the store for artifacts and evidence.")
     ] = DEFAULT_STORE,
     no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Run every stage, also with unchanged inputs.")
+        bool, typer.Option("--no-cache", help="Run every stage, even if its inputs are unchanged.")
     ] = False,
     remeasure: Annotated[
         bool,
-        typer.Option("--remeasure", help="Repeat what is timed; take the rest from the cache."),
+        typer.Option("--remeasure", help="Repeat timed stages; take the others from the cache."),
     ] = False,
     output: Annotated[
-        OutputFormat, typer.Option(help="Form of the result on standard output.")
+        OutputFormat, typer.Option(help="Format of the result on standard output.")
     ] = OutputFormat.TEXT,
     quiet: Annotated[bool, typer.Option("--quiet", help="Do not show progress.")] = False,
 ) -> None:
     """Compress the model of a manifest and decide whether the result is as good.
 
     Exit codes: 0 pass, 1 failed, 2 wrong usage or manifest, 3 rejected, 4 inconclusive or
-    anomalous, 130 interrupted. Files lie beside the evidence in the store, under runs/RUN.
+    anomalous, 130 interrupted. Files are beside the evidence in the store, under runs/RUN.
     """
     from fulcrum_operator.cli.running import run_manifest
 

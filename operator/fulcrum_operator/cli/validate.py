@@ -18,9 +18,11 @@ def validate(
     ],
     against: Annotated[
         Path | None,
-        typer.Option(help="Manifests of what is there now: are the changes allowed?", exists=True),
+        typer.Option(
+            help="Current manifests; check that the changes to them are allowed.", exists=True
+        ),
     ] = None,
-    output: Annotated[OutputFormat, typer.Option(help="Form of the answer.")] = OutputFormat.TEXT,
+    output: Annotated[OutputFormat, typer.Option(help="Format of the answer.")] = OutputFormat.TEXT,
 ) -> None:
     """Check manifests offline: schema, rules and names, as a cluster would.
 

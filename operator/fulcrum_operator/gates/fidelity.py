@@ -130,7 +130,7 @@ def _part(
         verdict = "Fail"
         reason = (
             f"output '{record.output}' becomes NaN or infinite on {record.not_finite} of "
-            f"{record.n} {record.unit}, where the baseline gives numbers"
+            f"{record.n} {record.unit}, for which the baseline gives numbers"
         )
     return SliceResult(
         slice=part,

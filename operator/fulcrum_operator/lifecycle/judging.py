@@ -139,7 +139,7 @@ def _ask(seen: Observed, edit: Editor) -> Decision:
     replaced = seen.channel.digest
     if job.spec.baseline.kind == "Channel":  # better than that was shown, and of nothing else
         if seen.snapshot is None:
-            message = f"ConfigMap {job.snapshot_name}, which tells the baseline, is gone"
+            message = f"ConfigMap {job.snapshot_name}, which records the baseline, is gone"
             return end(job, edit, "Failed", "SnapshotLost", message)
         replaced = seen.snapshot.spec.baseline_model or ""
     spec: dict[str, Any] = {

@@ -31,7 +31,7 @@ def test_pod_deleted_in_a_stage(fulcrum: Installation, name: str) -> None:
     fulcrum.apply(name, {"wait": "20"})
     pod = fulcrum.pod_works(name)
     fulcrum.cluster.kubectl("delete", "pod", pod, f"-n={TEAM}")
-    check_second_attempt(fulcrum, name, "told to stop")
+    check_second_attempt(fulcrum, name, "asked to stop")
 
 
 def test_node_drained_in_a_stage(fulcrum: Installation, name: str) -> None:

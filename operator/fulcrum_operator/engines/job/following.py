@@ -118,7 +118,7 @@ class JobFollower:
             return record.given_up.as_status()
         if status.reason != "NoEvidence":
             return status
-        message = "somebody deleted the Job before it had a result"
+        message = "the Job was deleted before it had a result"
         return RunStatus("Failed", "JobDeleted", message, "infrastructure")
 
     async def on_file(self, job: Object) -> JobRecord:

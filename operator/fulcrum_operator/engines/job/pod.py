@@ -32,7 +32,7 @@ STORE = "FULCRUM_STORE"
 
 
 class Stopper:
-    """Ends the pipeline when the pod is told to stop, at whichever moment that is."""
+    """Ends the pipeline when the pod is asked to stop, at any moment."""
 
     def __init__(self) -> None:
         self.told = False
@@ -80,7 +80,7 @@ def run(
     stopper.watch(process.pid)
     _wait(process.pid)
     if stopper.told:
-        message = "the pod was told to stop; stages that had finished are not run again"
+        message = "the pod was asked to stop; finished stages are not run again"
         return LastWords("infrastructure", "Stopped", message)
     status = part_status(store, plan, plan_digest, part)
     if status.state == "Succeeded":

@@ -97,7 +97,7 @@ def queued(job: Object, workload: Object | None) -> Trouble:
     """Return why a suspended Job waits."""
     queue = job["metadata"]["labels"].get(QUEUE_LABEL)
     if queue is None:
-        return Trouble("Suspended", "somebody suspended the Job; kubectl can let it go on")
+        return Trouble("Suspended", "the Job was suspended; resume it with kubectl")
     if workload is None:
         message = "waits until Kueue admits it, which has said nothing of it (is it installed?)"
         return Trouble("Suspended", f"queue {queue}: {message}")
@@ -172,10 +172,10 @@ def disrupted(pod: Object) -> Trouble | None:
 
 
 def taken(pod: Object) -> Trouble | None:
-    """Return who takes away a pod that works, if somebody does."""
+    """Return why a working pod is being removed, or None if it is not."""
     if "deletionTimestamp" not in pod["metadata"]:
         return disrupted(pod)
-    message = f"pod {pod['metadata']['name']} was told to stop: somebody deleted it"
+    message = f"pod {pod['metadata']['name']} was asked to stop: it was deleted"
     return disrupted(pod) or Trouble("PodDeleted", message, "infrastructure")
 
 
@@ -215,7 +215,7 @@ def job_failure(job: Object, code: int | None) -> Trouble:
         text = f"its pod's program ended with exit code {code}; the image is not fit for it"
         return Trouble("PodFailed", text, "internal")
     if reason == "BackoffLimitExceeded":
-        text = "its pod was told to stop or taken away, and nothing is left that tells why"
+        text = "its pod was asked to stop or taken away; Kubernetes kept no reason"
         return Trouble("PodFailed", text, "infrastructure")
     return Trouble(reason, f"Job {name} failed: {message or reason}", "infrastructure")
 

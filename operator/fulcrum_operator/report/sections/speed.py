@@ -41,7 +41,7 @@ from fulcrum_pipelines.evidence import (
 _LEAD = (
     "Both models are called in turn in one process, so that what slows the machine slows both. "
     "Above ×1 the candidate is faster. The A/A row is the baseline against itself and must "
-    "contain ×1; where it does not, no speed is claimed."
+    "contain ×1; if it does not, no speed is claimed."
 )
 
 

@@ -284,7 +284,7 @@ def test_pod_that_somebody_deletes_costs_an_attempt(
     start_hanging(operator, jobs)
     (pod,) = pods_of(api, jobs.namespace)
     api("DELETE", f"/api/v1/namespaces/{jobs.namespace}/pods/{pod['metadata']['name']}")
-    assert "told to stop" in why_retried(jobs)
+    assert "asked to stop" in why_retried(jobs)
 
 
 def test_pod_out_of_memory_is_tried_again(
@@ -315,7 +315,7 @@ def test_job_that_somebody_deletes_is_made_again_in_another_attempt(
     (job,) = jobs_of(api, jobs.namespace)
     path = f"/apis/batch/v1/namespaces/{jobs.namespace}/jobs/{job['metadata']['name']}"
     api("DELETE", f"{path}?propagationPolicy=Background")
-    assert "somebody deleted the Job" in why_retried(jobs)
+    assert "the Job was deleted" in why_retried(jobs)
 
 
 def test_job_over_its_deadline_leaves_no_pod(

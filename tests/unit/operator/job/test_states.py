@@ -240,7 +240,7 @@ PENDING = "couldn't assign flavors to pod set main: insufficient unused quota fo
         pytest.param(
             "",
             None,
-            Trouble("Suspended", "somebody suspended the Job; kubectl can let it go on"),
+            Trouble("Suspended", "the Job was suspended; resume it with kubectl"),
             id="by hand",
         ),
         pytest.param(
