@@ -13,17 +13,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
 from onnx import numpy_helper
 
 from fulcrum_components.sessions import session_options
 from fulcrum_pipelines.errors import QualityError, UserError
 from fulcrum_pipelines.texts import reason
+
+if TYPE_CHECKING:
+    import torch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = Mapping[str, Array]
@@ -241,6 +243,8 @@ def of_module(module: torch.nn.Module, run: Run) -> Function:
 @contextmanager
 def _moved_parameters(module: torch.nn.Module) -> Iterator[None]:
     """Round the matrices and kernels of `module` another way, and put them back as they were."""
+    import torch  # takes seconds, which stages that see ONNX files only do not spend
+
     weights = [each for each in module.parameters() if each.ndim > 1 and each.is_floating_point()]
     generator = torch.Generator().manual_seed(0)
     before = [each.data.clone() for each in weights]

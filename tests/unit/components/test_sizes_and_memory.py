@@ -47,8 +47,16 @@ def test_memory_that_cannot_be_measured_is_absent_with_the_reason(tmp_path: Path
     assert "model.onnx" in note
 
 
-def test_the_memory_probe_imports_no_torch() -> None:
-    code = "import sys, fulcrum_components.memory_probe; print({'torch', 'onnx'} & {*sys.modules})"
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("memory_probe", {"torch", "onnx"}),
+        ("stages.quantize", {"torch"}),
+        ("stages.validate", {"torch"}),
+    ],
+)
+def test_what_sees_onnx_files_only_imports_no_torch(module: str, unwanted: set[str]) -> None:
+    code = f"import sys, fulcrum_components.{module}; print({unwanted!r} & {{*sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; {code}"],
         capture_output=True,

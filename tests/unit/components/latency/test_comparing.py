@@ -176,6 +176,7 @@ def test_inputs_that_do_not_fit_are_the_users_fault(row: Wrong, fast: Path) -> N
     with pytest.raises(UserError, match=r"fast.onnx: the model fails on inputs"):
         compare_quickly(fast, fast, {1: row.inputs}, MEASURE, 0, precision=0.1)
     assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 def test_calls_are_interleaved_and_the_baseline_is_timed_against_itself(fast: Path) -> None:
