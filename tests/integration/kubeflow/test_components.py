@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,18 +15,20 @@ from typing import Any
 
 import pytest
 import yaml
+from kfp import dsl
 from typer.testing import CliRunner
 
 from fulcrum_operator.cli.main import app
 from fulcrum_operator.composed import ChannelFile, judge, promote
 from fulcrum_pipelines.chain import CHAIN_FILE, STORE, read_chain
 from fulcrum_pipelines.errors import FulcrumError
-from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.evidence import ConfusionMatrix, Evidence, Metric
 from fulcrum_pipelines.resources.compressionjob import Gate
 from fulcrum_pipelines.store import Store, file_digest, object_path
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples" / "kubeflow"
+COMPONENTS = ROOT / "components" / "kubeflow"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # 66 s of CPU time; cores may be shared
 
@@ -78,6 +81,66 @@ def test_passing_candidate_is_in_the_channel_with_its_evidence(ran: Ran) -> None
     assert verdict["candidate_model"] == held.current.digest
     assert verdict["evidence"] == held.current.evidence
     assert "<svg" in (ran.made / "validate" / "report").read_text()
+
+
+def _whole_evidence(evidence: Path) -> Evidence:
+    chain = read_chain(evidence)
+    assert chain is not None
+    found = Store(str(evidence / STORE)).evidence(chain.run)
+    assert found is not None
+    return found
+
+
+def _of_baseline(evidence: Evidence) -> tuple[tuple[Metric, ...], ConfusionMatrix | None]:
+    """Return what the stage evaluate found of the model as it was given."""
+    details = evidence.stages[0].details
+    assert details.kind == "evaluate"
+    return details.metrics, details.confusion
+
+
+def _of_candidate(evidence: Evidence) -> tuple[tuple[Metric, ...], ConfusionMatrix | None]:
+    details = evidence.stages[-1].details
+    assert details.kind == "validate"
+    return details.metrics_candidate, details.confusion_candidate
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "measured"),
+    [
+        pytest.param("fit/model", {"task": "classification"}, _of_baseline, id="bundle"),
+        pytest.param("quantize/compressed", {}, _of_candidate, id="made by quantize"),
+    ],
+)
+def test_evaluate_shows_what_stages_measure(
+    model: str,
+    options: dict[str, Any],
+    measured: Callable[[Evidence], tuple[tuple[Metric, ...], ConfusionMatrix | None]],
+    ran: Ran,
+    tmp_path: Path,
+) -> None:
+    """Of a user's model as the stage evaluate does; of a component's, its ONNX file."""
+    figures = dsl.Metrics(uri=str(tmp_path / "metrics"))
+    confusion = dsl.ClassificationMetrics(uri=str(tmp_path / "confusion"))
+    summary = dsl.HTML(uri=str(tmp_path / "summary"))
+    component = runpy.run_path(str(COMPONENTS / "evaluate.py"))["evaluate"]
+    component.python_func(
+        model=dsl.Model(uri=str(ran.made / model)),
+        test=dsl.Dataset(uri=str(ran.made / "split" / "test")),
+        metrics=figures,
+        confusion=confusion,
+        summary=summary,
+        **options,
+    )
+    metrics, matrix = measured(_whole_evidence(ran.evidence))
+    expected = {each.name: each.value for each in metrics if each.slice == "all"}
+    assert {"accuracy", "macroF1", "logLoss"} <= set(expected)
+    assert {name: figures.metadata[name] for name in expected} == expected
+    shown = confusion.metadata["confusionMatrix"]
+    assert matrix is not None
+    assert [each["displayName"] for each in shown["annotationSpecs"]] == list(matrix.labels)
+    assert [each["row"] for each in shown["rows"]] == [list(row) for row in matrix.counts]
+    page = Path(summary.path).read_text()
+    assert f"<tr><th>accuracy</th><td>{expected['accuracy']:g}</td></tr>" in page
 
 
 def test_gate_decides_the_evidence_again(ran: Ran, tmp_path: Path) -> None:
