@@ -137,7 +137,7 @@ lock: setup ## Resolve constraints.txt anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate -o constraints.txt requirements.in \
 		pipelines/pyproject.toml operator/pyproject.toml components/pyproject.toml \
-		--extra local --extra s3 --no-emit-package fulcrum-pipelines
+		--extra local --extra s3 --extra kubeconfig --no-emit-package fulcrum-pipelines
 	$(BIN)/python images/lock.py
 
 clean: ## Remove the environment and everything that was made

@@ -22,7 +22,7 @@ from stored_runs import PLAN, Outcome, StoredRun, evidence_path, store_run
 from fulcrum_operator.cli.main import main
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.events import Events
-from fulcrum_operator.kubernetes.kubeconfig import load_credentials
+from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.objects import Objects, key_of
 from fulcrum_operator.promoting import PromotionReconciler
 from fulcrum_operator.resources.names import (
@@ -147,18 +147,7 @@ class Team:
             words: Of the command.
             answer: What they type when asked.
         """
-        out, err, before = io.StringIO(), io.StringIO(), (sys.argv, sys.stdin)
-        sys.argv = ["fulcrum", *words, "--kubeconfig", str(self.kubeconfig(user))]
-        sys.stdin = io.StringIO(answer)
-        try:
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                main()
-        except SystemExit as ended:
-            code = ended.code
-        finally:
-            sys.argv, sys.stdin = before
-        assert isinstance(code, int)
-        return code, out.getvalue(), err.getvalue()
+        return run_command(*words, "--kubeconfig", str(self.kubeconfig(user)), answer=answer)
 
     # --- objects
 
@@ -321,6 +310,27 @@ class Team:
     def reconcile(self) -> None:
         """Let the operator look at everything once."""
         self.as_operator(self.look)
+
+
+def run_command(*words: str, answer: str = "") -> tuple[int, str, str]:
+    """Return exit code, output and errors of the command.
+
+    Args:
+        words: Of the command.
+        answer: What a person types when asked.
+    """
+    out, err, before = io.StringIO(), io.StringIO(), (sys.argv, sys.stdin)
+    sys.argv = ["fulcrum", *words]
+    sys.stdin = io.StringIO(answer)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as ended:
+        code = ended.code
+    finally:
+        sys.argv, sys.stdin = before
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
 
 
 def eventually(read: Callable[[], Any]) -> None:

@@ -30,7 +30,7 @@ from fulcrum_operator.kubernetes.election import DEFAULT_TIMING, Elector, Timing
 from fulcrum_operator.kubernetes.errors import ApiError, Forbidden, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
 from fulcrum_operator.kubernetes.fence import Fence
-from fulcrum_operator.kubernetes.kubeconfig import load_credentials
+from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.kubernetes.retries import CallPolicy
 from fulcrum_operator.kubernetes.watching import Watches
 from fulcrum_operator.lifecycle import Limits

@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     namespaces: tuple[str, ...] = ()
     """Namespaces that the operator reconciles; empty means all."""
     kubeconfig: Path | None = None
-    """Path of a kubeconfig. Default: KUBECONFIG, or the pod's service account."""
+    """Path of a kubeconfig. Default: the files in KUBECONFIG, or the pod's service account."""
     store: str = ".fulcrum/store"
     """Directory or URL of the store for artifacts and evidence."""
     source_root: str = "."

@@ -28,7 +28,7 @@ NamespaceOption = Annotated[
 KubeconfigOption = Annotated[
     Path | None,
     typer.Option(
-        help="Kubeconfig file; by default KUBECONFIG, as for kubectl.", show_default=False
+        help="Kubeconfig file; by default those in KUBECONFIG, as for kubectl.", show_default=False
     ),
 ]
 ReasonOption = Annotated[str, typer.Option(help="Reason, for the channel's history.")]
@@ -139,10 +139,10 @@ def work_on(kubeconfig: Path | None, namespace: str, work: Callable[[Desk], Awai
     """
     import asyncio
 
-    from fulcrum_operator.cli.refusals import explain
+    from fulcrum_operator.cli.refusals import CommandError, explain
     from fulcrum_operator.kubernetes.api import connect
-    from fulcrum_operator.kubernetes.errors import Forbidden, Invalid
-    from fulcrum_operator.kubernetes.kubeconfig import load_credentials
+    from fulcrum_operator.kubernetes.errors import Forbidden, Invalid, Unauthorized
+    from fulcrum_operator.kubernetes.finding import load_credentials
 
     credentials = load_credentials(kubeconfig)
 
@@ -154,6 +154,9 @@ def work_on(kubeconfig: Path | None, namespace: str, work: Callable[[Desk], Awai
         return asyncio.run(go())
     except (Forbidden, Invalid) as error:
         raise explain(error) from error
+    except Unauthorized as error:
+        message = f"{credentials.server} does not accept these credentials; log in again"
+        raise CommandError(message, where=credentials.origin) from error
 
 
 def approval(user: str, comment: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError, Gone, NotFound
+from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError, Gone, NotFound, Unauthorized
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.kubernetes.requests import Object, Request, collection, item
 from fulcrum_operator.kubernetes.retries import DEFAULT_POLICY, CallPolicy, pause_s
@@ -200,11 +200,20 @@ class Kube:
 
     async def _call(self, request: Request, retries: int | None = None) -> Object:
         policy = self.policy if retries is None else replace(self.policy, retries=retries)
-        deadline_s = time.monotonic() + policy.deadline_s
+        identity = self.transport.identity
+        grant = await identity.prepare()
+        deadline_s = time.monotonic() + policy.deadline_s  # a person may have logged in before
         tries = 0
+        renewed = False
         while True:
             try:
                 return await self.transport.send(request, self._limit_s(request, deadline_s))
+            except Unauthorized:
+                if renewed or not await identity.renew(grant):
+                    raise
+                renewed = True
+                deadline_s = time.monotonic() + policy.deadline_s
+                continue
             except ApiError as error:
                 tries += 1
                 error.tries = tries
@@ -243,7 +252,7 @@ async def connect(
         on_retry: Told the verb of a call that is about to be tried again.
 
     Raises:
-        UserError: The certificates among the credentials cannot be used.
+        UserError: The certificates among the credentials cannot be used, or the login failed.
     """
     async with open_transport(
         credentials, connections=connections, user_agent=user_agent, on_call=on_call

@@ -1,20 +1,86 @@
 """Where the API server is, and how this process proves who it is.
 
 One value for our own calls and for the connections of kopf's watches (`watching`). It comes from
-a kubeconfig or from the service account of the pod. Exec plugins are refused by name: they run
-other people's programs, and a token does as well.
+the service account of the pod (`finding`) or from kubeconfig files (`kubeconfig`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import ssl
 import tempfile
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fulcrum_pipelines.errors import UserError
+
+RENEW_WITHIN_S = 60.0
+"""Log in again this long before a token expires, so that no call arrives with an expired one."""
+RENEW_SHARE = 0.2
+"""At most this share of its life, so that a token of a minute is not renewed for every call."""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What a login returned: a token, a client certificate with its key, or both.
+
+    Attributes:
+        token: A bearer token.
+        certificate_pem, key_pem: The client's certificate and key; both or none.
+        expires_s: Unix time; infinite if the login did not say.
+    """
+
+    token: str = field(default="", repr=False)
+    certificate_pem: str = field(default="", repr=False)
+    key_pem: str = field(default="", repr=False)
+    expires_s: float = math.inf
+
+
+class Login:
+    """Logs in when first needed, and again before what it got expires.
+
+    One login is shared by our own calls and the watches of a process, in several threads.
+
+    Args:
+        log_in: Returns what the server accepts; may take as long as a person needs.
+        clock: Unix time in seconds.
+    """
+
+    def __init__(self, log_in: Callable[[], Grant], clock: Callable[[], float] = time.time) -> None:
+        self._log_in = log_in
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._grant: Grant | None = None
+        self._due_s = 0.0
+
+    def current(self) -> Grant | None:
+        """Return what is valid now, or None if a login is due. Never blocks."""
+        grant = self._grant
+        return grant if grant is not None and self._clock() < self._due_s else None
+
+    def renew(self, refused: Grant | None = None) -> Grant:
+        """Return what is valid now, and log in for it if necessary.
+
+        Args:
+            refused: What the server did not accept; if another thread has replaced it meanwhile,
+                that one's is returned.
+
+        Raises:
+            UserError: The login failed.
+        """
+        with self._lock:
+            grant = self.current()
+            if grant is None or grant is refused:
+                grant = self._log_in()
+                life_s = max(0.0, grant.expires_s - self._clock())
+                self._due_s = grant.expires_s - min(RENEW_WITHIN_S, RENEW_SHARE * life_s)
+                self._grant = grant
+            return grant
 
 
 @dataclass(frozen=True)
@@ -28,10 +94,12 @@ class Credentials:
         certificate_pem, key_pem: The client's certificate and key; both or none.
         token: A bearer token.
         token_path: A file with one; wins over `token`, and is read again when it changes.
+        login: Where token and certificate expire and come from a login plugin.
         proxy_url: An HTTP proxy to go through.
         tls_server_name: The name that the server's certificate is checked for, where the URL's
             is another one.
         namespace: The one that commands mean where they name none.
+        origin: The file and the context that they were read from, for messages.
     """
 
     server: str
@@ -41,9 +109,11 @@ class Credentials:
     key_pem: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
     token_path: Path | None = None
-    proxy_url: str = ""
+    login: Login | None = field(default=None, repr=False)
+    proxy_url: str = field(default="", repr=False)
     tls_server_name: str = ""
     namespace: str = "default"
+    origin: str = field(default="", compare=False)
 
 
 class TokenSource:
@@ -73,6 +143,76 @@ class TokenSource:
         return self._token
 
 
+class Identity:
+    """As whom a pool of connections calls: the token of a request, and the TLS settings.
+
+    Attributes:
+        ssl: For the connector of aiohttp. Connections that are opened after a login use its
+            certificate.
+
+    Raises:
+        UserError: A certificate or key is not readable as PEM.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self._tokens = TokenSource(credentials)
+        self._login = credentials.login
+        self._grant: Grant | None = None
+        self.ssl: ssl.SSLContext | bool = True
+        if credentials.server.startswith("https:"):
+            self.ssl = ssl_context(credentials)
+
+    @property
+    def is_connections(self) -> bool:
+        """Whether it belongs to a connection, which a later login does not change."""
+        return self._grant is not None and bool(self._grant.certificate_pem)
+
+    async def prepare(self) -> Grant | None:
+        """Log in if that is due; return what requests use now, None without a login.
+
+        Raises:
+            UserError: The login failed.
+        """
+        if self._login is None:
+            return None
+        if (grant := self._login.current()) is None:
+            grant = await asyncio.to_thread(self._login.renew)
+        return self._take(grant)
+
+    async def renew(self, refused: Grant | None) -> bool:
+        """Log in again after the server refused a request; return whether that was possible.
+
+        Args:
+            refused: What `prepare` returned for that request.
+
+        Raises:
+            UserError: The login failed.
+        """
+        if self._login is None:
+            return False
+        self._take(await asyncio.to_thread(self._login.renew, refused))
+        return True
+
+    def token(self) -> str:
+        """Return the bearer token, empty where there is none.
+
+        Raises:
+            UserError: Its file cannot be read.
+        """
+        return self._tokens.token() if self._grant is None else self._grant.token
+
+    def _take(self, grant: Grant) -> Grant:
+        if grant is not self._grant:
+            if grant.certificate_pem and isinstance(self.ssl, ssl.SSLContext):
+                try:
+                    _load(self.ssl, grant.certificate_pem, grant.key_pem)
+                except (ssl.SSLError, ValueError) as error:
+                    message = f"the login's client certificate cannot be used: {error}"
+                    raise UserError(message) from error
+            self._grant = grant
+        return grant
+
+
 def ssl_context(credentials: Credentials) -> ssl.SSLContext:
     """Return the TLS settings of `credentials`; an authority of their own replaces the system's.
 
@@ -85,22 +225,22 @@ def ssl_context(credentials: Credentials) -> ssl.SSLContext:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if credentials.certificate_pem:
-            with _files(credentials.certificate_pem, credentials.key_pem) as (certificate, key):
-                context.load_cert_chain(certificate, key)
+            _load(context, credentials.certificate_pem, credentials.key_pem)
     except (ssl.SSLError, ValueError) as error:
         message = f"the certificates for it cannot be used: {error}; they must be PEM"
         raise UserError(message, where=credentials.server) from error
     return context
 
 
-@contextlib.contextmanager
-def _files(*contents: str) -> Iterator[list[str]]:
+def _load(context: ssl.SSLContext, certificate_pem: str, key_pem: str) -> None:
     """Python's ssl reads a client certificate only from files; these live for a moment."""
-    with contextlib.ExitStack() as stack:
-        names = []
-        for content in contents:
-            file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".pem"))
-            file.write(content)
-            file.flush()
-            names.append(file.name)
-        yield names
+    with _file(certificate_pem) as certificate, _file(key_pem) as key:
+        context.load_cert_chain(certificate, key)
+
+
+@contextlib.contextmanager
+def _file(content: str) -> Iterator[str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:
+        file.write(content)
+        file.flush()
+        yield file.name

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import yarl
 
-from fulcrum_operator.kubernetes.credentials import Credentials, TokenSource, ssl_context
+from fulcrum_operator.kubernetes.credentials import Credentials, Identity
 from fulcrum_operator.kubernetes.errors import Unavailable, error_from
 from fulcrum_operator.kubernetes.requests import Object, Request
 from fulcrum_pipelines.errors import UserError
@@ -32,7 +32,7 @@ class Transport:
 
     session: aiohttp.ClientSession
     credentials: Credentials
-    tokens: TokenSource
+    identity: Identity
     on_call: OnCall = tell_nobody
 
     async def send(self, request: Request, timeout_s: float) -> Object:
@@ -87,7 +87,7 @@ class Transport:
         headers = {"Accept": "application/json"}
         if request.body is not None:
             headers["Content-Type"] = request.content_type
-        if token := self.tokens.token():
+        if token := self.identity.token():
             headers["Authorization"] = f"Bearer {token}"
         return headers
 
@@ -103,16 +103,17 @@ async def open_transport(
     """Open a pool of at most `connections` connections, and close it in the end.
 
     Raises:
-        UserError: The certificates among the credentials cannot be used.
+        UserError: The certificates among the credentials cannot be used, or the login failed.
     """
-    secure = credentials.server.startswith("https:")
+    identity = Identity(credentials)
+    await identity.prepare()
     connector = aiohttp.TCPConnector(
-        limit=connections, ssl=ssl_context(credentials) if secure else True
+        limit=connections, ssl=identity.ssl, force_close=identity.is_connections
     )
     async with aiohttp.ClientSession(
         connector=connector, headers={"User-Agent": user_agent}, middlewares=(_once,)
     ) as session:
-        yield Transport(session, credentials, TokenSource(credentials), on_call)
+        yield Transport(session, credentials, identity, on_call)
 
 
 async def _once(

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import aiohttp
 import kopf
 
-from fulcrum_operator.kubernetes.credentials import Credentials, TokenSource, ssl_context
+from fulcrum_operator.kubernetes.credentials import Credentials, Identity
 from fulcrum_operator.kubernetes.errors import LONGEST_TEXT
 from fulcrum_operator.kubernetes.transport import OnCall, tell_nobody
 from fulcrum_pipelines.errors import FulcrumError
@@ -29,6 +29,7 @@ from fulcrum_pipelines.errors import FulcrumError
 FROM_THE_LIST = frozenset({400, 410, 504})
 """Refusals of a watch that asking again for the same version cannot mend: it is too old or unknown,
 or one that the server, restored from a backup, has not reached yet."""
+UNAUTHORIZED = 401
 BUSY = 429
 """kopf itself waits as long as the server asks for."""
 _GONE = {"kind": "Status", "status": "Failure", "code": 410, "message": "begin with the list"}
@@ -172,7 +173,8 @@ class _GoneStream:
 class _WatchClient:
     """What is done around each request of kopf, which are lists, watches and discovery."""
 
-    tokens: TokenSource
+    credentials: Credentials
+    identity: Identity
     watches: Watches
     on_call: OnCall
     listener: Listener
@@ -208,10 +210,14 @@ class _WatchClient:
     ) -> aiohttp.ClientResponse:
         started_s, code = time.monotonic(), "unreachable"
         try:
-            if token := self.tokens.token():
+            grant = await self.identity.prepare()
+            if token := self.identity.token():
                 request.headers["Authorization"] = f"Bearer {token}"
+            request.server_hostname = self.credentials.tls_server_name or None
             response = await send(request)
             code = str(response.status)
+            if response.status == UNAUTHORIZED:
+                await self.identity.renew(grant)  # for the next try
         except FulcrumError as error:
             raise aiohttp.ClientConnectionError(str(error)) from error
         finally:
@@ -243,10 +249,13 @@ def open_watch_session(
     on_call: OnCall = tell_nobody,
 ) -> kopf.AiohttpSession:
     """Return a session for kopf, which closes it itself."""
-    client = _WatchClient(TokenSource(credentials), watches, on_call, listener)
-    secure = credentials.server.startswith("https:")
+    identity = Identity(credentials)
+    client = _WatchClient(credentials, identity, watches, on_call, listener)
+    # A login may bring a certificate, which only connections that are opened after it have.
+    closes = credentials.login is not None
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context(credentials) if secure else True),
+        connector=aiohttp.TCPConnector(limit=0, ssl=identity.ssl, force_close=closes),
         middlewares=(client.listen,),
+        proxy=credentials.proxy_url or None,
     )
     return kopf.AiohttpSession(server=credentials.server, aiohttp_session=session)

@@ -13,7 +13,7 @@ from pathlib import Path
 from perf.scale.jobs import NAMESPACE, new_job
 
 from fulcrum_operator.kubernetes.api import Kube, connect
-from fulcrum_operator.kubernetes.kubeconfig import load_credentials
+from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.kubernetes.retries import CallPolicy
 from fulcrum_operator.resources.names import COMPRESSION_JOB
 

@@ -14,7 +14,7 @@ from fulcrum_operator.assessing import assess
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.kubernetes.api import connect
-from fulcrum_operator.kubernetes.kubeconfig import load_credentials
+from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.observed import Assessment
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.ports import RunStatus

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from api_stand_in import Answer, StandIn, refusal, serve
 
-from fulcrum_operator.kubernetes.credentials import Credentials
+from fulcrum_operator.kubernetes.credentials import Credentials, Grant, Login
 from fulcrum_operator.kubernetes.watching import HeardStream, Watches, label_of, open_watch_session
 
 PATH = "/apis/fulcrum.dev/v1alpha1/compressionjobs"
@@ -203,6 +203,40 @@ def test_token_that_cannot_be_read_is_tried_again(tmp_path: Path) -> None:
             path.write_text("secret")
             await here.ask()
             assert here.server.asked[0].headers["Authorization"] == "Bearer secret"
+
+    asyncio.run(work())
+
+
+def test_refused_login_is_renewed_for_the_next_try() -> None:
+    grants = iter([Grant("old"), Grant("new")])
+    login = Login(lambda: next(grants))
+
+    def by_login(given: Credentials) -> Credentials:
+        return replace(given, login=login)
+
+    async def work() -> None:
+        answers = (refusal(401, "Unauthorized", "no"), Answer(body=EVENT))
+        async with setting(*answers, change=by_login) as here:
+            with pytest.raises(aiohttp.ClientConnectionError, match="refused with 401"):
+                await here.ask()
+            await here.ask()
+            sent = [each.headers["Authorization"] for each in here.server.asked]
+            assert sent == ["Bearer old", "Bearer new"]
+
+    asyncio.run(work())
+
+
+def test_watches_go_through_the_proxy() -> None:
+    async def work() -> None:
+        async with setting(Answer(body=EVENT)) as proxy:
+            url = proxy.url
+
+            def behind(given: Credentials) -> Credentials:
+                return replace(given, server="http://far.invalid", proxy_url=url)
+
+            async with setting(change=behind) as here:
+                assert (await here.ask())[0] == 200
+        assert [str(each.url) for each in proxy.server.asked] == [f"http://far.invalid{WATCH}"]
 
     asyncio.run(work())
 
