@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,10 +16,30 @@ pytest.register_assert_rewrite("engine_suite")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Exempt imported modules and collected tests from garbage collection.
+    """Exempt modules and collected tests from garbage collection, as after each test file."""
+    _freeze_heap()
 
-    They live until the end. torch, statsmodels and thousands of tests make a full collection take
-    seconds, and some libraries ask for one in each call (statsmodels' `multipletests` does).
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """Exempt what a test file leaves behind, such as the caches of torch's exporter."""
+    yield
+    if nextitem is not None and nextitem.path != item.path:
+        _freeze_heap()
+
+
+def pytest_unconfigure() -> None:
+    """Let the interpreter clear everything at its end; nanobind reports what is left as leaks."""
+    gc.unfreeze()
+
+
+def _freeze_heap() -> None:
+    """Collect garbage, then let the collector ignore all objects that are left.
+
+    Otherwise a full collection takes seconds in a process with torch and thousands of tests. Timing
+    a model asks for one, and so does each call of statsmodels' `multipletests`.
     """
     gc.collect()
     gc.freeze()

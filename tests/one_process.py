@@ -67,6 +67,11 @@ def write_job(directory: Path, **spec: Any) -> Path:
     return path
 
 
+def engine_for(store: Store, through: StageName = STAGES[-1]) -> FakeEngine:
+    """Return an engine that runs stages up to `through` in this process."""
+    return FakeEngine(store, partial(_work, through))
+
+
 def fulcrum_run(manifest: Path, through: StageName = STAGES[-1]) -> Ended:
     """Run the job in `manifest` up to the stage `through`, with a store beside it.
 
@@ -77,7 +82,7 @@ def fulcrum_run(manifest: Path, through: StageName = STAGES[-1]) -> Ended:
         return Ended(2, "\n".join(problems))
     store = Store(str(manifest.parent / "store"))
     said = io.StringIO()
-    result = run_plan(FakeEngine(store, partial(_work, through)), store, plan, PlainDisplay(said))
+    result = run_plan(engine_for(store, through), store, plan, PlainDisplay(said))
     if through != STAGES[-1] and failed_stage(result.states) is None:
         return Ended(0, said.getvalue())
     with contextlib.redirect_stdout(said):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from one_process import engine_for
 from onnx import TensorProto, helper, numpy_helper
 
 from fulcrum_operator.embedded import Watcher, run_job
-from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.gates import decide
 from fulcrum_operator.ports import RunStatus
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
@@ -65,8 +65,7 @@ def run(directory: Path, held: Path) -> tuple[RunStatus, Evidence | None, str, P
     }  # fmt: skip
     spec = ResolvedSpec.model_validate(fields)
     plan = Plan(name="linear", uid="0" * 12, spec=spec, fulcrum_version="test")
-    engine = ProcessEngine(store, directory / "work")
-    plan, status = asyncio.run(run_job(engine, plan, NOBODY))
+    plan, status = asyncio.run(run_job(engine_for(store), plan, NOBODY))
     return status, store.evidence(plan.run), digest, plan
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +11,7 @@ import onnx
 import pytest
 import torch
 import yaml
+from one_process import fulcrum_run
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
@@ -89,19 +86,9 @@ def run(manifest: Path, job: dict[str, Any], **changes: Any) -> tuple[dict[str, 
     job["spec"] |= {"gates": [GATE], "measure": measure, "backoffLimit": 0, **changes}
     manifest.write_text(yaml.safe_dump(job))
     assert check_file(manifest) == []
-    command = [sys.executable, "-m", "fulcrum_operator.cli.main", "run", "--output", "json"]
-    ended = subprocess.run(
-        [*command, manifest.name],
-        cwd=manifest.parent,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in ended.stdout + ended.stderr
-    assert ended.returncode == 0, ended.stderr
-    result: dict[str, Any] = json.loads(ended.stdout)
-    return result, ended.stderr
+    ended = fulcrum_run(manifest)
+    assert ended.exit_code == 0, ended.said
+    return ended.result, ended.said
 
 
 def nodes_of(path: str) -> set[str]:
