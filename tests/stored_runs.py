@@ -72,11 +72,15 @@ def make_run_evidence(
 
 
 def store_run(
-    store: Store, run: str, outcome: Outcome = "Pass", content: bytes = b"candidate"
+    store: Store,
+    run: str,
+    outcome: Outcome = "Pass",
+    content: bytes = b"candidate",
+    plan: str = PLAN,
 ) -> StoredRun:
-    """Put a finished run and its candidate, which has `content`, into `store`."""
+    """Put a finished run of `plan` and its candidate, which has `content`, into `store`."""
     candidate = digest_of(content)
-    evidence = make_run_evidence(run, candidate, outcome)
+    evidence = make_run_evidence(run, candidate, outcome, plan)
     store.write(object_path(candidate), content)
     store.write_record(evidence_path(run), evidence)
     return StoredRun(run, evidence, candidate)

@@ -41,6 +41,7 @@ from fulcrum_operator.resources.names import (
     MODEL_PROMOTION,
     Kind,
 )
+from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
 from fulcrum_pipelines.store import Store
 
@@ -150,10 +151,20 @@ class PromotionReconciler:
         if job is not None and job.status.snapshot is not None:
             name = job.status.snapshot.name
             snapshot = await self._read(CONFIG_MAP, (promotion.namespace, name))
-        origin = trace(promotion, job, snapshot)
+        origin = trace(promotion, job, snapshot, await asyncio.to_thread(self._plan, promotion))
         if isinstance(origin, Refusal):
             return origin
         return await asyncio.to_thread(assess, self.store, origin.plan, origin.run, origin.gates)
+
+    def _plan(self, promotion: Promotion) -> Plan | None:
+        """Return the plan that a promotion without a job names, or None where there is none."""
+        evidence = promotion.spec.evidence
+        if promotion.spec.job is not None or evidence is None or evidence.plan is None:
+            return None
+        try:
+            return self.store.plan(evidence.plan)
+        except CorruptError:
+            return None
 
     def _verify(self, digest: str) -> str:
         """Return what is wrong with an artifact; a store that does not answer says nothing."""

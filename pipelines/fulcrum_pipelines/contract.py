@@ -20,6 +20,9 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 
 OPTIONAL_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
 
+NEW_RUN = "new"
+"""In place of a run's key: a run of its own, that no job owns."""
+
 
 class ResolvedSpec(CompressionJobSpec):
     """A specification in which recipe and gates stand themselves, whoever wrote them where.
@@ -48,6 +51,8 @@ class Plan(Record):
         spec: The resolved specification: references replaced by what they named, URLs absolute.
         fulcrum_version: Version that made the plan.
         remeasure: Repeat what is timed, also where the store has it with the same inputs.
+        occurrence: Id of the recurring run's run that this plan was made for, which no job owns;
+            empty for the plan of a job.
     """
 
     name: str
@@ -57,10 +62,13 @@ class Plan(Record):
     spec: ResolvedSpec
     fulcrum_version: str
     remeasure: bool = False
+    occurrence: Annotated[str, Field(pattern="^([A-Za-z0-9][A-Za-z0-9-]{0,63})?$")] = ""
 
     @property
     def run(self) -> str:
         """The write-ahead key: names the run, and its folder in the store."""
+        if self.occurrence:
+            return f"{self.name}-{self.occurrence}"
         return f"{self.name}-{self.uid[:12]}-{self.attempt}"
 
     @property

@@ -6,6 +6,8 @@ compile it and to run it here, not to submit it. What a stage does is none of it
 component calls one function of `fulcrum_components`, and what passes from stage to stage passes
 through the store. The artifacts declared here are what a person sees in the Kubeflow UI.
 
+Each task has the id of Kubeflow's run as well, which differs between the runs of a recurring one.
+
 The count of accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and
 takes a number as no value at all, without a word.
 """
@@ -45,7 +47,7 @@ def evaluate(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
@@ -55,7 +57,7 @@ def evaluate(
     from fulcrum_components.stages.component import run_stages
 
     run_stages(
-        "evaluate", store, run, plan, use_cache, resources, model, metrics, confusion, summary
+        "evaluate", store, run, plan, use_cache, execution, model, metrics, confusion, summary
     )
 
 
@@ -65,7 +67,7 @@ def prune(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.HTML],
@@ -73,7 +75,7 @@ def prune(
     """Remove weights."""
     from fulcrum_components.stages.component import run_stages
 
-    run_stages("prune", store, run, plan, use_cache, resources, model, metrics, None, summary)
+    run_stages("prune", store, run, plan, use_cache, execution, model, metrics, None, summary)
 
 
 @component
@@ -82,7 +84,7 @@ def finetune(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.HTML],
@@ -90,7 +92,7 @@ def finetune(
     """Train what is left."""
     from fulcrum_components.stages.component import run_stages
 
-    run_stages("finetune", store, run, plan, use_cache, resources, model, metrics, None, summary)
+    run_stages("finetune", store, run, plan, use_cache, execution, model, metrics, None, summary)
 
 
 @component
@@ -99,7 +101,7 @@ def quantize(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     summary: dsl.Output[dsl.HTML],
@@ -107,7 +109,7 @@ def quantize(
     """Replace floating point by integers."""
     from fulcrum_components.stages.component import run_stages
 
-    run_stages("quantize", store, run, plan, use_cache, resources, model, metrics, None, summary)
+    run_stages("quantize", store, run, plan, use_cache, execution, model, metrics, None, summary)
 
 
 @component
@@ -116,7 +118,7 @@ def validate(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
@@ -126,7 +128,7 @@ def validate(
     from fulcrum_components.stages.component import run_stages
 
     run_stages(
-        "validate", store, run, plan, use_cache, resources, model, metrics, confusion, summary
+        "validate", store, run, plan, use_cache, execution, model, metrics, confusion, summary
     )
 
 
@@ -136,7 +138,7 @@ def compute(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
@@ -146,7 +148,7 @@ def compute(
     from fulcrum_components.stages.component import run_stages
 
     run_stages(
-        "compute", store, run, plan, use_cache, resources, model, metrics, confusion, summary
+        "compute", store, run, plan, use_cache, execution, model, metrics, confusion, summary
     )
 
 
@@ -156,7 +158,7 @@ def whole(
     run: str,
     plan: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
     confusion: dsl.Output[dsl.ClassificationMetrics],
@@ -165,7 +167,7 @@ def whole(
     """Run all stages, one after the other."""
     from fulcrum_components.stages.component import run_stages
 
-    run_stages("whole", store, run, plan, use_cache, resources, model, metrics, confusion, summary)
+    run_stages("whole", store, run, plan, use_cache, execution, model, metrics, confusion, summary)
 
 
 def place(
@@ -244,8 +246,7 @@ def pipeline_of(tasks: Sequence[str]) -> Any:
         previous = None
         for name in tasks:
             pool = pools["measure" if name == "validate" else "compute"]
-            resources = f"{pool[0]} cpu, {pool[1]} memory, {pool[3]} {pool[2]}"
-            task = COMPONENTS[name](**shared, resources=resources)
+            task = COMPONENTS[name](**shared, execution=dsl.PIPELINE_JOB_ID_PLACEHOLDER)
             place(task, image, *pool)
             if previous is not None:
                 task.after(previous)

@@ -7,6 +7,7 @@ from typing import Any
 
 import stand_in
 
+from fulcrum_components.stages.component import plan_of
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.pools import Pool
@@ -27,7 +28,7 @@ def execute(parameters: dict[str, Any]) -> str | None:
         LauncherError: A stage succeeded, and Kubeflow's launcher refused its artifacts.
     """
     store = Store(parameters["store"])
-    plan = store.plan(parameters["plan"])
+    plan, _ = plan_of(store, *(parameters[name] for name in ("plan", "run", "execution")))
     if not stand_in.work(store, plan):
         return None
     for task in tasks_of(plan.stages, Kubeflow().fuse):

@@ -53,7 +53,7 @@ def test_modules_that_a_stage_plants_are_found_by_nobody(
     made += [dsl.ClassificationMetrics("c", "c"), dsl.HTML("h", "h")]
     for artifact in made:
         artifact.set_path(str(tmp_path / "ui" / artifact.name))
-    component.run_stages("compute", store.url, plan.run, digest, True, "1 cpu", *made)
+    component.run_stages("compute", store.url, plan.run, digest, True, "an-id", *made)
     assert stages == []
     assert all(each == {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1"} for each in seen)
     with pytest.raises(ModuleNotFoundError):

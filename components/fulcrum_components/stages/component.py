@@ -26,14 +26,15 @@ from pathlib import Path
 from typing import Any, get_args
 
 import psutil
+from pydantic import ValidationError
 
 from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.output import Output
 from fulcrum_components.stages.recording import conclude, record, recorded, write_log
 from fulcrum_components.stages.ui import fill_artifacts
 from fulcrum_pipelines.compiled import stages_of_task
-from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import CorruptError, FailureClass, FulcrumError
+from fulcrum_pipelines.contract import NEW_RUN, Plan
+from fulcrum_pipelines.errors import CorruptError, FailureClass, FulcrumError, UserError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
 from fulcrum_pipelines.isolation import (
     UNTOUCHABLE,
@@ -73,7 +74,7 @@ def run_stages(
     run: str,
     plan_digest: str,
     use_cache: bool,
-    resources: str,
+    execution: str,
     model: Any,
     metrics: Any,
     confusion: Any | None,
@@ -84,10 +85,10 @@ def run_stages(
     Args:
         task: Its name: a stage's, or that of several in one pod.
         store_url: Where plan, artifacts and evidence are.
-        run: Key of the run.
+        run: Key of the plan's run, or `new` for a run of its own, which no job owns.
         plan_digest: Digest of the plan in the store.
         use_cache: Take the result of an earlier stage with the same inputs.
-        resources: What the pod was given, for the log.
+        execution: Id of the Kubeflow run that this is a task of.
         model: KFP Model artifact.
         metrics: KFP Metrics artifact.
         confusion: KFP ClassificationMetrics artifact, if the task has one.
@@ -95,16 +96,17 @@ def run_stages(
 
     Raises:
         StageFailedError: With the class and the message of the failure, which are in the store too.
+        UserError: The plan is another run's.
     """
     hide_process()
     store = patient_store(store_url)
-    plan = store.plan(plan_digest)
+    plan, plan_digest = plan_of(store, plan_digest, run, execution)
     stages = stages_of_task(plan, task)
     if len(stages) > 1:
         _leave_nothing_to_touch()
     records = []
     for stage in stages:
-        print(f"stage {stage} of {run}; {resources}", flush=True)
+        print(f"stage {stage} of {plan.run}", flush=True)
         evidence = recorded(store, plan, plan_digest, stage)
         if evidence is None:
             evidence = _execute(store, plan, plan_digest, stage, use_cache=use_cache)
@@ -115,6 +117,38 @@ def run_stages(
         conclude(store, plan, evidence)
         records.append(evidence)
     fill_artifacts(records, store, model, metrics, confusion, summary)
+
+
+def plan_of(store: Store, digest: str, run: str, execution: str) -> tuple[Plan, str]:
+    """Return the plan of a run, and its digest.
+
+    A recurring run of Kubeflow has the same parameters each time, so with the key of a job's run it
+    would find that job's results, and do nothing. Asked for a `new` run, each has a plan that names
+    it, and evidence of its own.
+
+    Args:
+        store: Has the plan.
+        digest: Of the plan that was given.
+        run: Its key, or `new`.
+        execution: Id of the Kubeflow run.
+
+    Raises:
+        UserError: The plan is another run's, or Kubeflow did not give the id.
+    """
+    plan = store.plan(digest)
+    if run == plan.run:
+        return plan, digest
+    if run != NEW_RUN:
+        message = f"is '{run}', and the plan's is '{plan.run}'; give that, or '{NEW_RUN}'"
+        raise UserError(message, where="parameter run")
+    try:
+        plan = Plan.model_validate({**plan.model_dump(), "occurrence": execution})
+    except ValidationError as error:
+        message = f"'{execution}' is no id of a run; Kubeflow gives it"
+        raise UserError(message, where="parameter execution") from error
+    digest = store.put_record(plan)
+    store.write_record(f"runs/{plan.run}/plan.json", plan)
+    return plan, digest
 
 
 def _leave_nothing_to_touch() -> None:

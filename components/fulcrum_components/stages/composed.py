@@ -229,7 +229,7 @@ class _Run:
                 self.plan.run,
                 self.digest,
                 False,  # what is here of earlier components is taken over by name, not by chance
-                "in a pipeline of components",
+                "",  # the plan is this run's
                 model,
                 metrics or unshown,
                 confusion,

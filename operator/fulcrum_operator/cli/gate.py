@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def gate(
     results: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="RESULTS",
-            help="An evidence.json, or the folder of a run in a store.",
+            help="An evidence.json, or the folder or URL of a run in a store (STORE/runs/RUN).",
             show_default=False,
         ),
     ],

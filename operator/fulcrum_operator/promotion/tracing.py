@@ -1,4 +1,4 @@
-"""From a promotion to what its job ran and was judged by, or why that cannot be told."""
+"""From a promotion to the run that made its model and the gates that judge it, or why not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fulcrum_operator.observed import Job, Refusal
 from fulcrum_operator.promotion.seen import Promotion
 from fulcrum_operator.resources.names import SNAPSHOT_KEY
-from fulcrum_pipelines.contract import ResolvedSpec, digest_of
+from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 
@@ -22,7 +22,7 @@ class Origin:
     Attributes:
         run: Key of the run that was judged.
         plan: Digest of its plan.
-        gates: Those that the job started with.
+        gates: Those that the job started with; without a job, those of the plan.
     """
 
     run: str
@@ -31,19 +31,26 @@ class Origin:
 
 
 def trace(
-    promotion: Promotion, job: Job | None, snapshot: Mapping[str, Any] | None
+    promotion: Promotion,
+    job: Job | None,
+    snapshot: Mapping[str, Any] | None,
+    plan: Plan | None = None,
 ) -> Origin | Refusal:
     """Return what the gates of `promotion` are to be decided again from.
 
     Only the run that the job itself names counts, and only the gates that it started with:
-    what a promotion says of either is compared and never followed.
+    what a promotion says of either is compared and never followed. Without a job it is the run that
+    the promotion names by its plan, which cannot change, and which must be no job's.
 
     Args:
         promotion: Of kind Promotion.
         job: The CompressionJob of the name that it gives, as it is now.
         snapshot: The ConfigMap that the job names, as it is now.
+        plan: In the store under the digest that the promotion gives, if it gives one.
     """
     made_by, evidence = promotion.spec.job, promotion.spec.evidence
+    if evidence is not None and made_by is None and evidence.plan is not None:
+        return _without_job(promotion.namespace, evidence.run, evidence.plan, plan)
     if made_by is None or evidence is None:
         return Refusal("InvalidSpec", "kind Promotion needs spec.job and spec.evidence")
     if job is None or job.uid != made_by.uid:
@@ -59,6 +66,23 @@ def trace(
         return Refusal("OtherRun", message)
     gates = _gates(job, snapshot)
     return gates if isinstance(gates, Refusal) else Origin(run.key, run.plan, gates)
+
+
+def _without_job(namespace: str, run: str, digest: str, plan: Plan | None) -> Origin | Refusal:
+    """A job's run is not promoted past its job, nor anything past the walls of its namespace."""
+    if plan is None:
+        return Refusal("PlanLost", f"plan {digest} is not in the store, or damaged there")
+    if plan.run != run:
+        return Refusal("OtherRun", f"plan {digest} is of run {plan.run}, not of {run}")
+    if not plan.occurrence:
+        message = f"run {run} is of CompressionJob {plan.name}; name it in spec.job"
+        return Refusal("RunOfJob", message)
+    if plan.namespace != namespace:
+        message = f"run {run} is of namespace {plan.namespace or '(none)'}, not of {namespace}"
+        return Refusal("OtherNamespace", message)
+    if not plan.spec.gates:
+        return Refusal("NoGates", f"plan {digest} has no gates, so nothing was judged")
+    return Origin(run, digest, plan.spec.gates)
 
 
 def _gates(job: Job, snapshot: Mapping[str, Any] | None) -> tuple[Gate, ...] | Refusal:

@@ -16,6 +16,7 @@ from fulcrum_operator.report.page import render
 from fulcrum_pipelines.contract import STAGES, Plan, digest_of, to_json
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Evidence, Record, StageEvidence
+from fulcrum_pipelines.store import Store
 
 R = TypeVar("R", bound=Record)
 
@@ -45,12 +46,20 @@ def write_report(source: Path, output: Path | None = None) -> Path:
     return target
 
 
-def read_evidence(source: Path) -> Evidence:
-    """Return the evidence of a run's folder or of a file.
+def read_evidence(source: Path | str) -> Evidence:
+    """Return the evidence of a run's folder, in a store by its URL too, or of a file.
 
     Raises:
         UserError: There is none, or it is not valid.
+        FulcrumError: A store does not answer, or has something else there.
     """
+    if "://" in str(source):
+        folder = Store(str(source).removesuffix("/evidence.json"))
+        found = folder.read_record("evidence.json", Evidence)
+        if found is None:
+            raise UserError("there is no evidence.json", where=folder.url)
+        return found
+    source = Path(source)
     whole = source / "evidence.json"
     if not source.is_dir() or whole.exists():
         return _read(whole if source.is_dir() else source, Evidence)

@@ -37,6 +37,8 @@ class EvidenceOfRun(Spec):
     """Key of the run that measured it (status.run.key of the job)."""
     digest: Annotated[str, Field(max_length=71, pattern='^sha256:[0-9a-f]{64}$')]
     """Digest of the evidence (status.evidence.digest of the job)."""
+    plan: Annotated[str, Field(max_length=71, pattern='^sha256:[0-9a-f]{64}$')] | None = None
+    """Digest of the run's plan, for a run that no job owns, such as one of a recurring run in Kubeflow. Its gates are those of the plan."""
 
 
 class Approval(Spec):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from cluster.control_plane import ControlPlane
 from promotion_team import Team
+from stored_runs import Outcome
 
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.resources.names import (
@@ -382,6 +383,62 @@ def test_gates_that_are_gone_promote_nothing(team: Team) -> None:
     team.reconcile()
     status = team.get(MODEL_PROMOTION, name)["status"]
     assert (status["phase"], status["reason"]) == ("Refused", "JobNotFound")
+
+
+def test_run_that_no_job_owns_is_promoted_by_hand(team: Team) -> None:
+    team.channel()
+    run = team.ended_run("0a1b2c3d")
+    words = ("promote", "--run", run, "--store", team.store.url, "--channel", "production")
+    with operator(team):
+        code, output, errors = team.fulcrum("ann", *words, "--reason", "of last night")
+    assert (code, errors) == (0, "")
+    assert "Promoted: channel production moved from nothing" in output
+    status = team.status()
+    assert Path(status["current"]["uri"]).read_bytes() == f"model of {run}".encode()
+    (move,) = status["history"]
+    assert (move["by"], move["verdict"], "job" in move) == ("ann", "Pass", False)
+
+
+@pytest.mark.parametrize(("outcome", "code"), [("Fail", 1), ("Anomalous", 1), ("Inconclusive", 0)])
+def test_run_that_no_job_owns_is_judged_like_a_job(team: Team, outcome: Outcome, code: int) -> None:
+    team.channel()
+    run = team.ended_run("0a1b2c3d", outcome)
+    words = ("promote", "--run", run, "--store", team.store.url, "--channel", "production")
+    found, _, errors = team.fulcrum("ann", *words, *NO_WAIT)
+    assert found == code
+    assert code == 0 or f"has verdict {outcome}" in errors
+    team.reconcile()
+    phases = [each["status"]["phase"] for each in team.promotions()]
+    assert phases == (["AwaitingApproval"] if outcome == "Inconclusive" else [])
+    assert "current" not in team.status()
+
+
+def test_run_of_another_namespace_is_not_promoted(team: Team) -> None:
+    team.channel()
+    run = team.ended_run("0a1b2c3d", namespace="others")
+    words = ("promote", "--run", run, "--store", team.store.url, "--channel", "production")
+    code, _, _ = team.fulcrum("ann", *words, *NO_WAIT)
+    team.reconcile()
+    (promotion,) = team.promotions()
+    status = promotion["status"]
+    assert (code, status["phase"], status["reason"]) == (0, "Refused", "OtherNamespace")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("mnist", "--run", "a", "--store", "b"),
+        ("--run", "a", "--channel", "c"),
+        ("--run", "a", "--store", "b"),
+        ("mnist", "--store", "b"),
+    ],
+    ids=" ".join,
+)
+def test_promote_says_what_it_needs(team: Team, words: tuple[str, ...]) -> None:
+    code, _, errors = team.fulcrum("ann", "promote", *words)
+    assert (code, len(errors.splitlines())) == (2, 1)
+    assert "give" in errors
 
 
 def test_promotion_waits_for_its_channel(team: Team) -> None:

@@ -559,7 +559,9 @@ def test_many_runs_come_in_pages(engine: KubeflowEngine, server: Server) -> None
         with server.world.lock:
             for number in range(250):
                 copy = {k: v for k, v in body.items() if k not in ("run_id", "created_at")}
-                server.world.create_run({**copy, "display_name": f"run-{number}"})
+                given = {"parameters": body["runtime_config"]["parameters"] | {"run": f"{number}"}}
+                named = {"display_name": f"{number}", "runtime_config": given}
+                server.world.create_run(copy | named)
         assert len(await engine.runs()) == 251
 
     asyncio.run(scenario())

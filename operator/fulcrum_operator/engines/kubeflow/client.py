@@ -241,13 +241,16 @@ class KubeflowClient:
 
     def _run(self, found: Any, what: str, *, acted: bool = False) -> Run:
         reference, config = found.pipeline_version_reference, found.runtime_config
+        parameters = (config and config.parameters) or {}
         return Run(
             run_id=self._text(found.run_id, what, acted=acted),
             name=found.display_name or "",
             state=found.state or "",
             history=tuple(each.state or "" for each in found.state_history or ()),
             pipeline_id=(reference and reference.pipeline_id) or "",
-            plan=str(((config and config.parameters) or {}).get("plan") or ""),
+            plan=str(parameters.get("plan") or ""),
+            key=str(parameters.get("run") or ""),
+            recurring=bool(found.recurring_run_id),
             created_at=found.created_at,
             error=(found.error and found.error.message) or "",
         )

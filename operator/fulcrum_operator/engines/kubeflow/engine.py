@@ -106,7 +106,10 @@ class KubeflowEngine:
         return (asked_for, *self._handles(others))
 
     async def runs(self) -> tuple[RunHandle, ...]:
-        """Return all runs of our pipeline in our experiment, archived ones too."""
+        """Return all runs of jobs in our experiment, archived ones too.
+
+        Runs that a person or a recurring run made of our pipeline are none.
+        """
         found: list[RunHandle] = []
         for namespace in self._namespaces:
             pipeline = await self._uploads.pipeline(namespace)
@@ -119,7 +122,7 @@ class KubeflowEngine:
                 if error.is_missing:  # somebody deleted the experiment
                     self._uploads.forget()
                 raise
-            ours = [run for run in runs if run.pipeline_id == pipeline]
+            ours = [run for run in runs if run.pipeline_id == pipeline and run.is_of_a_job]
             found += self._handles(ours)
         return tuple(found)
 
@@ -267,8 +270,8 @@ class KubeflowEngine:
             if (pipeline := await self._uploads.pipeline(namespace)) is None:
                 continue
             for run in await self._client.runs(namespace=namespace, name=key):
-                other = run.pipeline_id == pipeline and run.run_id != own
-                if other and not (known and run.course == "Ended"):
+                other = run.pipeline_id == pipeline and run.is_of_a_job
+                if other and run.run_id != own and not (known and run.course == "Ended"):
                     going.append(run)
         if known and not going:
             self._looked_s[key] = self._clock()

@@ -34,6 +34,8 @@ class Run:
         history: The states that it was in, the oldest first; lags behind by about a second.
         pipeline_id: Of what it was made from; empty for a run with a pipeline of its own.
         plan: Digest of the plan that it was given; empty for others' runs.
+        key: The write-ahead key that it was given; empty for others' runs.
+        recurring: Whether a recurring run made it.
         namespace: The profile that it is in, where that is known and there are any.
         created_at: When it was asked for.
         error: What the server says went wrong; nothing, wherever it was looked at.
@@ -45,6 +47,8 @@ class Run:
     history: tuple[str, ...] = ()
     pipeline_id: str = ""
     plan: str = ""
+    key: str = ""
+    recurring: bool = False
     namespace: str = ""
     created_at: datetime | None = None
     error: str = ""
@@ -53,6 +57,11 @@ class Run:
     def course(self) -> Course:
         """How it goes."""
         return COURSES.get(self.state, "Unknown")
+
+    @property
+    def is_of_a_job(self) -> bool:
+        """Whether an operator asked for it: recurring runs and clones have another name."""
+        return self.name == self.key and not self.recurring
 
     @property
     def was_terminated(self) -> bool:

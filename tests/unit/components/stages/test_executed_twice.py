@@ -73,7 +73,7 @@ class Cluster:
         for artifact in made:
             artifact.set_path(str(self.directory / "ui" / artifact.name))
         run = self.plan.run
-        component.run_stages("validate", self.store.url, run, self.digest, True, "1 cpu", *made)
+        component.run_stages("validate", self.store.url, run, self.digest, True, "an-id", *made)
 
     def files(self) -> dict[str, bytes]:
         """Return the run's and the cache's files with what is in them."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from builders.plans import make_digest, make_spec
+from builders.plans import make_digest, make_plan, make_spec
 from channels import RUN, make_promotion, make_rollback
 
 from fulcrum_operator.observed import Refusal, read_job
@@ -52,6 +52,41 @@ def of_content(content: str) -> dict[str, Any]:
 def test_origin_is_what_the_job_names() -> None:
     found = trace(PROMOTION, read_job(job_body()), snapshot())
     assert found == Origin(RUN, PLAN, SPEC.gates)
+
+
+OWN = make_plan().model_copy(update={"namespace": "team", "occurrence": "a-run"})
+OF_A_RUN = {"run": OWN.run, "digest": make_digest("e"), "plan": PLAN}
+
+
+def without_job(**evidence: str) -> Promotion:
+    """Return a promotion of what a run made that no job owns."""
+    return make_promotion(job=None, evidence=OF_A_RUN | evidence)
+
+
+def test_origin_without_a_job_is_the_plan_that_is_named() -> None:
+    assert trace(without_job(), None, None, OWN) == Origin(OWN.run, PLAN, OWN.spec.gates)
+
+
+@pytest.mark.parametrize(
+    ("changes", "evidence", "reason"),
+    [
+        pytest.param(None, {}, "PlanLost", id="no plan in the store"),
+        pytest.param({}, {"run": "mnist-other"}, "OtherRun", id="plan of another run"),
+        pytest.param({"occurrence": ""}, {"run": make_plan().run}, "RunOfJob", id="a job's run"),
+        pytest.param({"namespace": "others"}, {}, "OtherNamespace", id="of another team"),
+        pytest.param({"namespace": ""}, {}, "OtherNamespace", id="of no namespace"),
+        pytest.param(
+            {"spec": OWN.spec.model_copy(update={"gates": ()})}, {}, "NoGates", id="no gates"
+        ),
+    ],
+)
+def test_run_that_no_job_owns_is_refused(
+    changes: dict[str, Any] | None, evidence: dict[str, str], reason: str
+) -> None:
+    plan = None if changes is None else OWN.model_copy(update=changes)
+    found = trace(without_job(**evidence), None, None, plan)
+    assert isinstance(found, Refusal)
+    assert found.reason == reason
 
 
 @dataclass(frozen=True)
