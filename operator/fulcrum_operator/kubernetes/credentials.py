@@ -163,8 +163,8 @@ class Identity:
             self.ssl = ssl_context(credentials)
 
     @property
-    def is_connections(self) -> bool:
-        """Whether it belongs to a connection, which a later login does not change."""
+    def is_bound_to_connections(self) -> bool:
+        """Whether it is a certificate, which open connections keep after a later login."""
         return self._grant is not None and bool(self._grant.certificate_pem)
 
     async def prepare(self) -> Grant | None:

@@ -108,7 +108,7 @@ async def open_transport(
     identity = Identity(credentials)
     await identity.prepare()
     connector = aiohttp.TCPConnector(
-        limit=connections, ssl=identity.ssl, force_close=identity.is_connections
+        limit=connections, ssl=identity.ssl, force_close=identity.is_bound_to_connections
     )
     async with aiohttp.ClientSession(
         connector=connector, headers={"User-Agent": user_agent}, middlewares=(_once,)

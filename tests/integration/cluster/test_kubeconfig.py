@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 import yaml
 from builders.kubeconfigs import exec_user, write_file, write_plugin
@@ -26,6 +27,9 @@ from promotion_team import Team, run_command
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.finding import load_credentials
+from fulcrum_operator.kubernetes.relisting import Relisting
+from fulcrum_operator.kubernetes.watching import Watches, open_watch_session
+from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
 
 TESTS = Path(__file__).parents[2]
@@ -191,6 +195,27 @@ def test_promote_by_kubeconfig(way: str, place: Place, fulcrum: Command) -> None
     assert [(spec["requestedBy"], spec["to"]["digest"]) for spec in specs] == [("ann", digest)]
 
 
+def watch(kubeconfig: str, namespace: str) -> int:
+    """Return the status of the list that the operator's watch of channels begins with."""
+    credentials = credentials_of(kubeconfig)
+    path = f"/apis/fulcrum.dev/v1alpha1/namespaces/{namespace}/modelchannels"
+
+    async def work() -> int:
+        watches = Watches(("modelchannels",))
+        listener = Relisting(lambda plural, namespace: (), lambda plural, body: None)
+        opened = open_watch_session(credentials, watches, listener)
+        url = credentials.server + path
+        async with opened.aiohttp_session as session, session.get(url) as answer:
+            return answer.status
+
+    return asyncio.run(work())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_watch_by_kubeconfig(way: str, place: Place) -> None:
+    assert watch(WAYS[way](place), place.team.namespace) == 200
+
+
 FILES: dict[str, dict[str, Any]] = {
     "clusters": {"current": "", "clusters": {"one": {"server": "https://first"}}},
     "team": {
@@ -322,11 +347,24 @@ def proxy() -> Iterator[tuple[str, list[str]]]:
             loop.close()
 
 
-def test_calls_go_through_the_proxy(place: Place) -> None:
+@pytest.mark.parametrize(
+    ("name", "trusted"),
+    [("", True), ("kubernetes.default.svc", True), ("nowhere", False)],
+    ids=["own name", "another name", "wrong name"],
+)
+def test_calls_and_watches_go_through_the_proxy(name: str, trusted: bool, place: Place) -> None:
     with proxy() as (url, asked):
-        assert whoami(place.one_file(cluster={"proxy-url": url})) == ["ann"]
+        path = place.one_file(cluster={"proxy-url": url, "tls-server-name": name})
+        if trusted:
+            assert whoami(path) == ["ann"]
+            assert watch(path, place.team.namespace) == 200
+        else:
+            with pytest.raises(UserError, match="its certificate is not trusted"):
+                whoami(path)
+            with pytest.raises(aiohttp.ClientConnectorCertificateError):
+                watch(path, place.team.namespace)
         server = place.cluster["server"].removeprefix("https://")
-        assert asked == [f"CONNECT {server}"]
+        assert asked == [f"CONNECT {server}"] * 2
 
 
 @dataclass(frozen=True)
@@ -354,6 +392,16 @@ def test_server_is_trusted_as_the_kubeconfig_says(
     code, _, errors = fulcrum(place.one_file(cluster=row.cluster), "history", "production")
     assert code == (2 if row.refused else 0), errors
     assert row.refused in errors
+
+
+@pytest.mark.parametrize("row", TRUSTS, ids=lambda row: row.name)
+def test_watch_trusts_the_server_as_the_kubeconfig_says(row: Trust, place: Place) -> None:
+    path = place.one_file(cluster=row.cluster)
+    if row.refused:
+        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+            watch(path, place.team.namespace)
+    else:
+        assert watch(path, place.team.namespace) == 200
 
 
 def test_command_whose_login_fails_says_so(place: Place, fulcrum: Command) -> None:
