@@ -176,7 +176,18 @@ def test_inputs_that_do_not_fit_are_the_users_fault(row: Wrong, fast: Path) -> N
     with pytest.raises(UserError, match=r"fast.onnx: the model fails on inputs"):
         compare_quickly(fast, fast, {1: row.inputs}, MEASURE, 0, precision=0.1)
     assert gc.isenabled()
-    assert gc.get_freeze_count() == 0
+
+
+@pytest.mark.parametrize("exempt", [False, True])
+def test_timing_leaves_exempt_objects_as_the_caller_had_them(fast: Path, exempt: bool) -> None:
+    were_exempt = gc.get_freeze_count() > 0  # the tests' settings exempt their heap too
+    try:
+        gc.freeze() if exempt else gc.unfreeze()
+        compare_quickly(fast, fast, {1: examples(1)}, MEASURE, 0, precision=0.1)
+        assert (gc.get_freeze_count() > 0) is exempt
+        assert gc.isenabled()
+    finally:
+        gc.freeze() if were_exempt else gc.unfreeze()
 
 
 def test_calls_are_interleaved_and_the_baseline_is_timed_against_itself(fast: Path) -> None:
