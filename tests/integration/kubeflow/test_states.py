@@ -52,6 +52,13 @@ def test_every_state_has_a_meaning(state: str, course: str) -> None:
         pytest.param(
             "RUNNING", "PENDING RUNNING CANCELING FAILED -", False, id="retried, without a state"
         ),
+        pytest.param("", "PENDING RUNNING CANCELING FAILED", False, id="retried just now"),
+        pytest.param(
+            "FAILED",
+            "PENDING RUNNING CANCELING FAILED - FAILED",
+            False,
+            id="failed since, before any state was seen",
+        ),
     ],
 )
 def test_history_tells_that_a_run_was_stopped(state: str, history: str, terminated: bool) -> None:
