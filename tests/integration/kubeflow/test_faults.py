@@ -372,6 +372,25 @@ def test_who_cancelled_survives_the_operator(
     assert server.count("POST /runs/.*:terminate$") == 1
 
 
+@pytest.mark.parametrize("overwritten", [False, True], ids=["seen", "never-in-the-history"])
+def test_run_that_nothing_is_on_file_about_can_be_cancelled(
+    overwritten: bool, server: Server, store: Store
+) -> None:
+    """Its end is read from the server: from the history, or from the Workflow."""
+    server.overwrites_canceling = overwritten
+
+    async def scenario() -> str:
+        plan = stand_in_plan("hang")
+        async with seeing(server, store) as engine:
+            handle = await engine.submit(plan.run, plan)
+            await started(store, plan.run)
+            Submissions(store).remove(plan.run)
+            await engine.cancel(handle)
+            return (await ended(engine, handle)).state
+
+    assert asyncio.run(scenario()) == "Cancelled"
+
+
 def test_run_without_its_workflow_can_be_cancelled(
     engine: KubeflowEngine, server: Server, store: Store
 ) -> None:
@@ -483,6 +502,7 @@ def test_run_after_a_deleted_one_runs_its_own_plan(
             Submissions(store).remove(first.run)
         again = await engine.submit(second.run, second)
         assert again.reference != handle.reference
+        assert (await engine.status(handle)).reason == "NotFound"  # not what is on file of `again`
         return await ended(engine, again)
 
     assert asyncio.run(scenario()) == RunStatus("Succeeded")
