@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples" / "kubeflow"
 COMPONENTS = ROOT / "components" / "kubeflow"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # 66 s of CPU time; cores may be shared
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # 80 s of CPU time; cores may be shared
 
 
 @dataclass(frozen=True)
