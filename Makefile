@@ -129,7 +129,8 @@ e2e: $(if $(filter 0,$(shell id -u)),images,setup) ## Run the tests on real node
 	$(BIN)/python -m pytest tests/e2e --timeout=1200
 
 kubeflow-e2e: export OMP_NUM_THREADS = 1
-kubeflow-e2e: setup ## Run a whole job and the engine's suite on a real Kubeflow: KFP_URL= S3= IMAGE=
+kubeflow-e2e: setup ## Run the engine's suite and whole jobs on a real Kubeflow: KFP_URL= S3= IMAGE=
+	@$(if $(and $(KFP_URL),$(S3),$(IMAGE)),,echo "give KFP_URL=, S3= and IMAGE= (docs/kubeflow.md)"; exit 2)
 	KFP_URL="$(KFP_URL)" S3="$(S3)" IMAGE="$(IMAGE)" \
 		$(BIN)/python -m pytest tests/integration/kubeflow/real
 

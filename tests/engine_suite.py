@@ -15,13 +15,14 @@ from fulcrum_operator.ports import Engine, RunActiveError, RunHandle, RunState, 
 from fulcrum_pipelines.store import Store
 
 END_TIMEOUT_S = 60.0
+LOOK_S = 0.02
 
 
 async def ended(engine: Engine, handle: RunHandle) -> RunStatus:
     """Wait for the end of a run and return its final status."""
     async with asyncio.timeout(END_TIMEOUT_S):
         while not (status := await engine.status(handle)).finished:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_S)
     return status
 
 
@@ -29,7 +30,7 @@ async def started(store: Store, run: str) -> None:
     """Wait until the first stage of `run` says that it works."""
     async with asyncio.timeout(END_TIMEOUT_S):
         while store.stage_state(run, "evaluate") is None:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(LOOK_S)
 
 
 class EngineSuite:

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--pause-at", default="")
     parser.add_argument("--block-at", default="")
     parser.add_argument("--orders", type=Path, default=Path(os.devnull), help="the file")
+    parser.add_argument("--pipeline", type=Path, help="compiled, for the engine kubeflow")
     parser.add_argument("--unique", action="store_true", help="be another candidate each time")
     options = parser.parse_args()
     settings = load_settings(options.config)
@@ -68,7 +70,8 @@ def main() -> None:
         partial.write_text(str(port))
         partial.rename(options.port_file)
 
-    operator = Operator(settings, engines, probe, started)
+    build = partial(engines, pipeline=options.pipeline)
+    operator = Operator(settings, build, probe, started)
     with mock.patch.object(Fence, "check", told(Fence.check)):
         asyncio.run(operator.run(asyncio.Event()))
 
@@ -92,10 +95,18 @@ def obey(orders: Path, effect: str) -> None:
         os.kill(os.getpid(), signal.Signals[f"SIG{words[0]}"])
 
 
-def engines(settings: Settings, store: Store, kube: Kube) -> dict[str, EngineDesk]:
+def engines(
+    settings: Settings, store: Store, kube: Kube, *, pipeline: Path | None = None
+) -> dict[str, EngineDesk]:
     """Return the process engine with the stand-in as its pipeline, and others that are set.
 
     These take a store that is a directory too: their pods are none.
+
+    Args:
+        settings: Of the operator.
+        store: Its store.
+        kube: The API server.
+        pipeline: What the engine kubeflow runs; by default what is shipped.
     """
     engine = ProcessEngine(store, settings.process.work_root, command=STAND_IN, grace_s=1.0)
     found = {"process": EngineDesk(engine, Slots(settings.process.max_running))}
@@ -105,7 +116,8 @@ def engines(settings: Settings, store: Store, kube: Kube) -> dict[str, EngineDes
     if settings.kubeflow.url:
         from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 
-        kubeflow = KubeflowEngine(store, settings.kubeflow, settings.pools)
+        given = {} if pipeline is None else {"file": pipeline}
+        kubeflow = KubeflowEngine(store, settings.kubeflow, settings.pools, **given)
         found["kubeflow"] = EngineDesk(kubeflow, Slots())
     return found
 

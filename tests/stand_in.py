@@ -48,7 +48,10 @@ def behaviour_of(plan: Plan) -> str:
 
 
 def work(store: Store, plan: Plan, part: Part = "all") -> bool:
-    """Leave in the store what a run would; False where the run is to go on for ever."""
+    """Leave in the store what a run would; False where the run is to go on for ever.
+
+    One that is to be done again goes on for ever at first, and succeeds when it is executed again.
+    """
     digest = digest_of(to_json(plan))
     match behaviour_of(plan):
         case "succeed" | "worse" | "undecided" | "small-test-set":
@@ -61,6 +64,8 @@ def work(store: Store, plan: Plan, part: Part = "all") -> bool:
             _fail(store, plan, "spec.data.test: nothing is at 'nowhere.npz'", "user")
         case "broken":
             _fail(store, plan, "the disk is full", "infrastructure")
+        case "again" if store.stage_state(plan.run, "evaluate") is not None:
+            _finish(store, plan, digest, plan.stages, part)
         case "no-evidence":
             pass
         case _:

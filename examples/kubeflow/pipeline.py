@@ -14,7 +14,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from kfp import components, dsl, local
+from kfp import components, dsl, kubernetes, local
 
 HERE = Path(__file__).resolve().parent
 COMPONENTS = HERE.parents[1] / "components" / "kubeflow"
@@ -24,6 +24,16 @@ GATES = [
     {"name": "size", "kind": "size", "max": 0.5},
 ]
 MEASURE = {"measure_batch_sizes": [1, 32], "measure_threads": 1}
+
+SECRET = "fulcrum-store"
+KEYS = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+)
+"""Of that secret, for the two tasks that reach a bucket; without it the pods' identity is used."""
 
 component = dsl.component(base_image=IMAGE, install_kfp_package=False)
 prune, finetune, quantize, validate, promote = (
@@ -164,6 +174,8 @@ def digits_composed(
             evidence=judged.outputs["evidence"],
         )
         moved.set_container_image(image)
+    for task in (data, moved):
+        kubernetes.use_secret_as_env(task, SECRET, {key: key for key in KEYS}, optional=True)
     for task in tasks:
         task.set_container_image(image)
     judged.set_caching_options(False)  # times are measured, not remembered

@@ -17,12 +17,13 @@ DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SPLITS = ("train", "validation", "test")
 
 
-def digits_plan(store: Store, directory: Path) -> Plan:
+def digits_plan(store: Store, directory: Path, name: str = "digits") -> Plan:
     """Put model and data of the example beside `store`, and return the plan of its job.
 
     Args:
         store: Of the run; inputs may not be inside it.
         directory: For files on their way to the bucket.
+        name: Of the job.
     """
     inputs = Store(f"{store.url}-inputs")
     for path in (DIGITS / "model").iterdir():
@@ -37,4 +38,4 @@ def digits_plan(store: Store, directory: Path) -> Plan:
     fields["engine"] = "kubeflow"
     fields["data"] |= {split: {"uri": f"{split}.npz"} for split in SPLITS}
     resolved = resolve(type(spec).model_validate(fields), inputs.url)
-    return Plan(name="digits", uid=uuid.uuid4().hex, spec=resolved, fulcrum_version="e2e")
+    return Plan(name=name, uid=uuid.uuid4().hex, spec=resolved, fulcrum_version="e2e")

@@ -2,7 +2,8 @@
 
 It runs in a thread of its own, so that clients may block. Runs do what `execute` says, or nothing;
 where that ends with a `LauncherError`, the run fails and the stage's pod has the launcher's words.
-It also serves the pods and Workflows that it has, as a Kubernetes API server would.
+It also serves the pods and Workflows that it has, as a Kubernetes API server would, where they can
+be deleted and pods evicted.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from aiohttp import web
 from fulcrum_operator.engines.kubeflow.pods import NODE_NAME
 from kubeflow.launcher import LauncherError
 from kubeflow.listing import RUN_KEYS, listed
+from kubeflow.pods import REPEATS, Pod, drivers, executor, task_details
 from kubeflow.world import (
     FINAL,
     Refused,
@@ -79,7 +81,8 @@ class Server:
             a stopped run is RUNNING again, and CANCELING never in its history: 2 of 8 times.
         hang_s: How long a call without an answer takes; longer than any client waits.
         token: The bearer token that calls must have; empty for none.
-        pods: In the cluster; given by tests.
+        pods: In the cluster beside those of runs; given by tests.
+        nodes: Labels of the cluster's nodes; empty where there is one for every pod.
         forbidden: Plurals of kinds that may not be looked at.
         calls: All of them: method, path, and what the body named.
     """
@@ -93,6 +96,7 @@ class Server:
     hang_s: float = 30.0
     token: str = ""
     pods: list[dict[str, Any]] = field(default_factory=list)
+    nodes: list[dict[str, str]] = field(default_factory=list)
     forbidden: set[str] = field(default_factory=set)
     calls: list[str] = field(default_factory=list)
     url: str = ""
@@ -233,7 +237,7 @@ class Server:
         if not rest:
             return self._create(body) if method == "POST" else self._list_runs(query)
         if method == "GET":
-            return world.run(rest).to_json()
+            return {**world.run(rest).to_json(), **self._details(rest)}
         if method == "DELETE":
             return world.delete_run(rest)
         run_id, _, verb = rest.rpartition(":")
@@ -244,6 +248,12 @@ class Server:
         if verb == "retry":
             return world.retry(run_id)
         return world.archive(run_id, archived=verb == "archive")
+
+    def _details(self, run_id: str) -> dict[str, Any]:
+        workflow = self.world.workflow_of(run_id)
+        if workflow is None or not workflow.pods:
+            return {}
+        return {"run_details": {"task_details": task_details(workflow.pods)}}
 
     def _create(self, body: Any) -> dict[str, Any]:
         check_run(body)
@@ -325,16 +335,49 @@ class Server:
             if run.state != "":
                 return
             run.move("RUNNING")
+            if (workflow := self.world.workflow_of(run.run_id)) is not None:
+                workflow.pods += drivers(run.run_id, workflow.name)
+        await self._work(run)
+
+    async def _work(self, run: StoredRun) -> None:
+        """Do the work of a run in a pod; what it comes to counts unless that was deleted."""
+        with self.world.lock:
             # What the pipeline passes to its tasks as the id of Kubeflow's run.
             parameters = {**self.world.executions[run.run_id], "execution": run.run_id}
+            workflow = self.world.workflow_of(run.run_id)
+            name, before = ("gone", []) if workflow is None else (workflow.name, workflow.pods)
+            number = sum(each.role == "launcher" for each in before)
+            pod = executor(run.run_id, name, number)
+            before.append(pod)
+            if not self._finds_a_node(parameters):
+                pod.phase = "Pending"
+                return
+        assert self.execute is not None
         try:
             end = await asyncio.to_thread(self.execute, parameters)
         except LauncherError as error:
             self.pods.append(failed_pod(run.run_id, error))
             end = "FAILED"
         with self.world.lock:
-            if end is not None and run.state == "RUNNING":
+            if end is not None and run.state == "RUNNING" and not pod.gone:
+                pod.phase = "Succeeded" if end == "SUCCEEDED" else "Failed"
                 run.move(end)
+
+    def _finds_a_node(self, parameters: dict[str, Any]) -> bool:
+        wanted = (parameters.get("node_selector") or {}).items()
+        return not self.nodes or any(wanted <= node.items() for node in self.nodes)
+
+    def _lose(self, pod: Pod) -> None:
+        """A pod was deleted: the DAG around it starts another one, as often as it may."""
+        pod.gone = True
+        run = self.world.runs.get(pod.run_id)
+        workflow = self.world.workflow_of(pod.run_id)
+        if run is None or workflow is None or run.state != "RUNNING" or pod.role != "launcher":
+            return
+        if sum(each.gone for each in workflow.pods) > REPEATS:
+            run.move("FAILED")
+        else:
+            self._later(self._work(run))
 
     async def _cancel(self, run: StoredRun) -> None:
         if self.execute is None:
@@ -349,6 +392,10 @@ class Server:
             if not self.overwrites_canceling:
                 run.move("CANCELING")
             run.move("FAILED")
+            workflow = self.world.workflow_of(run.run_id)
+            for pod in () if workflow is None else workflow.pods:
+                if pod.phase in ("Pending", "Running"):
+                    pod.phase = "Failed"
 
     # --- the cluster
 
@@ -358,17 +405,31 @@ class Server:
         if plural in self.forbidden:
             body = {"kind": "Status", "reason": "Forbidden", "message": f"{plural} is forbidden"}
             return _json(403, body)
-        if request.method == "DELETE":
-            with self.world.lock:
-                self.world.workflows = [
-                    each for each in self.world.workflows if each.name != parts[-1]
-                ]
-            return _json(200, {"kind": "Status", "status": "Success"})
-        run_id = request.query["labelSelector"].partition("=")[2]
         with self.world.lock:
-            items = self.pods if plural == "pods" else [_workflow(w) for w in self.world.workflows]
+            if request.method in ("DELETE", "POST"):  # what is posted is an eviction
+                return self._remove(plural, parts[parts.index(plural) + 1])
+            run_id = request.query["labelSelector"].partition("=")[2]
+            items = self._pods() if plural == "pods" else map(_workflow, self.world.workflows)
             of_it = [i for i in items if i["metadata"]["labels"]["pipeline/runid"] == run_id]
         return _json(200, {"apiVersion": "v1", "items": of_it, "metadata": {}})
+
+    def _pods(self) -> list[dict[str, Any]]:
+        return [
+            *(p.to_json() for w in self.world.workflows for p in w.pods if not p.gone),
+            *self.pods,
+        ]
+
+    def _remove(self, plural: str, name: str) -> web.StreamResponse:
+        """Delete a pod, or a Workflow, whose pods go with it."""
+        if plural == "workflows":
+            self.world.workflows = [each for each in self.world.workflows if each.name != name]
+            return _json(200, {"kind": "Status", "status": "Success"})
+        found = [p for w in self.world.workflows for p in w.pods if p.name == name and not p.gone]
+        if not found:
+            message = f'pods "{name}" not found'
+            return _json(404, {"kind": "Status", "reason": "NotFound", "message": message})
+        self._lose(found[0])
+        return _json(200, {"kind": "Status", "status": "Success"})
 
 
 def check_run(body: Any) -> None:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from kubeflow.pods import Pod
+
 FINAL = ("SUCCEEDED", "FAILED", "SKIPPED", "CANCELED")
 TRANSITIONS = {
     "PENDING": ("", "RUNNING", "CANCELING", "FAILED"),
@@ -114,6 +116,7 @@ class Workflow:
 
     Attributes:
         spec: Which has `activeDeadlineSeconds: 0` once the run was stopped.
+        pods: Of the run, in the order of their start, those that somebody deleted too.
     """
 
     name: str
@@ -121,6 +124,7 @@ class Workflow:
     uid: str = field(default_factory=lambda: str(uuid.uuid4()))
     created_at: str = ""
     spec: dict[str, Any] = field(default_factory=dict)
+    pods: list[Pod] = field(default_factory=list)
 
 
 def stamp() -> str:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from cluster.control_plane import ControlPlane
 from kubeflow.engines import IMAGE, UI, execute
+from kubeflow.operated import Operated, operated, run_with_a_kill, runs_named
+from kubeflow.pretending import pretended_site
 from kubeflow.server import Fault, Server
 from operators import START_TIMEOUT_S, Jobs, OperatorProcess, wait_until
 
@@ -60,13 +65,21 @@ def test_job_runs_on_its_pool_and_says_where_it_is_seen(
 def test_operator_that_dies_asks_for_one_run(
     effect: str, operator: OperatorProcess, jobs: Jobs, server: Server
 ) -> None:
-    operator.start("--kill-at", effect)
-    apply(jobs, "succeed")
-    wait_until(lambda: not operator.alive, START_TIMEOUT_S)
-    operator.start()
-    jobs.reaches("succeed", "Succeeded")
+    run_with_a_kill(Operated(jobs, operator, ()), effect, quiet_s=0.0, timeout_s=START_TIMEOUT_S)
     assert server.count(CREATE) == 1
-    assert jobs.status("succeed")["attempt"] == 1
+
+
+def test_job_of_the_suite_for_real_servers_runs_here(
+    control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    with pretended_site(tmp_path) as site:
+        assert site.server is not None
+        settings, store = site.own_settings(), site.own_store()
+        with operated(site, settings, store, control_plane.admin_kubeconfig, tmp_path) as given:
+            key = run_with_a_kill(given, "submitted", quiet_s=1.0, timeout_s=START_TIMEOUT_S)
+            (run_id,) = asyncio.run(runs_named(settings, key))
+        assert site.server.count(CREATE) == 1
+        assert list(site.server.world.runs) == [run_id]
 
 
 def test_lost_answer_costs_no_attempt(
