@@ -23,7 +23,8 @@ class OthersClient(KubeflowClient):
         """Delete the pipeline of that name with its versions, if it is there."""
         if (found := await self.pipeline_id(name, namespace)) is not None:
             function = self._pipelines.pipeline_service_delete_pipeline
-            await self._find("delete pipeline", function, found, cascade=True)
+            # A client's `True` would be sent as Python spells it.
+            await self._find("delete pipeline", function, found, cascade="true")
 
     async def delete_experiment(self, name: str, namespace: str) -> None:
         """Delete the experiment of that name, if it is there; its runs stay."""

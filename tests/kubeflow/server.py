@@ -401,7 +401,9 @@ class Server:
 
     def _kubernetes(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
-        plural = "workflows" if "workflows" in parts else "pods"
+        plural = next((each for each in ("workflows", "pods") if each in parts), "")
+        if not plural:
+            return _json(404, {"kind": "Status", "reason": "NotFound", "message": "not found"})
         if plural in self.forbidden:
             body = {"kind": "Status", "reason": "Forbidden", "message": f"{plural} is forbidden"}
             return _json(403, body)

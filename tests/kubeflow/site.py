@@ -210,13 +210,15 @@ class Site:
     async def close(self) -> None:
         """Remove everything that was made."""
         self.kept.clear()
-        await self.remove()
-        client = OthersClient(self.settings)
-        for name in {self.settings.pipeline, *self._pipelines}:
-            await client.delete_pipeline(name, self.settings.namespace)
-        for folder in self._stores:
-            Store(self.root).delete(folder)
-            Store(self.root).delete(f"{folder}-inputs")
+        client, root = OthersClient(self.settings), Store(self.root)
+        try:
+            await self.remove()
+            for name in {self.settings.pipeline, *self._pipelines}:
+                await client.delete_pipeline(name, self.settings.namespace)
+        finally:
+            for folder in self._stores:
+                await asyncio.to_thread(root.delete, folder)
+                await asyncio.to_thread(root.delete, f"{folder}-inputs")
 
     async def _ours(self) -> list[tuple[Kubeflow, str]]:
         client = OthersClient(self.settings)

@@ -63,6 +63,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     if not is_real(os.environ):
         with pretended_site(directory) as made:
             yield made
+            asyncio.run(made.close())
+            assert made.server is not None
+            assert not made.server.world.runs
+            assert not made.server.world.pipelines
         return
     file = compile_to(directory / "pipeline.yaml")
     own = {"pipeline": f"{NAME}-{uuid.uuid4().hex[:12]}", "experiment": NAME}
