@@ -116,7 +116,7 @@ def engines(
     if settings.kubeflow.url:
         from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 
-        given = {} if pipeline is None else {"file": pipeline}
+        given = {} if pipeline is None else {"compiled": lambda _: pipeline.read_text()}
         kubeflow = KubeflowEngine(store, settings.kubeflow, settings.pools, **given)
         found["kubeflow"] = EngineDesk(kubeflow, Slots())
     return found

@@ -46,7 +46,8 @@ def read(
 @dsl.pipeline(name="fulcrum-artifacts")
 def artifacts_pipeline(store: str, run: str, plan: str, target: str, image: str) -> None:
     """Validate, which finds its result on record and only fills its artifacts; then read these."""
-    left = validate(store=store, run=run, plan=plan, use_cache=True, resources="those of a test")
+    itself = dsl.PIPELINE_JOB_ID_PLACEHOLDER
+    left = validate(store=store, run=run, plan=plan, use_cache=True, execution=itself)
     kinds = ("model", "metrics", "confusion", "summary")
     seen = read(store=store, target=target, **{name: left.outputs[name] for name in kinds})
     for task in (left, seen):

@@ -88,7 +88,7 @@ def _read_artifacts(parameters: dict[str, Any]) -> str:
         "summary": dsl.HTML,
     }
     with tempfile.TemporaryDirectory() as folder:
-        stored = launch(evidence, store, parameters["run"])
+        stored = launch("validate", [evidence], store, parameters["run"])
         given = {
             name: _downloaded(kind(name), stored[name], Path(folder) / name)
             for name, kind in kinds.items()

@@ -18,6 +18,7 @@ import pytest
 
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+from fulcrum_operator.engines.kubeflow.uploading import shipped
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.pools import Pool
@@ -97,9 +98,12 @@ class Site:
         self._stores.append(folder)
         return Store(f"{self.root}/{folder}")
 
-    def engine(self, store: Store, settings: Kubeflow, **given: Any) -> KubeflowEngine:
+    def engine(self, store: Store, settings: Kubeflow) -> KubeflowEngine:
         """Return the engine with the pipeline that does what the name of its job says."""
-        return KubeflowEngine(store, settings, {}, file=self.stand_in_file, **given)
+        return KubeflowEngine(store, settings, {}, compiled=self._stand_in)
+
+    def _stand_in(self, tasks: tuple[str, ...]) -> str:
+        return self.stand_in_file.read_text()
 
     @asynccontextmanager
     async def seeing(
@@ -121,8 +125,10 @@ class Site:
         assert self.credentials is not None
         async with connect(self.credentials) as kube:
             cluster = ClusterView(kube)
-            pipeline = {} if whole else {"file": self.stand_in_file}
-            engine = KubeflowEngine(store, settings, pools or {}, cluster=cluster, **pipeline)
+            compiled = shipped if whole else self._stand_in
+            engine = KubeflowEngine(
+                store, settings, pools or {}, cluster=cluster, compiled=compiled
+            )
             yield Seen(engine, kube, cluster)
 
     async def ended(self, engine: KubeflowEngine, handle: RunHandle) -> RunStatus:

@@ -21,7 +21,7 @@ from kubeflow.stand_in_pipeline import compile_to
 from kubeflow.table import PODS, rows
 
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.kubernetes.kubeconfig import load_credentials
+from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.settings import Kubeflow, Settings
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.store import Store
