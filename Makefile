@@ -14,7 +14,7 @@ IN_TWO := --numprocesses 2
 IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
-.PHONY: help setup demo test test-unit test-integration lint types layers ir crds docs charts locks verify bench perf simulations lock baselines fuzz cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
+.PHONY: help setup demo test test-long test-unit test-integration lint types layers ir crds docs charts locks verify bench perf simulations lock baselines fuzz cluster cluster-user cluster-down control-plane images e2e kubeflow-e2e clean
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,7 +33,7 @@ $(READY): constraints.txt $(DISTRIBUTIONS:%=%/pyproject.toml)
 	touch $@
 
 # One thread, so that figures do not depend on how many cores there are.
-demo test test-unit test-integration bench perf fuzz simulations: export OMP_NUM_THREADS = 1
+demo test test-long test-unit test-integration bench perf fuzz simulations: export OMP_NUM_THREADS = 1
 
 # Exit code 4 is "inconclusive": an honest end, on a machine where the figures do not decide.
 demo: setup ## Compress a CNN on real images and prove the result (1 to 3 minutes after set-up)
@@ -41,6 +41,9 @@ demo: setup ## Compress a CNN on real images and prove the result (1 to 3 minute
 
 test: setup ## Run all tests, in two processes
 	$(BIN)/python -m pytest $(IN_TWO)
+
+test-long: setup ## Run the full sizes of tests that `make test` runs on smaller samples
+	$(BIN)/python -m pytest -m long
 
 test-unit: setup ## Run the fast tests only
 	$(BIN)/python -m pytest tests/unit $(IN_TWO)

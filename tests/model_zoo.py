@@ -201,4 +201,8 @@ FAMILIES = {
         {("nodes", 1): "n", ("adjacency", 1): "n", ("adjacency", 2): "n"},
     ),
 }
-RESNET18 = Family(ResNet18, {"image": ((3, 224, 224), None)}, 1000, {})
+
+
+def resnet18(pixels: int) -> Family:
+    """Return ResNet-18 for images of `pixels` x `pixels`."""
+    return Family(ResNet18, {"image": ((3, pixels, pixels), None)}, 1000, {})

@@ -184,6 +184,8 @@ def test_timing_leaves_exempt_objects_as_the_caller_had_them(fast: Path, exempt:
     try:
         gc.freeze() if exempt else gc.unfreeze()
         compare_quickly(fast, fast, {1: examples(1)}, MEASURE, 0, precision=0.1)
+        with pytest.raises(UserError):
+            compare_quickly(fast, fast, {1: WRONG[0].inputs}, MEASURE, 0, precision=0.1)
         assert (gc.get_freeze_count() > 0) is exempt
         assert gc.isenabled()
     finally:
