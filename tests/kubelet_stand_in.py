@@ -185,7 +185,7 @@ class KubeletStandIn:
 
     def _launch(self, pod: Object) -> Container:
         (spec,) = pod["spec"]["containers"]
-        assert spec["command"][-1] == "fulcrum_operator.engines.job.pod"
+        assert spec["command"][-1] == "fulcrum_pipelines.runner.pod"
         scratch = Path(tempfile.mkdtemp(prefix="pod-", dir=self.directory))
         variables = {each["name"]: each["value"] for each in spec["env"]}
         arguments = [str(scratch) if each == "/scratch" else each for each in spec["args"]]

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from fulcrum_operator.engines.job.pod import main
+from fulcrum_pipelines.runner.pod import main
 
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 

@@ -137,7 +137,7 @@ def go_path(name: str) -> Path:
 
 
 def main() -> int:
-    """Behave as the plan's name says, with the arguments of `fulcrum_pipelines.local`."""
+    """Behave as the plan's name says, with the arguments of `fulcrum_pipelines.runner.local`."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--store", required=True)
     parser.add_argument("--plan", required=True)

@@ -31,10 +31,10 @@ from fulcrum_operator.placement import Site
 from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_operator.resolving import HERE, Templates, resolve_job
 from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
-from fulcrum_operator.results import stage_states
 from fulcrum_operator.slots import Slots
 from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
+from fulcrum_pipelines.runner.results import stage_states
 from fulcrum_pipelines.store import StageState, Store
 
 SOURCES_KEY = "sources.json"

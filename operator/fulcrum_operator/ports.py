@@ -2,22 +2,20 @@
 
 An engine is idempotent by key: the key is written down before the first submission, so after any
 crash `find` tells whether there is a run, and a second `submit` never starts another. Engines only
-say how a run goes; what it found is read from the store (`results`). All engines, fakes included,
-pass the suite in `tests/engine_suite.py`.
+say how a run goes; what it found is read from the store (`runner.results`). All engines, fakes
+included, pass the suite in `tests/engine_suite.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import FailureClass, FulcrumError
+from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.runner.results import RunState, RunStatus
 
-RunState = Literal["Pending", "Running", "Succeeded", "Failed", "Cancelled", "Unknown"]
-"""Unknown: the engine does not answer, or no longer knows the run; ask again, never resubmit."""
-
-FINISHED: tuple[RunState, ...] = ("Succeeded", "Failed", "Cancelled")
+__all__ = ["Engine", "RunActiveError", "RunHandle", "RunState", "RunStatus"]
 
 
 @dataclass(frozen=True)
@@ -34,34 +32,6 @@ class RunHandle:
     key: str
     reference: str
     url: str = ""
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """How a run goes.
-
-    Attributes:
-        state: One word.
-        reason: Why, as one CamelCase word from the engine; empty where there is nothing to say.
-        message: Why, in a sentence for the user.
-        failure_class: For Failed, what decides whether another attempt may help.
-        quota_reserved: Whether a queue of the cluster has let the run start; None where it is in
-            none. While it has not, the state is Pending, and reason and message are the queue's.
-        deadline_s: After how many seconds the engine ends the run by itself, for the time that the
-            operator is away; None where it does not.
-    """
-
-    state: RunState
-    reason: str = ""
-    message: str = ""
-    failure_class: FailureClass | None = None
-    quota_reserved: bool | None = None
-    deadline_s: int | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the state is final."""
-        return self.state in FINISHED
 
 
 class RunActiveError(FulcrumError):

@@ -21,9 +21,9 @@ import pytest
 from builders.plans import make_spec
 from model_files import examples, write_bundle
 
-from fulcrum_operator.engines.job.exits import EXIT_CODES
-from fulcrum_operator.engines.job.parts import part_status
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.runner.exit_codes import EXIT_CODES
+from fulcrum_pipelines.runner.results import part_status
 from fulcrum_pipelines.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -61,7 +61,7 @@ class Pods:
         digest = self.store.put_record(plan)
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "fulcrum_operator.engines.job.pod"),
+                *(sys.executable, "-m", "fulcrum_pipelines.runner.pod"),
                 *("--plan", digest, "--part", part, "--work-dir", str(scratch)),
             ],
             env={**os.environ, "FULCRUM_STORE": self.store.url, "TMPDIR": str(scratch)},

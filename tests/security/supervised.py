@@ -21,7 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fulcrum_components.stages import component
 from fulcrum_components.stages.broker import Broker
 from fulcrum_pipelines.contract import digest_of
-from fulcrum_pipelines.isolation import UNTOUCHABLE, hide_process
+from fulcrum_pipelines.runner.isolation import UNTOUCHABLE, hide_process
 
 STORE = "s3://bucket/fulcrum"
 CONTENT = b"weights"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from e2e.bundles import hostile
 
-from fulcrum_pipelines.isolation import without_secrets
+from fulcrum_pipelines.runner.isolation import without_secrets
 from fulcrum_pipelines.store import Store, object_path
 from security.namespaces import AS_IN_A_POD, THE_NODES, needs_root
 from security.supervised import ARTIFACT, CONTENT, ROUNDS

@@ -71,7 +71,7 @@ def test_the_run_ends_well_and_its_model_got_nothing(tmp_path: Path) -> None:
     home.mkdir()
     scratch.mkdir()
     plan = plan_with(tmp_path)
-    command = [sys.executable, "-m", "fulcrum_operator.engines.job.pod"]
+    command = [sys.executable, "-m", "fulcrum_pipelines.runner.pod"]
     done = subprocess.run(
         [*AS_IN_A_POD, *command, "--plan", store.put_record(plan), "--work-dir", str(scratch)],
         env={

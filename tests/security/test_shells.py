@@ -7,7 +7,7 @@ import yaml
 
 from fulcrum_pipelines.compiled import FUSED, IR_PATH, pipeline_of
 from fulcrum_pipelines.contract import STAGES
-from fulcrum_pipelines.local import without_shells
+from fulcrum_pipelines.runner.local import without_shells
 
 
 @pytest.mark.parametrize("tasks", [(*STAGES, *FUSED), ("evaluate", "validate"), ("compute",)])

@@ -36,7 +36,7 @@ from fulcrum_pipelines.compiled import stages_of_task
 from fulcrum_pipelines.contract import NEW_RUN, Plan
 from fulcrum_pipelines.errors import CorruptError, FailureClass, FulcrumError, UserError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
-from fulcrum_pipelines.isolation import (
+from fulcrum_pipelines.runner.isolation import (
     UNTOUCHABLE,
     adopting_orphans,
     hide_process,

@@ -27,11 +27,11 @@ from fulcrum_operator.planning import make_plan, missing_files
 from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_operator.publishing import publish
 from fulcrum_operator.resources.names import asks_to_remeasure
-from fulcrum_operator.results import stage_states
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
 from fulcrum_pipelines.remote import UnreachableError
+from fulcrum_pipelines.runner.results import stage_states
 from fulcrum_pipelines.store import Store
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)

@@ -16,7 +16,6 @@ import os
 import secrets
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -26,12 +25,11 @@ import psutil
 
 from fulcrum_operator.engines.process_tree import MARK, Leader, stop
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
-from fulcrum_operator.results import ended_status, unreadable
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
+from fulcrum_pipelines.runner.pod import LOCAL_RUNNER
+from fulcrum_pipelines.runner.results import ended_status, unreadable
 from fulcrum_pipelines.store import Store
-
-LOCAL_RUNNER = (sys.executable, "-m", "fulcrum_pipelines.local")
 
 GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "fulcrum-gate")
 """Becomes the command once told to; ends by itself where its starter died before."""

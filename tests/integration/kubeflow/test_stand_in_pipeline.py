@@ -19,7 +19,7 @@ from fulcrum_components.stages.access import access_of, named_urls
 from fulcrum_operator.engines.kubeflow.parameters import parameters
 from fulcrum_operator.placement import Placement
 from fulcrum_operator.pools import Pool
-from fulcrum_operator.results import ended_status
+from fulcrum_pipelines.runner.results import ended_status
 from fulcrum_pipelines.store import Store
 
 

@@ -13,9 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fulcrum_operator.engines.job.cluster import JobCluster, key_of
-from fulcrum_operator.engines.job.exits import CLASSES, EXIT_CODES, NO_EVIDENCE
 from fulcrum_operator.engines.job.naming import PLAN_ANNOTATION
-from fulcrum_operator.engines.job.parts import part_status
 from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
 from fulcrum_operator.engines.job.rendering import Object
 from fulcrum_operator.engines.job.states import (
@@ -37,12 +35,13 @@ from fulcrum_operator.engines.job.states import (
 )
 from fulcrum_operator.kubernetes.errors import Invalid
 from fulcrum_operator.ports import RunState, RunStatus
-from fulcrum_operator.results import unreadable
 from fulcrum_operator.settings import Job
 from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, UserError
+from fulcrum_pipelines.runner.exit_codes import CLASSES, EXIT_CODES, NO_EVIDENCE
+from fulcrum_pipelines.runner.results import part_status, unreadable
 from fulcrum_pipelines.store import Store
 
 SILENCE_S = 10.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE
 from fulcrum_operator.engines.job.naming import (
     JOB,
     JOB_LABEL,
@@ -31,11 +30,12 @@ from fulcrum_operator.resources.names import API_VERSION, COMPRESSION_JOB
 from fulcrum_operator.settings import Job
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE
 
 Object = dict[str, Any]
 
 CONTAINER = "pipeline"
-COMMAND = ("python", "-m", "fulcrum_operator.engines.job.pod")
+COMMAND = ("python", "-m", "fulcrum_pipelines.runner.pod")
 SCRATCH = "/scratch"
 HOME = "/tmp"
 THREAD_VARIABLES = (

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from fulcrum_operator.engines.job.exits import CLASSES, LastWords, last_words
 from fulcrum_operator.engines.job.naming import PART_LABEL, QUEUE_LABEL
 from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FailureClass
+from fulcrum_pipelines.runner.exit_codes import CLASSES, LastWords, last_words
 
 Object = Mapping[str, Any]
 Course = Literal["Suspended", "Active", "Complete", "Failed"]

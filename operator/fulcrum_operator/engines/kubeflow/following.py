@@ -17,10 +17,10 @@ from fulcrum_operator.engines.kubeflow.pods import Trouble, ended, launcher_fail
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission
 from fulcrum_operator.ports import RunState, RunStatus
-from fulcrum_operator.results import ended_status, stage_states
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.runner.results import ended_status, stage_states
 from fulcrum_pipelines.store import Store
 
 

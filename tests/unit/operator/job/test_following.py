@@ -15,7 +15,6 @@ from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.job.cluster import JobCluster, key_of
 from fulcrum_operator.engines.job.engine import JobEngine
-from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE, LastWords
 from fulcrum_operator.engines.job.naming import PART_LABEL
 from fulcrum_operator.kubernetes.errors import Invalid
 from fulcrum_operator.pools import Pool
@@ -23,6 +22,7 @@ from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.settings import Job
 from fulcrum_operator.times import write_time
 from fulcrum_pipelines.errors import FailureClass, InfrastructureError
+from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords
 from fulcrum_pipelines.store import Store
 
 NOW = datetime(2026, 11, 25, 17, 0, tzinfo=UTC)

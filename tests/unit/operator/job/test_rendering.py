@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from builders.plans import make_plan
 
-from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE
 from fulcrum_operator.engines.job.rendering import THREAD_VARIABLES, Order, render, threads
 from fulcrum_operator.pools import Pool, Toleration
 from fulcrum_operator.settings import Job
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE
 
 DIGEST = "sha256:" + "0" * 64
 SETTINGS = Job(enabled=True, image="registry.example/components:1")

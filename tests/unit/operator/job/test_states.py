@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from fulcrum_operator.engines.job import states
-from fulcrum_operator.engines.job.exits import LastWords, last_words
 from fulcrum_operator.engines.job.states import Trouble
 from fulcrum_operator.times import write_time
 from fulcrum_pipelines.errors import FailureClass
+from fulcrum_pipelines.runner.exit_codes import LastWords, last_words
 
 NOW = datetime(2026, 11, 25, 17, 0, tzinfo=UTC)
 

@@ -1,8 +1,8 @@
 """Run the compiled pipeline on this machine, with kfp's local runner.
 
-A process of its own (`python -m fulcrum_pipelines.local`), because the state of `kfp.local` is
-global: one pipeline a process. Its stages are subprocesses of it in the same process group, so
-whoever started it can stop all of them together.
+A process of its own (`python -m fulcrum_pipelines.runner.local`), because the state of `kfp.local`
+is global: one pipeline a process. Its stages are subprocesses of it in the same process group, so
+they can all be stopped together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fulcrum_pipelines.compiled import IR_PATH, Part, pipeline_of, stages_of
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.isolation import hide_process
+from fulcrum_pipelines.runner.isolation import hide_process
 from fulcrum_pipelines.store import patient_store
 
 SHELL_STARTS = "kfp.dsl.executor_main"

@@ -13,9 +13,9 @@ import pytest
 import stand_in
 from stand_in import stand_in_plan
 
-from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE, LastWords, last_words
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FailureClass
+from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords, last_words
 from fulcrum_pipelines.store import Store
 
 PROGRAM = Path(stand_in.__file__).with_name("pod_stand_in.py")
@@ -113,7 +113,7 @@ def test_pod_that_is_to_go_ends_at_once_as_infrastructure(store: Store, tmp_path
 def test_pod_loads_nothing_of_the_operators_framework() -> None:
     unwanted = ("kopf", "aiohttp", "kubernetes", "kfp_server_api", "torch")
     code = (
-        "import sys, fulcrum_operator.engines.job.pod;"
+        "import sys, fulcrum_pipelines.runner.pod;"
         f"print(*(name for name in {unwanted} if name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,10 +2,46 @@
 
 from __future__ import annotations
 
-from fulcrum_operator.ports import RunStatus
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fulcrum_pipelines.compiled import Part, stages_of
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import CorruptError
+from fulcrum_pipelines.errors import CorruptError, FailureClass
 from fulcrum_pipelines.store import StageState, Store
+
+RunState = Literal["Pending", "Running", "Succeeded", "Failed", "Cancelled", "Unknown"]
+"""Unknown: the engine does not answer, or no longer knows the run; ask again, never resubmit."""
+
+FINISHED: tuple[RunState, ...] = ("Succeeded", "Failed", "Cancelled")
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a run goes.
+
+    Attributes:
+        state: One word.
+        reason: Why, as one CamelCase word from the engine; empty where there is nothing to say.
+        message: Why, in a sentence for the user.
+        failure_class: For Failed, what decides whether another attempt may help.
+        quota_reserved: Whether a queue of the cluster has let the run start; None where it is in
+            none. While it has not, the state is Pending, and reason and message are the queue's.
+        deadline_s: After how many seconds the engine ends the run by itself, for the time that the
+            operator is away; None where it does not.
+    """
+
+    state: RunState
+    reason: str = ""
+    message: str = ""
+    failure_class: FailureClass | None = None
+    quota_reserved: bool | None = None
+    deadline_s: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the state is final."""
+        return self.state in FINISHED
 
 
 def stage_states(store: Store, plan: Plan) -> tuple[StageState, ...]:
@@ -56,3 +92,26 @@ def ended_status(store: Store, plan: Plan, plan_digest: str, *, cancelled: bool)
     place = f"in stage {going[-1]}" if going else f"after {passed}"
     message = f"the run ended {place} without complete evidence"
     return RunStatus("Failed", "NoEvidence", message, "infrastructure")
+
+
+def part_status(
+    store: Store, plan: Plan, plan_digest: str, part: Part, *, cancelled: bool = False
+) -> RunStatus:
+    """Return the final status of a `part` that is no longer going.
+
+    Of what computes, each stage's evidence is needed; with what measures, the run's own.
+
+    Raises:
+        InfrastructureError: The store does not answer; the part may have ended well.
+    """
+    whole = ended_status(store, plan, plan_digest, cancelled=cancelled)
+    if part != "compute" or whole.reason != "NoEvidence":
+        return whole
+    try:
+        found = {stage: store.stage_evidence(plan.run, stage) for stage in stages_of(plan, part)}
+    except CorruptError as error:
+        return unreadable(error)
+    missing = [name for name, it in found.items() if it is None or it.plan != plan_digest]
+    if not missing:
+        return RunStatus("Succeeded")
+    return replace(whole, message=f"{whole.message} of {', '.join(missing)}")

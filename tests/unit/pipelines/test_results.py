@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from builders.plans import make_plan
 
-from fulcrum_operator.results import ended_status
 from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.runner.results import ended_status
 from fulcrum_pipelines.store import StageState, Store, state_path
 
 PLAN = make_plan()

@@ -1,4 +1,4 @@
-"""What runs in a pod of the engine: `python -m fulcrum_operator.engines.job.pod`.
+"""What runs in a pod of the engine: `python -m fulcrum_pipelines.runner.pod`.
 
 It is the pod's first process. It runs the compiled pipeline below itself, asks the store how that
 ended, and tells it in the pod's exit code and last message. When the pod is to go, the pipeline is
@@ -19,14 +19,14 @@ from pathlib import Path
 from types import FrameType
 from typing import get_args
 
-from fulcrum_operator.engines.job.exits import EXIT_CODES, NO_EVIDENCE, LastWords
-from fulcrum_operator.engines.job.parts import part_status
-from fulcrum_operator.engines.process import LOCAL_RUNNER
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
-from fulcrum_pipelines.isolation import UNTOUCHABLE, hide_process
+from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords
+from fulcrum_pipelines.runner.isolation import UNTOUCHABLE, hide_process
+from fulcrum_pipelines.runner.results import part_status
 from fulcrum_pipelines.store import patient_store
 
+LOCAL_RUNNER = (sys.executable, "-m", "fulcrum_pipelines.runner.local")
 LAST_MESSAGE = Path("/dev/termination-log")
 STORE = "FULCRUM_STORE"
 
