@@ -45,6 +45,8 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
 from fulcrum_pipelines.store import Store
 
+PLAN_BYTES = 16 << 20
+"""More than any plan has: whoever asks for a promotion names one by its digest, of anything."""
 MAX_STEPS = 8
 """Two are usual, a move and its end; each more is a write of somebody else in between."""
 
@@ -162,6 +164,8 @@ class PromotionReconciler:
         if promotion.spec.job is not None or evidence is None or evidence.plan is None:
             return None
         try:
+            if self.store.verify(evidence.plan) > PLAN_BYTES:
+                return None  # such as a model, which would not fit into our memory
             return self.store.plan(evidence.plan)
         except CorruptError:
             return None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, get_args
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from fulcrum_pipelines.evidence import Digest, Record, StageName
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Recipe
@@ -22,6 +23,16 @@ OPTIONAL_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
 
 NEW_RUN = "new"
 """In place of a run's key: a run of its own, that no job owns."""
+
+
+OF_A_JOB = re.compile(r"(^|-).{12}-\d+$")
+"""How the key of a job's run ends."""
+
+
+def _is_of_no_job(occurrence: str) -> str:
+    if OF_A_JOB.search(occurrence):
+        raise ValueError("a job's run could have this key")
+    return occurrence
 
 
 class ResolvedSpec(CompressionJobSpec):
@@ -43,6 +54,8 @@ class ResolvedSpec(CompressionJobSpec):
 class Plan(Record):
     """Everything that a run is made from. Stored by its digest before the run is submitted.
 
+    Name, namespace and occurrence become parts of paths in the store, so they are plain names.
+
     Attributes:
         name: Name of the job.
         namespace: Its namespace; empty without a cluster.
@@ -55,14 +68,16 @@ class Plan(Record):
             empty for the plan of a job.
     """
 
-    name: str
-    namespace: str = ""
+    name: Annotated[str, Field(pattern="^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+    namespace: Annotated[str, Field(pattern="^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$")] = ""
     uid: str
     attempt: int = 1
     spec: ResolvedSpec
     fulcrum_version: str
     remeasure: bool = False
-    occurrence: Annotated[str, Field(pattern="^([A-Za-z0-9][A-Za-z0-9-]{0,63})?$")] = ""
+    occurrence: Annotated[
+        str, Field(pattern="^([A-Za-z0-9][A-Za-z0-9-]{0,63})?$"), AfterValidator(_is_of_no_job)
+    ] = ""
 
     @property
     def run(self) -> str:

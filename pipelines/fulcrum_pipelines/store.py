@@ -387,13 +387,13 @@ class Store:
         """Return the plan stored as `digest`.
 
         Raises:
-            CorruptError: It is missing or not what its digest says.
+            CorruptError: It is missing, not what its digest says, or no plan.
         """
         data = self.read(object_path(digest))
         if data is None or digest_of(data) != digest:
             state = "missing" if data is None else "corrupt"
             raise CorruptError(f"plan {digest} is {state}", where=self.url)
-        return Plan.model_validate_json(data)
+        return parse_record(data, Plan, where=self.locate(object_path(digest)))
 
     # --- records of a run
 
@@ -467,7 +467,8 @@ def parse_record(data: bytes, kind: type[R], *, where: str) -> R:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise CorruptError(f"not valid evidence: {field}: {first['msg']}", where=where) from error
+        what = "a valid plan" if kind is Plan else "valid evidence"
+        raise CorruptError(f"not {what}: {field}: {first['msg']}", where=where) from error
 
 
 def patience_s() -> float:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fulcrum_operator.observed import Job, Refusal
-from fulcrum_operator.promotion.seen import Promotion
+from fulcrum_operator.promotion.seen import Promotion, short
 from fulcrum_operator.resources.names import SNAPSHOT_KEY
 from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
 from fulcrum_pipelines.resources.compressionjob import Gate
@@ -50,7 +50,7 @@ def trace(
     """
     made_by, evidence = promotion.spec.job, promotion.spec.evidence
     if evidence is not None and made_by is None and evidence.plan is not None:
-        return _without_job(promotion.namespace, evidence.run, evidence.plan, plan)
+        return _without_job(promotion, evidence.run, evidence.plan, plan)
     if made_by is None or evidence is None:
         return Refusal("InvalidSpec", "kind Promotion needs spec.job and spec.evidence")
     if job is None or job.uid != made_by.uid:
@@ -64,14 +64,19 @@ def trace(
         has = f"its run is {run.key}, plan {run.plan}" if run is not None else "it has no run"
         message = f"CompressionJob {job.name} did not make evidence of {evidence.run}: {has}"
         return Refusal("OtherRun", message)
-    gates = _gates(job, snapshot)
-    return gates if isinstance(gates, Refusal) else Origin(run.key, run.plan, gates)
+    spec = _started_with(job, snapshot)
+    if isinstance(spec, Refusal):
+        return spec
+    return _other_baseline(promotion, spec) or Origin(run.key, run.plan, spec.gates)
 
 
-def _without_job(namespace: str, run: str, digest: str, plan: Plan | None) -> Origin | Refusal:
+def _without_job(
+    promotion: Promotion, run: str, digest: str, plan: Plan | None
+) -> Origin | Refusal:
     """A job's run is not promoted past its job, nor anything past the walls of its namespace."""
+    namespace = promotion.namespace
     if plan is None:
-        return Refusal("PlanLost", f"plan {digest} is not in the store, or damaged there")
+        return Refusal("PlanLost", f"plan {digest} is not in the store, is damaged, or is no plan")
     if plan.run != run:
         return Refusal("OtherRun", f"plan {digest} is of run {plan.run}, not of {run}")
     if not plan.occurrence:
@@ -82,10 +87,23 @@ def _without_job(namespace: str, run: str, digest: str, plan: Plan | None) -> Or
         return Refusal("OtherNamespace", message)
     if not plan.spec.gates:
         return Refusal("NoGates", f"plan {digest} has no gates, so nothing was judged")
-    return Origin(run, digest, plan.spec.gates)
+    return _other_baseline(promotion, plan.spec) or Origin(run, digest, plan.spec.gates)
 
 
-def _gates(job: Job, snapshot: Mapping[str, Any] | None) -> tuple[Gate, ...] | Refusal:
+def _other_baseline(promotion: Promotion, spec: ResolvedSpec) -> Refusal | None:
+    """What was compared with what a channel held may replace that, and nothing newer there."""
+    asked, compared = promotion.spec, spec.baseline_model
+    own = spec.promotion is not None and spec.promotion.channel == asked.channel
+    if compared is None or not own or asked.from_ == compared:
+        return None
+    message = (
+        f"the candidate was compared with {short(compared)}, which channel {asked.channel} held, "
+        f"not with {short(asked.from_) or 'nothing'}; make a new run, which is compared with that"
+    )
+    return Refusal("OtherBaseline", message)
+
+
+def _started_with(job: Job, snapshot: Mapping[str, Any] | None) -> ResolvedSpec | Refusal:
     on_file = job.status.snapshot
     if on_file is None:
         return Refusal("SnapshotLost", f"CompressionJob {job.name} names no snapshot of its gates")
@@ -96,7 +114,7 @@ def _gates(job: Job, snapshot: Mapping[str, Any] | None) -> tuple[Gate, ...] | R
     if digest_of(text.encode()) != on_file.digest:
         return Refusal("SnapshotChanged", f"{what} has another content than the job names")
     try:
-        return ResolvedSpec.model_validate_json(text).gates
+        return ResolvedSpec.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))

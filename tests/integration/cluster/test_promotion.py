@@ -15,15 +15,17 @@ from pathlib import Path
 import pytest
 from cluster.control_plane import ControlPlane
 from promotion_team import Team
-from stored_runs import Outcome
+from stored_runs import Outcome, store_run
 
 from fulcrum_operator.kubernetes.api import Kube
+from fulcrum_operator.promoting import PLAN_BYTES
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
     MODEL_CHANNEL,
     MODEL_PROMOTION,
     OPERATOR_USER,
 )
+from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store, object_path
 
@@ -422,6 +424,42 @@ def test_run_of_another_namespace_is_not_promoted(team: Team) -> None:
     (promotion,) = team.promotions()
     status = promotion["status"]
     assert (code, status["phase"], status["reason"]) == (0, "Refused", "OtherNamespace")
+
+
+@pytest.mark.parametrize("what", ["missing", "a model", "other JSON", "too large"])
+def test_what_is_no_plan_promotes_nothing(team: Team, what: str) -> None:
+    """A promotion may name anything that is in the store; the operator must not choke on it."""
+    team.channel()
+    found = team.store.evidence(team.ended_run("0a1b2c3d"))
+    assert found is not None
+    plan = team.store.plan(found.plan)
+    content = {
+        "missing": b"",
+        "a model": b"\x08\x07onnx\xff",
+        "other JSON": b"[]",
+        "too large": to_json(plan) + b" " * PLAN_BYTES,
+    }[what]
+    digest = digest_of(content)
+    if what != "missing":
+        team.store.write(object_path(digest), content)
+    stored = store_run(team.store, plan.run, plan=digest)
+    spec = {
+        "channel": "production",
+        "from": "",
+        "to": {
+            "digest": stored.candidate,
+            "uri": team.store.locate(object_path(stored.candidate)),
+        },
+        "evidence": {"run": stored.run, "digest": stored.digest, "plan": digest},
+        "requestedBy": "ann",
+    }
+    body = {"apiVersion": "fulcrum.dev/v1alpha1", "kind": "ModelPromotion", "spec": spec}
+    body["metadata"] = {"name": "odd"}
+    where = f"--namespace={team.namespace}"
+    team.as_user("ann")("create", where, "-f", "-", stdin=json.dumps(body))
+    team.reconcile()
+    status = team.get(MODEL_PROMOTION, "odd")["status"]
+    assert (status["phase"], status["reason"]) == ("Refused", "PlanLost")
 
 
 @pytest.mark.parametrize(

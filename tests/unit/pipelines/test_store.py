@@ -95,6 +95,14 @@ def test_garbage_evidence_names_file_and_field(store: Store) -> None:
         store.stage_evidence("run-1", "evaluate")
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff", b"{}", b"onnx"])
+def test_artifact_that_is_no_plan_is_said_to_be_none(store: Store, content: bytes) -> None:
+    digest = digest_of(content)
+    store.write(object_path(digest), content)
+    with pytest.raises(CorruptError, match=f"{digest[-8:]}.*not a valid plan: "):
+        store.plan(digest)
+
+
 def test_cache_forgets_evidence_whose_artifacts_are_gone(store: Store, tmp_path: Path) -> None:
     source = tmp_path / "model.onnx"
     source.write_bytes(b"model")

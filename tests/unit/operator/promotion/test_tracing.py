@@ -89,6 +89,37 @@ def test_run_that_no_job_owns_is_refused(
     assert found.reason == reason
 
 
+COMPARED = {
+    "baseline": {"kind": "Channel"},
+    "promotion": {"channel": "production"},
+    "baselineModel": make_digest("old"),
+}
+
+
+@pytest.mark.parametrize(
+    ("holds", "channel", "refused"),
+    [
+        ("old", "production", False),
+        ("newer", "production", True),
+        ("", "production", True),
+        ("newer", "staging", False),  # nothing was said of how it compares with that one's model
+    ],
+)
+@pytest.mark.parametrize("of_a_job", [True, False])
+def test_what_was_compared_with_a_channel_replaces_that_only(
+    holds: str, channel: str, refused: bool, of_a_job: bool
+) -> None:
+    spec = make_spec(**COMPARED)
+    content = spec.model_dump_json(by_alias=True, exclude_none=True)
+    job = read_job(of_content(content)) if of_a_job else None
+    own = {} if of_a_job else {"job": None, "evidence": OF_A_RUN}
+    promotion = make_promotion(from_=holds, channel=channel, **own)
+    plan = OWN.model_copy(update={"spec": spec})
+    found = trace(promotion, job, snapshot(content), None if of_a_job else plan)
+    assert isinstance(found, Refusal) == refused
+    assert not isinstance(found, Refusal) or found.reason == "OtherBaseline"
+
+
 @dataclass(frozen=True)
 class Lost:
     """What is there, and why the gates are not known then."""
