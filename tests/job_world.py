@@ -114,7 +114,7 @@ class World:
     Attributes:
         body: The job.
         outcomes: How the run of each attempt ends; the last counts for all further ones.
-        verdict: What the gates say of a run that succeeds; None where evidence is unreadable.
+        verdict: What the gates say of a run that succeeds; None if evidence is unreadable.
         promotes: What becomes of a promotion.
         why: The reason that it gives.
         channel: Whether the channel is there.
@@ -188,7 +188,7 @@ class World:
             crash_after: Stop after so many effects.
 
         Returns:
-            Seconds until the next look; None where only an event can change anything.
+            Seconds until the next look; None if only an event can change anything.
         """
         seen = seen or self.observe()
         decision = decide(seen, self.now, LIMITS)

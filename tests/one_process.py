@@ -36,7 +36,7 @@ class Ended:
     Attributes:
         exit_code: What the process would have ended with.
         said: All that was printed.
-        result: What `--output json` prints; empty where the manifest was refused.
+        result: What `--output json` prints; empty if the manifest was refused.
     """
 
     exit_code: int

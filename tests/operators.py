@@ -193,7 +193,7 @@ class Jobs:
         return True
 
     def status(self, name: str, kind: str = "CompressionJob") -> dict[str, Any]:
-        """Return an object's status, empty where it has none."""
+        """Return an object's status, empty if it has none."""
         return self.get(name, kind).get("status") or {}
 
     def items(self, kind: str = "CompressionJob") -> list[dict[str, Any]]:

@@ -48,7 +48,7 @@ def behaviour_of(plan: Plan) -> str:
 
 
 def work(store: Store, plan: Plan, part: Part = "all") -> bool:
-    """Leave in the store what a run would; False where the run is to go on for ever.
+    """Leave in the store what a run would; False if the run is to go on for ever.
 
     One that is to be done again goes on for ever at first, and succeeds when it is executed again.
     """

@@ -56,7 +56,7 @@ def peak_memory(
 ) -> tuple[int | None, str]:
     """Return the bytes that a fresh process needs to open `path` and answer `inputs`, and a note.
 
-    The bytes are None where the measurement fails; the note then says why.
+    The bytes are None if the measurement fails; the note then says why.
     """
     with tempfile.TemporaryDirectory() as directory:
         inputs_path = Path(directory, "inputs.npz")

@@ -8,7 +8,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def status_bytes(name: str) -> int | None:
-    """Return the field `name` of /proc/self/status in bytes; None where the system has none."""
+    """Return the field `name` of /proc/self/status in bytes; None if the system has none."""
     if not _STATUS.exists():
         return None
     fields = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)

@@ -38,7 +38,7 @@ def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
     """Return a CPU session of the ONNX file `path`.
 
     Raises:
-        UserError: Where ONNX Runtime cannot load it.
+        UserError: If ONNX Runtime cannot load it.
     """
     if not path.is_file():
         raise UserError("there is no such file; an .onnx file is needed", where=str(path))
@@ -74,7 +74,7 @@ def run_outputs(
         where: What to name in an error, for instance the model's file.
 
     Raises:
-        UserError: Where the model does not take these inputs.
+        UserError: If the model does not take these inputs.
     """
     try:
         outputs: list[Any] = session.run(list(names), dict(inputs))
@@ -95,7 +95,7 @@ def output_names(path: Path) -> tuple[str, ...]:
 
 
 def fixed_batch(session: ort.InferenceSession) -> int | None:
-    """Return the number of examples that the model is fixed to, or None where it takes any."""
+    """Return the number of examples that the model is fixed to, or None if it takes any."""
     shapes = [node.shape for node in session.get_inputs()]
     sizes = {shape[0] for shape in shapes if shape and isinstance(shape[0], int)}
     return min(sizes) if sizes else None

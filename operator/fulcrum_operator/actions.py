@@ -124,7 +124,7 @@ class Decision:
 
     Attributes:
         actions: In this order; after them the job is looked at again at once.
-        after_s: Seconds; None where only an event can change anything.
+        after_s: Seconds; None if only an event can change anything.
     """
 
     actions: tuple[Action, ...] = ()

@@ -163,7 +163,7 @@ def _file_of(channel: str) -> str:
 
 
 def _read(store: Store, channel: str) -> tuple[bytes | None, ChannelFile | None]:
-    """Return a channel's file, as it is and as a record; None and None where there is none."""
+    """Return a channel's file, as it is and as a record; None and None if there is none."""
     path = _file_of(channel)
     content = store.read(path)
     if content is None:

@@ -55,7 +55,7 @@ class Dispatcher:
         self.queue.add((plural, key), after_s)
 
     def longest_s(self) -> float:
-        """Return how long the oldest reconcile has been going; 0 where there is none."""
+        """Return how long the oldest reconcile has been going; 0 if there is none."""
         now = time.monotonic()
         return max((now - started for started in self._started_s.values()), default=0.0)
 

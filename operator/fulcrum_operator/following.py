@@ -29,7 +29,7 @@ async def follow(
     Args:
         registry: The handlers.
         settings: kopf's.
-        namespaces: Whose objects; all of the cluster where there is none.
+        namespaces: Whose objects; all of the cluster if there is none.
         stop: Ends it.
 
     Raises:

@@ -28,7 +28,7 @@ anything nor was begun in this many such times is not being looked after."""
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at; `problem` is empty where all is well."""
+    """One thing that was looked at; `problem` is empty if all is well."""
 
     name: str
     problem: str = ""
@@ -135,7 +135,7 @@ class LoopMonitor:
         self._task = loop.create_task(self._beat(loop), name="loop-monitor")
 
     async def stop(self) -> None:
-        """End the beats; nothing happens where there are none."""
+        """End the beats; nothing happens if there are none."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

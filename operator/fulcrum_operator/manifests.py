@@ -33,7 +33,7 @@ class Job:
 
     Attributes:
         name: Its name.
-        namespace: Its namespace; empty where the manifest has none.
+        namespace: Its namespace; empty if the manifest has none.
         labels: Its labels.
         annotations: Its annotations.
         spec: Its specification with all defaults, addresses as they are written.

@@ -57,7 +57,7 @@ class Objects:
         return self._bodies.get(key)
 
     def within(self, namespace: str) -> Iterator[Body]:
-        """Iterate over those in a namespace, or over all where it is empty."""
+        """Iterate over those in a namespace, or over all if it is empty."""
         return (
             body for (where, _), body in tuple(self._bodies.items()) if namespace in ("", where)
         )

@@ -162,14 +162,14 @@ class Observed:
         job: As it was last seen.
         resolution: What its references name now, or why they cannot be followed; looked at only
             before the job has a snapshot.
-        snapshot: What it started with, or None where there is no such ConfigMap.
+        snapshot: What it started with, or None if there is no such ConfigMap.
         runs: The runs under its key, the oldest first.
         run: How the oldest goes.
         stages: How its stages go.
         headlines: A few figures of each stage that has finished, as people read them.
         assessment: What its evidence says, once it succeeded.
         promotion: The promotion that refers to it.
-        channel: The channel that it promotes to, or None where there is none of that name.
+        channel: The channel that it promotes to, or None if there is none of that name.
         slot: Whether the engine has room for it.
         engine_error: Why the engine did not answer, if it did not.
         submit_error: Why the last submission of the run failed, if it did.

@@ -74,7 +74,7 @@ def unplaceable(spec: CompressionJobSpec, site: Site) -> list[Problem]:
 def place(spec: CompressionJobSpec, pools: Mapping[str, Pool]) -> Placement | Problem:
     """Return the pools that `spec` names, or the field that is wrong.
 
-    Without a name, the compute stages run on the pool `default`, or where there is none on any
+    Without a name, the compute stages run on the pool `default`, or if there is none on any
     node, and validate runs on the pool of the compute stages.
     """
     asked = spec.placement

@@ -26,7 +26,7 @@ class RunHandle:
         key: The write-ahead key, `Plan.run`.
         reference: The engine's own name of the run: a process id, a Job's name, a run id. For
             people and for the engine; nobody else parses it.
-        url: Where the engine shows the run to people; empty where it does not.
+        url: Where the engine shows the run to people; empty if it does not.
     """
 
     key: str
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Return all runs that it knows of, to find those whose job is gone."""
 
     async def status(self, handle: RunHandle) -> RunStatus:
-        """Return how the run goes; Succeeded only where its evidence is complete in the store."""
+        """Return how the run goes; Succeeded only if its evidence is complete in the store."""
 
     async def cancel(self, handle: RunHandle) -> None:
         """Stop the run and all that it started; nothing happens to one that has finished."""

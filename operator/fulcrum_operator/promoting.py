@@ -159,7 +159,7 @@ class PromotionReconciler:
         return await asyncio.to_thread(assess, self.store, origin.plan, origin.run, origin.gates)
 
     def _plan(self, promotion: Promotion) -> Plan | None:
-        """Return the plan that a promotion without a job names, or None where there is none."""
+        """Return the plan that a promotion without a job names, or None if there is none."""
         evidence = promotion.spec.evidence
         if promotion.spec.job is not None or evidence is None or evidence.plan is None:
             return None

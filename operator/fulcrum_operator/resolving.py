@@ -35,7 +35,7 @@ def resolve_job(
 ) -> Resolution | Refusal:
     """Return the specification that the job would start with now, or why it cannot start.
 
-    Rules are asked only where something came by reference: the API server has asked them of the
+    Rules are asked only if something came by reference: the API server has asked them of the
     rest, and they take more time than all else that a job needs of the operator.
     """
     baseline = _baseline(job, channels)

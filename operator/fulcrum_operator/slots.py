@@ -18,7 +18,7 @@ class Slots:
     """Places at one engine, given in the order in which the jobs were created.
 
     Attributes:
-        limit: How many; None where the engine queues by itself.
+        limit: How many; None if the engine queues by itself.
     """
 
     limit: int | None = None

@@ -37,7 +37,7 @@ class BestCase:
         unit: What they are, `examples` or `groups`.
         examples: How many examples they have.
         value: The baseline's metric; None where it is undefined.
-        half_width: How far the interval reaches; None where there can be none.
+        half_width: How far the interval reaches; None if there can be none.
         unseen: As in evidence.
         effective_n: As in evidence.
         constant: The metric of an answer that ignores the inputs, where the width rests on what a
@@ -128,7 +128,7 @@ def _of_slices(gate: Gate, declared: GateSlice, parts: Sequence[BestCase]) -> It
 
 
 def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
-    """Return why the best case does not pass, and what would; empty where it may pass."""
+    """Return why the best case does not pass, and what would; empty if it may pass."""
     if case.value is None and gate.kind != "churn":
         return ""  # the metric is undefined, which evaluate reports
     if case.half_width is None:
@@ -184,7 +184,7 @@ def _worse_than_constant(gate: Gate, case: BestCase) -> str:
 
 
 def _room(gate: Gate, case: BestCase, margin: float | None) -> float | None:
-    """Return how far an interval may reach from the best case; None where nothing can be said.
+    """Return how far an interval may reach from the best case; None if nothing can be said.
 
     The best case of a gate on one model is a perfect figure, known for shares only.
     """

@@ -37,7 +37,7 @@ MAIN_METRICS = ("accuracy", "rmse")
 
 
 def contradiction(details: EvaluateDetails) -> str | None:
-    """Return why the first output cannot hold what is thought, or None where it can."""
+    """Return why the first output cannot hold what is thought, or None if it can."""
     first = details.first_output
     if first is None or first.meaning == "value":
         return None

@@ -1,7 +1,7 @@
 """S3 with an end to every request: s3fs limits the silence of an answer, but not that of an upload.
 
 A server that takes a connection and then reads nothing holds s3fs for ever, since no bytes are
-waited for while some are still to be sent. Loaded only where a URL is on S3.
+waited for while some are still to be sent. Loaded only if a URL is on S3.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def write_chain(chain: Chain, directory: Path) -> None:
 
 
 def read_chain(directory: Path) -> Chain | None:
-    """Return the record of the artifact at `directory`, or None where it has none.
+    """Return the record of the artifact at `directory`, or None if it has none.
 
     Raises:
         UserError: There is one that this version cannot read.

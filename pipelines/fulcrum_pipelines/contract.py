@@ -43,7 +43,7 @@ class ResolvedSpec(CompressionJobSpec):
 
     Attributes:
         baseline_model: Digest, in the store, of the ONNX model that candidates are compared with;
-            None where that is `model` itself.
+            None if that is `model` itself.
     """
 
     recipe: Recipe

@@ -88,7 +88,7 @@ class Comparison(Record):
     `delta` is candidate - baseline in the metric's own unit; `interval` is of `delta`, unoriented:
     `direction` tells which sign is good. `p_inferior` is the one-sided p-value of "no worse than
     -margin" (small: measurably worse than the margin), for Holm's correction over slices; it is
-    given only where a gate's margin applied.
+    given only if a gate's margin applied.
 
     No interval is narrower than changes that the sample lacks allow: `unseen` is how much the
     metric changes if one more independent example is lost, and `effective_n` is how many there are
@@ -506,5 +506,5 @@ class Evidence(Record):
     stages: tuple[StageEvidence, ...]
 
     def stage(self, name: StageName) -> StageEvidence | None:
-        """Return the record of stage `name`, or None where the recipe lacks it."""
+        """Return the record of stage `name`, or None if the recipe lacks it."""
         return next((stage for stage in self.stages if stage.stage == name), None)

@@ -53,7 +53,7 @@ def required_sample_size(
         power: Wanted probability of a pass where both models are equally good.
 
     Returns:
-        Examples to two digits, within one per cent; None where `MOST_EXAMPLES` are not enough, as
+        Examples to two digits, within one per cent; None if `MOST_EXAMPLES` are not enough, as
         always with a margin of 0.
     """
     if margin <= 0:
@@ -79,7 +79,7 @@ def sample_size_as_seen(
         power: Wanted probability of a pass.
 
     Returns:
-        Examples to two digits, within one per cent; None where the change is not above -margin, or
+        Examples to two digits, within one per cent; None if the change is not above -margin, or
         `MOST_EXAMPLES` are not enough.
     """
     broken, fixed = counts.only_baseline_right, counts.only_candidate_right

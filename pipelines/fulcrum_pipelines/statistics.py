@@ -1,7 +1,7 @@
 """Paired statistics of right and wrong answers, in pure Python.
 
 Validate records them and the gates compute them again from the same counts, so the one definition
-stands below both; no numpy, because deciding must work where there is none.
+stands below both; no numpy, because deciding must work if there is none.
 
 Notation: of n pairs, b is the number that only the candidate answers rightly and c the number that
 only the baseline does. The difference d is candidate - baseline, estimated by (b - c) / n.
@@ -40,7 +40,7 @@ def paired_difference_interval(counts: Counts, level: float) -> Interval:
     keeps its coverage at few discordant pairs and is not empty at none.
 
     Raises:
-        ValueError: Where there are no pairs.
+        ValueError: If there are no pairs.
     """
     n, b, c = _table(counts)
     z = normal_quantile(level)
@@ -57,7 +57,7 @@ def p_worse_than_margin(counts: Counts, margin: float) -> float:
     (1 - level) / 2 exactly where the upper bound of the interval at `level` is below -margin.
 
     Raises:
-        ValueError: Where there are no pairs.
+        ValueError: If there are no pairs.
     """
     n, b, c = _table(counts)
     if margin >= 1:
@@ -94,7 +94,7 @@ def proportion_interval(successes: int, n: int, level: float) -> Interval:
     of samples, namely in all that have a success at all.
 
     Raises:
-        ValueError: Where `n` is 0 or `successes` is not within 0..n.
+        ValueError: If `n` is 0 or `successes` is not within 0..n.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a proportion")
@@ -177,7 +177,7 @@ def ratio_interval(
     (r base - value)^2 <= (end - value)^2 + r^2 (end of base - base)^2.
 
     Returns:
-        None where the interval of the base, which is above 0, reaches down to 0 or as far up.
+        None if the interval of the base, which is above 0, reaches down to 0 or as far up.
     """
     if base_interval.low <= 0 or base_interval.high >= 2 * base:
         return None

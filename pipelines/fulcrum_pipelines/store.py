@@ -139,7 +139,7 @@ class Store:
     # --- bytes
 
     def read(self, path: str) -> bytes | None:
-        """Return the bytes at `path`, or None where there are none."""
+        """Return the bytes at `path`, or None if there are none."""
         try:
             return self._ask(
                 f"cannot read {path}", lambda: bytes(self._fs.cat_file(self._path(path)))
@@ -267,7 +267,7 @@ class Store:
             )
 
     def names(self, path: str) -> tuple[str, ...]:
-        """Return the names of the files in the folder `path`, none where it is not there."""
+        """Return the names of the files in the folder `path`, none if it is not there."""
         try:
             found = self._ask(
                 f"cannot list {path}", lambda: self._fs.ls(self._path(path), detail=False)
@@ -402,7 +402,7 @@ class Store:
         self.write(path, record_bytes(record))
 
     def read_record(self, path: str, kind: type[R]) -> R | None:
-        """Return the record at `path`, or None where there is none.
+        """Return the record at `path`, or None if there is none.
 
         Raises:
             CorruptError: It is not a record of that kind.
@@ -411,7 +411,7 @@ class Store:
         return None if data is None else parse_record(data, kind, where=self.locate(path))
 
     def stage_evidence(self, run: str, stage: StageName) -> StageEvidence | None:
-        """Return what `stage` recorded, or None where it has not."""
+        """Return what `stage` recorded, or None if it has not."""
         return self.read_record(stage_path(run, stage), StageEvidence)
 
     def stage_state(self, run: str, stage: StageName) -> StageState | None:

@@ -42,7 +42,7 @@ def make_metric(
     half_width: float | None = 0.0075,
     **changes: Any,
 ) -> Metric:
-    """Return one figure; its interval is `value` +- `half_width`, none where that is None."""
+    """Return one figure; its interval is `value` +- `half_width`, none if that is None."""
     fields: dict[str, Any] = {
         "name": name,
         "value": value,
@@ -76,7 +76,7 @@ def make_comparison(
         right: Of those, how many the baseline answers right; 97.8 % by default.
         broken: Right by the baseline alone.
         fixed: Right by the candidate alone.
-        margin: Margin of a gate, or None where no gate asked.
+        margin: Margin of a gate, or None if no gate asked.
         level: Confidence of the interval.
         changes: Fields to set instead.
     """

@@ -1,4 +1,4 @@
-"""Finds Go, or installs the pinned toolchain where there is none that is new enough."""
+"""Finds Go, or installs the pinned toolchain if there is none that is new enough."""
 
 from __future__ import annotations
 

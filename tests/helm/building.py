@@ -19,7 +19,7 @@ def module() -> Module:
 
 
 def helm_binary(say: Callable[[str], None] = say_aside) -> Path:
-    """Return the command helm, built now where it is not cached."""
+    """Return the command helm, built now if it is not cached."""
     return build(module(), ["helm"], say)["helm"]
 
 

@@ -1,4 +1,4 @@
-"""Helm is the pinned one, and is built only where that was asked for."""
+"""Helm is the pinned one, and is built only if that was asked for."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def words(random: np.random.Generator, count: int) -> Array:
 
 
 def decided(outputs: Array) -> Array:
-    """Return the class that `outputs` mean: the largest, or above zero where there is one."""
+    """Return the class that `outputs` mean: the largest, or above zero if there is one."""
     if outputs.ndim == 1 or outputs.shape[1] == 1:
         return (outputs.reshape(-1) > 0).astype(np.int64)
     return outputs.argmax(axis=1)

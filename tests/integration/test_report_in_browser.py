@@ -1,6 +1,6 @@
 """The report as a browser draws it: what is seen, on a desk and on a phone, and by what right.
 
-Needs Debian's `chromium` and `chromium-driver`; skipped where they are missing.
+Needs Debian's `chromium` and `chromium-driver`; skipped if they are missing.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Built:
 
 
 def built(kubectl: Path, say: Callable[[str], None] = say_aside) -> Built:
-    """Return Kueue, built now where it is not cached; `kubectl` puts its manifests together."""
+    """Return Kueue, built now if it is not cached; `kubectl` puts its manifests together."""
     controller = build(MODULE, [NAME], say)[NAME]
     manifests = _manifests_beside(controller)
     if not manifests.exists():

@@ -53,7 +53,7 @@ class NodeBinaries:
 
 
 def node_binaries(minor: str, say: Callable[[str], None] = say_aside) -> NodeBinaries:
-    """Return the binaries for nodes of Kubernetes `minor`, built now where they are not cached.
+    """Return the binaries for nodes of Kubernetes `minor`, built now if they are not cached.
 
     Raises:
         ClusterError: They cannot be built, or that version has no nodes here.

@@ -26,7 +26,7 @@ PLACES = {"operator": PLAIN, "components": GPU_A}
 
 
 def build() -> Build:
-    """Return all binaries, built now where they are not cached."""
+    """Return all binaries, built now if they are not cached."""
     minor = chosen_minor()
     return Build(binaries(minor), node_binaries(minor))
 

@@ -13,5 +13,5 @@ MODULE = Module(Path(__file__).parent, MAIN, {NAME: f"{MAIN}/cmd/{NAME}"})
 
 
 def server_binary(say: Callable[[str], None] = say_aside) -> Path:
-    """Return the server's command, built now where it is not cached."""
+    """Return the server's command, built now if it is not cached."""
     return build(MODULE, [NAME], say)[NAME]

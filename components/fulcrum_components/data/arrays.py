@@ -35,7 +35,7 @@ class ArrayTable:
     """Arrays with one entry an example, one array a name.
 
     Args:
-        arrays: The arrays; those mapped from a file are read only where examples are asked for.
+        arrays: The arrays; those mapped from a file are read only if examples are asked for.
         origin: File that they come from.
         where: Field path and file, for messages.
 

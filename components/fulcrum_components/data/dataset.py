@@ -53,7 +53,7 @@ class Dataset(Protocol):
 
     @property
     def targets(self) -> Array | None:
-        """All answers in order, or `None` where there are none."""
+        """All answers in order, or `None` if there are none."""
 
     def batches(
         self, batch_size: int, *, shuffle_seed: int | None = None, columns: Sequence[str] = ()
@@ -144,7 +144,7 @@ class TableDataset:
 
     @cached_property
     def targets(self) -> Array | None:
-        """All answers in order, checked, or `None` where there are none."""
+        """All answers in order, checked, or `None` if there are none."""
         return self._targets(self.order)
 
     def batches(
@@ -190,7 +190,7 @@ class TableDataset:
         return replace(self, binding=replace(self.binding, signature=signature, labels=labels))
 
     def observed(self) -> Observed | None:
-        """Return the labels that occur, before they are mapped; None where there are none.
+        """Return the labels that occur, before they are mapped; None if there are none.
 
         Raises:
             UserError: They are no labels, or several an example.

@@ -67,7 +67,7 @@ def class_labels(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
     """Return the names of `count` classes: those declared, or the labels themselves.
 
     Raises:
-        UserError: Where the declared names are of another number, or not all different.
+        UserError: If the declared names are of another number, or not all different.
     """
     if classes is None:
         return tuple(map(str, range(count)))

@@ -110,6 +110,6 @@ def _note_orientation(image: Image.Image, note: Note) -> None:
 def _has_more(image: Image.Image) -> bool:
     try:
         image.seek(1)
-    except Exception:  # Pillow raises nearly anything where there is no sound second frame
+    except Exception:  # Pillow raises nearly anything if there is no sound second frame
         return False
     return True

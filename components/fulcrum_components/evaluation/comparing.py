@@ -53,7 +53,7 @@ class Request:
         metric: Name of the metric.
         part: On which examples.
         confidence: Of the two-sided interval.
-        margin: Margin of a non-inferiority gate, in the metric's unit; None where none applies.
+        margin: Margin of a non-inferiority gate, in the metric's unit; None if none applies.
     """
 
     metric: str
@@ -162,7 +162,7 @@ def compare_all(
         seed: Of the bootstrap. Requests on one slice share their resamples.
 
     Raises:
-        UserError: Where the outcomes are not of the same examples, or the task lacks the metric.
+        UserError: If the outcomes are not of the same examples, or the task lacks the metric.
     """
     _check_same_examples(baseline, candidate)
     made: dict[int, Comparison] = {}
@@ -265,7 +265,7 @@ class _Known:
 def _known(
     pair: _Pair, metric: MetricDefinition, counts: Counts | None, sampled: dict[str, Replicates]
 ) -> _Known | None:
-    """Return what bounds the difference, or None where too few units do."""
+    """Return what bounds the difference, or None if too few units do."""
     if counts is not None:
         return _counted(pair, metric, counts)
     seen: Difference | None = influenced(metric, pair.both, pair.groups)

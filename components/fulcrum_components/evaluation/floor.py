@@ -33,7 +33,7 @@ def floor_of(
         seed: Of how very many examples are pooled.
 
     Returns:
-        None where there are fewer than two units, or nothing that can be lost.
+        None if there are fewer than two units, or nothing that can be lost.
     """
     known, changes = _seen(metric, models, groups, seed)
     if known.units < 2:

@@ -80,7 +80,7 @@ def compute_metrics(
         seed: Of the bootstrap.
 
     Raises:
-        UserError: Where the task has no metric of such a name.
+        UserError: If the task has no metric of such a name.
     """
     wanted = [find_metric(name, task) for name in names or names_of_task(task)]
     sliced = part.of(outcomes)

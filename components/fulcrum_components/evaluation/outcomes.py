@@ -54,7 +54,7 @@ def column_of(outcomes: Outcomes, name: str, *, where: str) -> Array:
     """Return the declared column `name`, (n,).
 
     Raises:
-        UserError: Where the outcomes lack it.
+        UserError: If the outcomes lack it.
     """
     if name not in outcomes.columns:
         known = ", ".join(sorted(outcomes.columns)) or "none"
@@ -114,7 +114,7 @@ def load_outcomes(path: Path) -> Outcomes:
     """Return what `save_outcomes` wrote of the first output.
 
     Raises:
-        InfrastructureError: Where the file is damaged or is something else.
+        InfrastructureError: If the file is damaged or is something else.
     """
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

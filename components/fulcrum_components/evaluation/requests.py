@@ -40,7 +40,7 @@ def required_comparisons(
         outcomes: Of any model on the test data: what values slices have.
 
     Raises:
-        UserError: Where a slice is not declared or cannot be made.
+        UserError: If a slice is not declared or cannot be made.
     """
     names = metric_names(data.task)
     requests = [Request(name) for name in names]

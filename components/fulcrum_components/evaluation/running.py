@@ -49,7 +49,7 @@ def run_onnx(
         observe: Called with the first outputs of each batch, as the model gives them.
 
     Raises:
-        UserError: Where the model does not take the data, gives something not finite or something
+        UserError: If the model does not take the data, gives something not finite or something
             else than `meaning`, or where the data have no targets or no examples.
     """
     session = open_session(path, threads)

@@ -56,7 +56,7 @@ def slices_by(outcomes: Outcomes, by: str, data: Data) -> tuple[Slice, ...]:
         data: Declares slices and class names.
 
     Raises:
-        UserError: Where the slice is not declared, its column is missing, or it has over
+        UserError: If the slice is not declared, its column is missing, or it has over
             `MOST_VALUES` values.
     """
     if by == BY_CLASS:

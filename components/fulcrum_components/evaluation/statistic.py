@@ -16,7 +16,7 @@ import numpy as np
 Array = np.ndarray[Any, np.dtype[Any]]
 
 Evaluate = Callable[[Array], Array]
-"""Metric values (b,) of b rows of sums (b, d); NaN where undefined."""
+"""Metric values (b,) of b rows of sums (b, d); NaN if undefined."""
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ class Checkpoints:
                 old.unlink()
 
     def restore(self, module: nn.Module, optimizer: Optimizer) -> Restored | None:
-        """Load the newest checkpoint into `module` and `optimizer`; None where none fits."""
+        """Load the newest checkpoint into `module` and `optimizer`; None if none fits."""
         record = self._read()
         if record is None or self._directory is None:
             return None

@@ -38,7 +38,7 @@ class Masks:
             self._stored(name).mul_(mask)
 
     def sparsity_kept(self) -> float | None:
-        """Return the share of the masked weights that are zero still; None where none were."""
+        """Return the share of the masked weights that are zero still; None if none were."""
         if self.zeros == 0:
             return None
         parameters = dict(self._module.named_parameters(remove_duplicate=False))

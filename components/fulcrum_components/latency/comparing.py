@@ -57,12 +57,12 @@ def compare_latency(
         inputs_by_batch: For each batch size one array for each input.
         measure: Pairs, rounds, warm-up, threads and percentiles.
         seed: Of the order of calls and of the bootstrap.
-        confidence_by_batch: Confidence of the speed-up's interval, 0.95 where it is not named.
+        confidence_by_batch: Confidence of the speed-up's interval, 0.95 if it is not named.
         budget_seconds: Time for all calls at one batch size, warm-up and control included. It cuts
             the number of pairs, but not below what the percentiles need.
 
     Raises:
-        UserError: Where the pairs are too few for a percentile, or a model refuses the inputs.
+        UserError: If the pairs are too few for a percentile, or a model refuses the inputs.
     """
     fewest = _check_percentiles(measure)
     effort = Effort(measure.pairs, fewest, measure.sessions, measure.warmup, budget_seconds)
@@ -114,7 +114,7 @@ def compare_quickly(
         effort: How many calls.
 
     Raises:
-        UserError: Where a model cannot be loaded or does not take the inputs.
+        UserError: If a model cannot be loaded or does not take the inputs.
     """
     quick = measure.model_copy(
         update={

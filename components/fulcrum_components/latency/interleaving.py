@@ -138,7 +138,7 @@ def interleave(
         cpu_clock: Tells nanoseconds of CPU time of this process.
 
     Raises:
-        UserError: Where a model cannot be loaded or does not take the inputs.
+        UserError: If a model cannot be loaded or does not take the inputs.
     """
     generator = np.random.default_rng(seed)
     paths = [baseline, candidate, baseline]

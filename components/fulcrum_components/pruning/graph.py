@@ -66,7 +66,7 @@ class ChannelGroup:
         layers: Names of all layers whose outputs these are.
         units: Channel numbers, shape (units, channels a unit): each row goes whole or stays.
         attention: The attention that the units are heads of, if they are.
-        kept: Why the channels must stay; empty where they may go.
+        kept: Why the channels must stay; empty if they may go.
         dependencies: torch-pruning's own group, for scoring.
     """
 
@@ -366,7 +366,7 @@ class ChannelGraph:
         return "" if all(self._in_range(dep, numbers) for dep, numbers in group) else MISMATCH
 
     def _unknown(self, dep: Any) -> str:
-        """Return why the channels of a layer cannot be pruned; empty where they can."""
+        """Return why the channels of a layer cannot be pruned; empty if they can."""
         layer = dep.target.module
         if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) > 1:
             return LAYER_NORM

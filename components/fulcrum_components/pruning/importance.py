@@ -36,7 +36,7 @@ TAYLOR_BATCH_SIZE = 32
 
 
 def unit_scores(group: ChannelGroup, importance: Importance) -> NDArray[np.float64] | None:
-    """Return a score for each unit of `group`, shape (units,), or None where there is none to give.
+    """Return a score for each unit of `group`, shape (units,), or None if there is none to give.
 
     `magnitude` is the squared L2 norm of a channel's weights (Li et al. 2017; grouped as in Fang et
     al. 2023), `bnScale` the magnitude of its batch-norm scale (Liu et al. 2017), `taylor` the

@@ -102,7 +102,7 @@ def _run_plain(module: nn.Module, batch: Batch) -> _Run:
 
 
 def _double(reference: nn.Module, pruned: nn.Module, batch: Batch) -> tuple[_Run, _Run] | None:
-    """Run both in float64; None where the user's code insists on another type."""
+    """Run both in float64; None if the user's code insists on another type."""
     inputs = tuple(value.double() if value.is_floating_point() else value for value in batch)
     try:
         exact = copy.deepcopy(pruned).double()

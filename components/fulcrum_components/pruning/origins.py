@@ -65,7 +65,7 @@ def input_origins(
 def _absent_inputs(
     module: nn.Module, layers: Sequence[str], batch: Batch
 ) -> dict[str, list[Tensor | None]]:
-    """Return for each call of each layer which input channels are absent; None where only partly.
+    """Return for each call of each layer which input channels are absent; None if only partly.
 
     The examples decide nothing here but the shapes.
     """

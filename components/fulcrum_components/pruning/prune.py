@@ -37,7 +37,7 @@ class PruneResult:
     """What pruning did to a module, in the terms of evidence.PruneDetails.
 
     Attributes:
-        history: How to build the pruned module again; None where only values changed.
+        history: How to build the pruned module again; None if only values changed.
         sparse_layers: Names of the parameters whose zeros must stay.
         warnings: What the user should know: layers that were asked for and left whole.
     """
@@ -126,7 +126,7 @@ def prune(
 
 
 def _history(structured: StructuredResult | None, folded: tuple[str, ...]) -> History | None:
-    """Return what to replay before the pruned weights fit; None where the original is as it was."""
+    """Return what to replay before the pruned weights fit; None if the original is as it was."""
     if structured is not None:
         return structured.history.model_copy(update={"folded": folded})
     return History(attributes={}, shapes={}, folded=folded) if folded else None

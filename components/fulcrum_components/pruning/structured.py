@@ -96,7 +96,7 @@ def prune_structured(
         options: What to remove.
         signature: Its inputs, for taylor.
         example_inputs: A batch of at least 2 of its inputs.
-        train: Data for taylor; None where there are none.
+        train: Data for taylor; None if there are none.
         meaning: What its first output means, for taylor.
         seed: Seed of the sample for taylor.
         kept: Positions of outputs after the first that count in taylor too.

@@ -62,7 +62,7 @@ class Trials:
         self._heads = heads
 
     def together(self, chosen: Chosen) -> Trial | None:
-        """Remove all of `chosen` at once; None where the rest would not be what it should be."""
+        """Remove all of `chosen` at once; None if the rest would not be what it should be."""
         try:
             return self._removed(self._module, chosen)
         except Exception:  # `one_by_one` finds which group is to blame, and says so

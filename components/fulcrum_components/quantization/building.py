@@ -59,7 +59,7 @@ class Candidate:
     def name(self, weights: IntegerType) -> str:
         """Return a name for evidence, such as `static-u8s8` (activations, then weights).
 
-        The calibration follows where it is not the plain one: `static-u8s8-entropy`.
+        The calibration follows if it is not the plain one: `static-u8s8-entropy`.
         """
         short = {"uint8": "u8", "int8": "s8"}
         middle = (

@@ -1,7 +1,7 @@
 """Which candidates `auto` builds, in which order, and which it spares itself.
 
 What comes next depends on how the last ones did: other ways to quantize statically are tried only
-where the plain one costs quality, and layers are left in floating point only where nothing else
+where the plain one costs quality, and layers are left in floating point only if nothing else
 holds it. The ordinary case pays for neither: each costs one more candidate, and some a pass over
 the data.
 """
@@ -35,7 +35,7 @@ class Outcome(Protocol):
 
     @property
     def built(self) -> Built | None:
-        """Return its file, None where it could not be built."""
+        """Return its file, None if it could not be built."""
 
     @property
     def keeps_quality(self) -> bool:

@@ -75,7 +75,7 @@ def _columns(index: GraphIndex, node: onnx.NodeProto) -> int | None:
 
 
 def _as_row(bias: Array, columns: int | None) -> Array | None:
-    """Return the bias as (columns,), None where rows differ or the number of columns is unknown."""
+    """Return the bias as (columns,), None if rows differ or the number of columns is unknown."""
     if bias.ndim == 2 and bias.shape[0] > 1:
         return None
     if columns is None:

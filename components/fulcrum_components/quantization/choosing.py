@@ -24,7 +24,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 EQUAL_SPEED = 0.1
 """Share of the fastest one's speed within which models count as equally fast. Sessions of one file
-differ by 2 to 4 %, and a timing is used only where its interval is narrower than this."""
+differ by 2 to 4 %, and a timing is used only if its interval is narrower than this."""
 EQUAL_SIZE = 0.05
 """Share of the smallest one's bytes within which models count as equally small: names of nodes and
 scales a channel make files differ by more than what anybody would trade quality for."""
@@ -123,12 +123,12 @@ class Choice:
 
     @property
     def timing_reliable(self) -> bool | None:
-        """Whether the timings were, None where none was needed."""
+        """Whether the timings were, None if none was needed."""
         return not self.doubt if self.speeds else None
 
 
 def preference(gates: Iterable[Gate]) -> Preference:
-    """Return what the enforced gates ask for: size only where none asks for speed."""
+    """Return what the enforced gates ask for: size only if none asks for speed."""
     kinds = {gate.kind for gate in gates if gate.mode == "Enforce"}
     return "size" if kinds & {"size", "memory"} and "speedup" not in kinds else "latency"
 

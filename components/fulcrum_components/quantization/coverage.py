@@ -70,7 +70,7 @@ class CountedNode:
         macs: Multiply-accumulates for the whole batch.
         integer: Whether it runs in integers.
         tensors: Names of what it reads and writes, to find the original node again.
-        weight_bits: Bits that its constant operands are held in; None where it has none.
+        weight_bits: Bits that its constant operands are held in; None if it has none.
         activation_bits: The same of its other operands.
         float_macs: Those of an integer node that are in floating point all the same.
     """
@@ -97,7 +97,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Share of multiply-accumulates in integers; 0 where there are none at all."""
+        """Share of multiply-accumulates in integers; 0 if there are none at all."""
         total = sum(node.macs for node in self.nodes)
         integer = sum(node.macs - node.float_macs for node in self.nodes if node.integer)
         return integer / total if total else 0.0

@@ -5,7 +5,7 @@ Markus Nagel et al., "Data-Free Quantization Through Weight Equalization and Bia
 s_i and the weights of the next layer that read it multiplied by s_i; s_i = sqrt(r1_i / r2_i) makes
 the ranges r1 and r2 of the channel equal on both sides.
 
-Only where the tensor between two layers has one reader: at a skip connection another path would
+Only if the tensor between two layers has one reader: at a skip connection another path would
 see the scaled values, so residual blocks are equalised inside and left alone at their ends.
 """
 

@@ -25,7 +25,7 @@ class Proof:
     Args:
         model: The fp32 file.
         data: Calibration data, for examples.
-        batch: Examples where there are no such data.
+        batch: Examples if there are no such data.
     """
 
     def __init__(self, model: Path, data: Dataset | None, batch: Mapping[str, Array]) -> None:

@@ -50,7 +50,7 @@ def _counts(model: onnx.ModelProto) -> Counter[bool]:
 
 
 def nothing_to_quantize(model: onnx.ModelProto, method: str) -> str | None:
-    """Say why a graph has nothing for a method; None where it has."""
+    """Say why a graph has nothing for a method; None if it has."""
     index = GraphIndex(model)
     has = Counter(node.op_type for node in model.graph.node)
     looked_up = any(layer.node.op_type == "Gather" for layer in weighted_layers(index))

@@ -80,7 +80,7 @@ class Judged:
 
     Attributes:
         candidate: How it was quantized.
-        record: What is known of it; the reason is empty where it may be chosen.
+        record: What is known of it; the reason is empty if it may be chosen.
         built: Its file.
         quality: On validation, where it was measured.
         drop: How much worse than fp32 it is; infinite where that is unknown.
@@ -106,8 +106,8 @@ class Selection:
         winner: The file to ship; None keeps fp32.
         records: All candidates, the winner marked `kept`.
         reason: Why, for the user.
-        prefer: What was chosen by; empty where nothing was chosen.
-        timing_reliable: Whether timings that should decide could; None where none was needed.
+        prefer: What was chosen by; empty if nothing was chosen.
+        timing_reliable: Whether timings that should decide could; None if none was needed.
     """
 
     winner: Built | None
@@ -178,7 +178,7 @@ def make_record(
     Args:
         name: Its name.
         reason: Why it was kept or not.
-        size_bytes: Of its file; 0 where there is none.
+        size_bytes: Of its file; 0 if there is none.
         built: Its integer form.
         quality: On validation.
         before: Quality of the fp32 model.

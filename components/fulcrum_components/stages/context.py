@@ -191,7 +191,7 @@ class StageContext:
         return tuple(Conversion(data=tuple(names), text=text) for text, names in found.items())
 
     def dataset(self, name: str) -> Dataset | None:
-        """Return the data set `spec.data.<name>`, or None where the manifest has none."""
+        """Return the data set `spec.data.<name>`, or None if the manifest has none."""
         if getattr(self.spec.data, name) is None:
             return None
         if name not in self._datasets:

@@ -104,7 +104,7 @@ def wanted_of(context: StageContext) -> Wanted:
 
 
 def calibration_data(context: StageContext) -> Dataset | None:
-    """Return the calibration set, or a seeded sample of train where there is none."""
+    """Return the calibration set, or a seeded sample of train if there is none."""
     data = context.spec.data
     source = context.dataset("calibration") or context.dataset("train")
     if source is None:

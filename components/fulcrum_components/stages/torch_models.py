@@ -161,7 +161,7 @@ def run_torch(
 
 
 def validation_metrics(module: nn.Module, context: StageContext) -> tuple[Metric, ...]:
-    """Return the metrics of `module` on the validation data; none where there are none."""
+    """Return the metrics of `module` on the validation data; none if there are none."""
     validation = context.dataset("validation")
     if validation is None:
         return ()

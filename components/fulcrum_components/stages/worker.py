@@ -1,6 +1,6 @@
 """The process in which a stage works: `python -m fulcrum_components.stages.worker`.
 
-It takes the result of an earlier stage with the same inputs where there is one, else does the work;
+It takes the result of an earlier stage with the same inputs if there is one, else does the work;
 either way it leaves the stage's evidence in a file for the supervisor, which puts it on record. An
 unreliable timing is never taken, nor is any where the plan says to measure again: then the stage
 repeats what is timed, and may take the rest. A failure is left in a file too; there is neither if

@@ -45,7 +45,7 @@ class RunResult:
 
     @property
     def outcome(self) -> str:
-        """The verdict where there is one, else the state of the run."""
+        """The verdict if there is one, else the state of the run."""
         return self.published.verdict.outcome if self.published else self.status.state
 
     @property

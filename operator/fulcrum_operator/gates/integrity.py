@@ -36,7 +36,7 @@ their sets has different answers."""
 
 
 def validate_details(evidence: Evidence) -> ValidateDetails | None:
-    """Return what validate measured, or None where it did not."""
+    """Return what validate measured, or None if it did not."""
     stage = evidence.stage("validate")
     return stage.details if stage and isinstance(stage.details, ValidateDetails) else None
 

@@ -44,7 +44,7 @@ class Observation:
         show_limit: How its limit is written, None for the same.
         unit: What the independent units are.
         detail: More that a reader wants to know.
-        p_break: Exact one-sided p-value of "the limit is kept", where there is one.
+        p_break: Exact one-sided p-value of "the limit is kept", if there is one.
         exact: The value is known, not sampled, so that `n` does not matter.
         counts: Right and wrong of both models, where the value is the change of that share.
         untested: How far the value may be off for classes that have no example.
@@ -142,7 +142,7 @@ def examples_to_decide(observation: Observation, limit: Limit) -> float | None:
 
     From the counts where there are some and a pass is in reach. Else the normal approximation, from
     the width of the interval itself; with hardly a discordant pair it asks for several times too
-    many, since that width shrinks with n and not with its root. None where the value lies on the
+    many, since that width shrinks with n and not with its root. None if the value lies on the
     limit, so that no number would.
     """
     if observation.counts is not None and limit.minimum is not None and limit.minimum < 0:
@@ -290,5 +290,5 @@ def _summary(verdict: Outcome, parts: Sequence[SliceResult], left_out: Sequence[
 
 
 def declared(value: float | None, field: str) -> float | None:
-    """Return a limit of the gate, which must be a number where it is given."""
+    """Return a limit of the gate, which must be a number if it is given."""
     return None if value is None else finite(value, f"the gate's {field}")

@@ -63,7 +63,7 @@ def _p_break(comparison: Comparison, margin: float) -> float | None:
 
 
 def _check_gain(gate: Gate, comparison: Comparison, interval: Interval, show: wording.Show) -> None:
-    """Refuse a gain that compression does not bring; on a slice only where it is no chance."""
+    """Refuse a gain that compression does not bring; on a slice only if it is no chance."""
     most = max_gain(comparison.metric, declared(gate.max_gain, "maxGain"))
     if most is None:
         return

@@ -50,7 +50,7 @@ def name_of(comparison: Comparison) -> str:
 def counts_of(comparison: Comparison) -> Counts | None:
     """Return the counts that the comparison can be decided from, exactly.
 
-    None where it has none, or where its examples are not independent.
+    None if it has none, or where its examples are not independent.
     """
     return comparison.counts if comparison.groups is None and comparison.n > 0 else None
 

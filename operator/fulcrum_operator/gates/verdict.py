@@ -75,7 +75,7 @@ class Verdict(Record):
     `caveats` are what the evidence takes on its author's word; they block nothing.
 
     Whoever has the evidence and the gates of these digests gets the same verdict from the rule
-    `rules`. `evidence` is None where the evidence holds a number that JSON cannot hold.
+    `rules`. `evidence` is None if the evidence holds a number that JSON cannot hold.
     """
 
     schema_version: Literal["fulcrum.dev/verdict/v1alpha1"] = SCHEMA

@@ -63,7 +63,7 @@ class Metrics:
             self._observe("fulcrum_job_duration_seconds", seconds, phase=phase)
 
     def attempt_ended(self, failure_class: str | None) -> None:
-        """Count an attempt; `failure_class` is None where its run succeeded."""
+        """Count an attempt; `failure_class` is None if its run succeeded."""
         self._count("fulcrum_attempts_total", failure_class=failure_class or "none")
 
     def observe_evidence(self, model: str, evidence: Evidence, verdict: Verdict) -> None:

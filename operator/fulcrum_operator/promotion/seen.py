@@ -63,7 +63,7 @@ class Seen:
 
     Attributes:
         promotion: As it is now.
-        channel: As it is now, or None where there is none of that name.
+        channel: As it is now, or None if there is none of that name.
         assessment: What the evidence in the store says by the gates that the job started with, or
             why that cannot be told; None before anybody looked, since it is costly.
         artifact: What is wrong with the artifact of a rollback in the store, empty if nothing is;

@@ -75,7 +75,7 @@ def read_evidence(source: Path | str) -> Evidence:
 
 
 def read_plan(path: Path, evidence: Evidence) -> Plan | None:
-    """Return the plan that the evidence names, or None where there is none beside it.
+    """Return the plan that the evidence names, or None if there is none beside it.
 
     Raises:
         UserError: There is one, but it is another than the evidence was made by.

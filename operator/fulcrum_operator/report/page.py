@@ -44,7 +44,7 @@ def render(evidence: Evidence, verdict: Verdict | None, *, title: str) -> str:
 
     Args:
         evidence: What the stages of the run recorded; stages may be missing.
-        verdict: What the gates decided; None where there were none.
+        verdict: What the gates decided; None if there were none.
         title: Name of the job, for the heading.
     """
     environment = Environment(

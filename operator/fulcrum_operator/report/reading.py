@@ -23,7 +23,7 @@ MAIN_METRICS = ("accuracy", "rmse", "r2", "mse")
 
 
 def details(evidence: Evidence, kind: type[D]) -> D | None:
-    """Return the details of the given kind, or None where no stage recorded them."""
+    """Return the details of the given kind, or None if no stage recorded them."""
     return next(
         (stage.details for stage in evidence.stages if isinstance(stage.details, kind)), None
     )

@@ -103,8 +103,8 @@ def print_result(
     Args:
         console: Where to; its width, colours and encoding are respected.
         evidence: What the stages recorded.
-        verdict: What the gates decided; None where there were none.
-        report_path: Where the HTML report is; None where none was written.
+        verdict: What the gates decided; None if there were none.
+        report_path: Where the HTML report is; None if none was written.
     """
     with console.capture() as captured:
         for line in _headline(verdict):

@@ -46,10 +46,10 @@ class Description:
 
     Attributes:
         tensors: The weights, for a file of weights.
-        inputs: Empty where they are not known.
-        outputs: Empty where they are not known.
+        inputs: Empty if they are not known.
+        outputs: Empty if they are not known.
         meaning: What the first output holds.
-        entry_point: Code beside the weights that builds their module; empty where there is none.
+        entry_point: Code beside the weights that builds their module; empty if there is none.
         files: The Python files of that code, relative to the directory of the weights.
         doubts: What a person must decide, by field (`inputs`, `meaning`).
         problems: Why the entry point, or inputs and outputs, are not known.

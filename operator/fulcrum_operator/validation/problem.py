@@ -19,7 +19,7 @@ class Problem:
     Attributes:
         path: The field, as `spec.gates[0].margin`; empty for the document itself.
         message: What is wrong with it.
-        allowed: What would be accepted; empty where the message says so.
+        allowed: What would be accepted; empty if the message says so.
         line: Line in the file, from 1, where it is known.
         document: Which document of the file, from 1; 0 where the file has one only.
     """

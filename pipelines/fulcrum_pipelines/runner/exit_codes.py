@@ -53,7 +53,7 @@ class LastWords:
 
 
 def last_words(text: str) -> LastWords | None:
-    """Return what a pod's termination message says, where it is one of ours."""
+    """Return what a pod's termination message says, if it is one of ours."""
     try:
         found: Any = json.loads(text)
     except ValueError:

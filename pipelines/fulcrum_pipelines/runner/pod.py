@@ -58,7 +58,7 @@ class Stopper:
 def run(
     store_url: str, plan_digest: str, part: Part, work_dir: Path, runner: Sequence[str]
 ) -> LastWords | None:
-    """Run `part` of the plan and return why it failed, or None where it did not.
+    """Run `part` of the plan and return why it failed, or None if it did not.
 
     Raises:
         FulcrumError: Store or plan cannot be read.

@@ -22,13 +22,13 @@ class RunStatus:
 
     Attributes:
         state: One word.
-        reason: Why, as one CamelCase word from the engine; empty where there is nothing to say.
+        reason: Why, as one CamelCase word from the engine; empty if there is nothing to say.
         message: Why, in a sentence for the user.
         failure_class: For Failed, what decides whether another attempt may help.
         quota_reserved: Whether a queue of the cluster has let the run start; None where it is in
             none. While it has not, the state is Pending, and reason and message are the queue's.
         deadline_s: After how many seconds the engine ends the run by itself, for the time that the
-            operator is away; None where it does not.
+            operator is away; None if it does not.
     """
 
     state: RunState

@@ -51,7 +51,7 @@ def apply(jobs: Jobs, name: str, pool: str = "gpu", **spec: Any) -> str:
 
 
 def condition(jobs: Jobs, name: str, kind: str = "QuotaReserved") -> dict[str, Any]:
-    """Return a condition of a job, empty where it has none."""
+    """Return a condition of a job, empty if it has none."""
     found = jobs.status(name).get("conditions", ())
     return next((each for each in found if each["type"] == kind), {})
 

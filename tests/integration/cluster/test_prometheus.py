@@ -1,6 +1,6 @@
 """What docs/metrics.md gives to ask and to alert on works in a real Prometheus.
 
-Needs Debian's `prometheus`; skipped where it is missing.
+Needs Debian's `prometheus`; skipped if it is missing.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from fulcrum_pipelines.evidence import FirstOutput, Metric
 
 @dataclass(frozen=True)
 class Range:
-    """What the first output held; `says` is empty where that can be."""
+    """What the first output held; `says` is empty if that can be."""
 
     name: str
     meaning: str

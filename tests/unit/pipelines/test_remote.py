@@ -99,7 +99,7 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Clock:
-    """Time that passes only where somebody sleeps."""
+    """Time that passes only if somebody sleeps."""
 
     now_s: float = 0.0
 

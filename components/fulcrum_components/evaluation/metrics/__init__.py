@@ -29,7 +29,7 @@ def find_metric(name: str, task: str, *, where: str = "") -> MetricDefinition:
     """Return the metric called `name`.
 
     Raises:
-        UserError: Where `task` has none of that name.
+        UserError: If `task` has none of that name.
     """
     if name not in metric_names(task):
         known = ", ".join(metric_names(task))

@@ -60,7 +60,7 @@ class Calibration:
         ranges: By tensor name, without those of `masks`.
         examples: Calibration examples seen.
         peak_bytes: Most that resident memory grew by, sampled after each batch (ONNX Runtime keeps
-            what it took for a batch); None where the system does not tell.
+            what it took for a batch); None if the system does not tell.
         masks: Tensors with infinite values, or with huge ones beside ordinary ones.
     """
 
@@ -234,7 +234,7 @@ def is_mask(largest: float, ordinary: float) -> bool:
     Args:
         largest: Largest magnitude in it.
         ordinary: Largest magnitude below a quarter of that, so that masks that were added up or
-            scaled are not ordinary; 0 where there is none.
+            scaled are not ordinary; 0 if there is none.
     """
     if not np.isfinite(largest):
         return True

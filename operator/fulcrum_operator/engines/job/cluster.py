@@ -83,7 +83,7 @@ class JobCluster:
 
         Args:
             key: The write-ahead key.
-            namespace: Where they are, or None where that is not known.
+            namespace: Where they are, or None if that is not known.
         """
         places = self._places if namespace is None else (namespace,)
         selector = f"{MANAGED_BY}={MANAGER},{KEY_LABEL}={key_hash(key)}"
@@ -130,7 +130,7 @@ class JobCluster:
     async def pods(self, key: str, namespace: str, job: Object | None = None) -> list[Object]:
         """Return the pods of a run, or of one Job of it, the newest first.
 
-        None where they may not be seen.
+        None if they may not be seen.
 
         Raises:
             InfrastructureError: The API server does not answer, so nothing is known of them.
@@ -197,5 +197,5 @@ def _made(found: Object) -> str:
 
 
 def key_of(job: Object) -> str:
-    """Return the write-ahead key of a Job; empty where it is none of ours."""
+    """Return the write-ahead key of a Job; empty if it is none of ours."""
     return str((job["metadata"].get("annotations") or {}).get(KEY_ANNOTATION, ""))

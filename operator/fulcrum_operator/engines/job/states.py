@@ -52,7 +52,7 @@ class Trouble:
     Attributes:
         reason: One CamelCase word, the cluster's own.
         message: What a user reads.
-        failure_class: What it comes to where it ends the run; None where waiting is all right.
+        failure_class: What it comes to where it ends the run; None if waiting is all right.
     """
 
     reason: str

@@ -20,7 +20,7 @@ class Bar:
 
     Attributes:
         name: Written at the left; cut at its start where it is long.
-        share: Length, 0 to 1; None where it was not measured.
+        share: Length, 0 to 1; None if it was not measured.
         text: Written after the bar, and under the pointer.
         look: Which colour.
         gap_before: Whether a little room separates it from the bar above.

@@ -38,7 +38,7 @@ class Ridge:
         name: Written above it.
         quantiles_ms: Evenly spaced from the smallest to the largest; at least 2.
         median_ms: Its median.
-        p95_ms: Its 95th percentile, None where it was not measured.
+        p95_ms: Its 95th percentile, None if it was not measured.
         look: Which colour.
     """
 

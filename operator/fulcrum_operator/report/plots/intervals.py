@@ -39,7 +39,7 @@ class Row:
 
     Attributes:
         name: Written at the left.
-        value: Where the dot is; None where it was not measured.
+        value: Where the dot is; None if it was not measured.
         low: The interval's lower end; None without an interval.
         high: Its upper end.
         text: Written at the right, and under the pointer.

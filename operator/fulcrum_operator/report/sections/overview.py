@@ -79,7 +79,7 @@ def _quality(comparison: Comparison | None) -> Tile:
 
 
 def change_tone(comparison: Comparison) -> Tone:
-    """Return `bad` or `good` only where the interval of a change leaves zero out."""
+    """Return `bad` or `good` only if the interval of a change leaves zero out."""
     interval = comparison.interval
     if interval is None or comparison.delta is None or interval.low <= 0 <= interval.high:
         return ""

@@ -62,7 +62,7 @@ class Pair:
         return spec
 
     def leader(self) -> OperatorProcess | None:
-        """Return the one that holds the Lease, or held it last; None where it was handed back."""
+        """Return the one that holds the Lease, or held it last; None if it was handed back."""
         return self.replicas.get(str(self.lease().get("holderIdentity")).partition("_")[0])
 
     def heal(self) -> None:

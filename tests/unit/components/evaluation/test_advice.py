@@ -58,7 +58,7 @@ EVEN = (5000, 5000)
 
 @dataclass(frozen=True)
 class Advised:
-    """A gate on a test set, and parts of what is said; nothing where there are none."""
+    """A gate on a test set, and parts of what is said; nothing if there are none."""
 
     name: str
     gate: Gate

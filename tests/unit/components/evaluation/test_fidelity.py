@@ -45,7 +45,7 @@ def compared(
 class Case:
     """Two graphs, and what is known of their second outputs.
 
-    `error` and `agreement` are expected values within 0.03, None where there are none.
+    `error` and `agreement` are expected values within 0.03, None if there are none.
     """
 
     name: str

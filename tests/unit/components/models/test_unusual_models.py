@@ -50,7 +50,7 @@ class TestCase:
         code: `model.py`, which defines `build`.
         inputs: Of the manifest.
         outputs: Of the manifest.
-        words: What an error must say; empty where the model is sound.
+        words: What an error must say; empty if the model is sound.
         save: Which weights to store; by default those that `build` makes.
         examples: Other real inputs than `EXAMPLES`.
     """

@@ -1,4 +1,4 @@
-"""The engine is there where it is set up, and what keeps it from working is told."""
+"""The engine is there if it is set up, and what keeps it from working is told."""
 
 from __future__ import annotations
 

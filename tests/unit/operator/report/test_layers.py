@@ -23,7 +23,7 @@ def evidence(quantize: QuantizeDetails) -> Evidence:
 
 
 def table(of: Evidence, caption: str) -> list[list[str]]:
-    """Return the cells of the table whose caption has `caption`; none where there is no table."""
+    """Return the cells of the table whose caption has `caption`; none if there is no table."""
     blocks = quantization_section(of).blocks
     found = [block for block in blocks if isinstance(block, Table) and caption in block.caption]
     return [
