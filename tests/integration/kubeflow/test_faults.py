@@ -14,11 +14,13 @@ import urllib3
 from builders.plans import make_digest
 from engine_suite import ended, started
 from kubeflow.engines import execute, make_engine
+from kubeflow.others import StagePod, stage_pods
+from kubeflow.pods import REPEATS
 from kubeflow.server import PREFIX, Fault, Server
 from kubeflow.world import Refused
 from stand_in import stand_in_plan
 
-from fulcrum_operator.engines.kubeflow.cluster import ClusterView
+from fulcrum_operator.engines.kubeflow.cluster import POD, ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.engines.kubeflow.errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
@@ -432,6 +434,30 @@ def test_run_whose_workflow_was_collected_does_not_run_for_ever(
 
     status = asyncio.run(scenario())
     assert (status.state, status.reason) == (state, reason)
+
+
+def test_stage_whose_pods_are_deleted_again_and_again_fails(server: Server, store: Store) -> None:
+    async def scenario() -> RunStatus:
+        plan = stand_in_plan("hang")
+        async with connect(Credentials(server=server.url), policy=ONCE) as kube:
+            cluster = ClusterView(kube)
+            engine = make_engine(server, store, cluster=cluster)
+            handle = await engine.submit(plan.run, plan)
+            await started(store, plan.run)
+            for _ in range(1 + REPEATS):
+                async with asyncio.timeout(10):
+                    while not (found := await stage_pods_of(cluster, handle)):
+                        await asyncio.sleep(0.01)
+                assert (await engine.status(handle)).state == "Running"
+                await kube.delete(POD, found[0].name, "kubeflow")
+            return await ended(engine, handle)
+
+    status = asyncio.run(scenario())
+    assert (status.state, status.failure_class) == ("Failed", "infrastructure")
+
+
+async def stage_pods_of(cluster: ClusterView, handle: RunHandle) -> list[StagePod]:
+    return stage_pods(await cluster.pods(handle.reference, "kubeflow"))
 
 
 @pytest.mark.parametrize(
