@@ -141,7 +141,7 @@ def _export(
     _check_interface(model, signature)
     name_nodes(model)
     if opset_of(model) != opset:
-        logger.info("exported with opset %d where %d was asked for", opset_of(model), opset)
+        logger.info("exported with opset %d instead of %d", opset_of(model), opset)
     return model
 
 

@@ -128,7 +128,7 @@ def _cut_elsewhere(first: FirstOutput, examples: int) -> Iterator[str]:
     if gain >= CUT_SHARE * examples and gain > CUT_Z * math.sqrt(half + zero):
         yield (
             "do the outputs mean scores that are cut at 0.5? Logits are cut at 0, which alone is "
-            f"right on {zero} of {examples} test examples, where 0.5 alone is right on {half}. Let "
+            f"right on {zero} of {examples} test examples, a cut at 0.5 alone on {half}. Let "
             "the model subtract 0.5, or set spec.allowWeakBaseline if it is meant"
         )
 
@@ -144,7 +144,10 @@ def _rows(details: EvaluateDetails, metrics: Sequence[Metric]) -> dict[str, tupl
     return rows
 
 
-_ALLOW = "so no gate can tell a ruined candidate from it. Set spec.allowWeakBaseline if it is meant"
+_ALLOW = (
+    "so no gate can distinguish a ruined candidate from it. If this is intended, set "
+    "spec.allowWeakBaseline"
+)
 
 
 def _question(first: FirstOutput) -> str:

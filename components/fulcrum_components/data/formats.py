@@ -65,7 +65,7 @@ def _format_of(path: Path, where: str) -> str:
         if path.name.lower().endswith(ending):
             return kind
     message = (
-        f"the format of '{path.name}' cannot be told from its name; known endings are "
+        f"the format of '{path.name}' is not clear from its name; known endings are "
         f"{listed(ENDINGS)}, or set format"
     )
     raise UserError(message, where=f"{where}.format")

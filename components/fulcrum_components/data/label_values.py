@@ -68,7 +68,7 @@ def plain_labels(
 
     Args:
         values: As the data hold them, examples along axis 0.
-        classes: How many classes the model tells apart, where that is known.
+        classes: Number of classes that the model distinguishes, if known.
         indices: Numbers of the examples, for messages.
         where: Field path and file, for messages.
         notes: Takes what was converted.

@@ -74,7 +74,7 @@ def class_labels(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if len(classes) != count or len(set(classes)) != count:
         message = (
             f"has {len(classes)} names, {len(set(classes))} of them different; "
-            f"the model tells {count} classes apart, so {count} different names are needed"
+            f"the model distinguishes {count} classes, so {count} different names are needed"
         )
         raise UserError(message, where=WHERE)
     return tuple(classes)
@@ -88,7 +88,7 @@ def find_labels(
     Args:
         found: The labels of each data set that has some.
         classes: Declared names of the classes, in the order of the model's outputs.
-        count: How many classes the model tells apart, where its signature says so.
+        count: Number of classes that the model distinguishes, if its signature says so.
 
     Raises:
         UserError: A label cannot be a class of the model, or which one it means is not certain.
@@ -272,8 +272,8 @@ def _other_number(places: Places, count: int, found: Mapping[str, Observed]) -> 
     ]
     detail = f"; {listed(partly, SHOWN)}" if partly else ""
     return (
-        f"the model tells {count} classes apart, but there are {len(places)} folders of classes in "
-        f"all data sets ({listed(places)}{detail}); {NAME_THEM}"
+        f"the model distinguishes {count} classes, but there are {len(places)} folders of "
+        f"classes in all data sets ({listed(places)}{detail}); {NAME_THEM}"
     )
 
 

@@ -172,7 +172,7 @@ def _require(
     if validation is not None and len(validation) == 0:
         raise UserError("has no examples", where="spec.data.validation")
     if options.early_stopping is not None and validation is None:
-        message = "needs data.validation to tell when to stop; give it, or leave early stopping out"
+        message = "needs data.validation; add it, or remove earlyStopping"
         raise UserError(message, where="spec.recipe.finetune.earlyStopping")
     if options.distillation is not None and teacher is None:
         message = "needs the original as a torch module to learn from"

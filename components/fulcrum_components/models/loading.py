@@ -143,7 +143,7 @@ def _format_of(path: Path, declared: str, where: str) -> Format:
         raise UserError(message, where=f"{where}.uri")
     if declared == "auto" and actual is None:
         message = (
-            f"the format of '{path.name}' cannot be told from its name; "
+            f"the format of '{path.name}' is not clear from its name; "
             "name it .pt2 or .onnx, give a bundle directory, or set format"
         )
         raise UserError(message, where=f"{where}.format")

@@ -302,5 +302,8 @@ def _meaning(output: Tensor, extreme: Tensor) -> tuple[Meaning, str]:
         if single or bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-3)):
             return "probabilities", ""
     if single:
-        return "value", "a number (regression) was taken for granted; logits, if it tells classes"
-    return "logits", "logits (before a softmax) were taken for granted; value, if it is regression"
+        return (
+            "value",
+            "assumed to be a number (regression); write logits if it distinguishes classes",
+        )
+    return "logits", "assumed to be logits (before a softmax); write value if it is a regression"

@@ -396,7 +396,7 @@ def _asked(before: Chain | None, options: Options) -> dict[str, Any]:
     for path in CANNOT_DIFFER:
         earlier, now = _at(asked, path), options.get(path)
         if earlier is not None and now is not None and earlier != now:
-            message = f"is {now!r} here, {earlier!r} where the model was made"
+            message = f"is {now!r} here, {earlier!r} when the model was made"
             raise UserError(message, where=path)
     for path, value in options.items():
         if value is not None:

@@ -267,5 +267,5 @@ class ProgressWriter:
             try:
                 self._write(message, fraction)
             except InfrastructureError as error:
-                print(f"progress is not told: {error}", flush=True)
+                print(f"progress cannot be reported: {error}", flush=True)
                 self._last_s = time.monotonic() + SILENCE_S

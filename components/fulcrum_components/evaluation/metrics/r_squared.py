@@ -35,7 +35,7 @@ def _r_squared(sums: Array) -> Array:
 def _constant(outcomes: Outcomes) -> str:
     if len(outcomes) > 1 and np.ptp(outcomes.targets, axis=0).any():
         return ""
-    return "R2 is undefined where all targets are equal"
+    return "R2 is undefined if all targets are equal"
 
 
 R2 = MetricDefinition("r2", ("regression",), "higher", statistic=_statistic, undefined=_constant)

@@ -207,7 +207,7 @@ CASES = (
         "too few names",
         {"test": [0, 1]},
         PETS[:2],
-        error="has 2 names, 2 of them different; the model tells 3 classes apart",
+        error="has 2 names, 2 of them different; the model distinguishes 3 classes",
     ),
     TestCase(
         "a name twice", {"test": [0, 1]}, ("a", "b", "a"), error="3 names, 2 of them different"

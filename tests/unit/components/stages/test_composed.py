@@ -176,7 +176,7 @@ def _baseline_of_another_format(world: World) -> object:
         (_before_its_turn, "model: finetune cannot follow quantize"),
         (_two_methods, "spec.recipe.prune: must have exactly one of"),
         (_out_of_bounds, "spec.recipe.finetune.epochs"),
-        (_other_task, "data.task: is 'regression' here, 'classification' where the model was made"),
+        (_other_task, "data.task: is 'regression' here, 'classification' when the model was made"),
         (_trained_on_other_data, "train: is not what stage prune was given"),
         (_no_data, "give train or validation"),
         (_candidate_of_nobody, "candidate: no component prune, finetune or quantize made it"),
