@@ -26,7 +26,8 @@ from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Evidence, StageName
 from fulcrum_pipelines.runner.results import failed_stage
-from fulcrum_pipelines.store import StageState, Store, state_path
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.store import Store, state_path
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,8 @@ from fulcrum_pipelines.compiled import Part, stages_of
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.store import StageState, Store, patient_store, stage_path, state_path
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.store import Store, patient_store, stage_path, state_path
 
 FOREVER_S = 600
 LOOK_S = 0.05

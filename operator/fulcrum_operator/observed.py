@@ -20,7 +20,7 @@ from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Evidence
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
-from fulcrum_pipelines.store import StageState
+from fulcrum_pipelines.states import StageState
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,8 @@ from fulcrum_operator.slots import Slots
 from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.runner.results import stage_states
-from fulcrum_pipelines.store import StageState, Store
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.store import Store
 
 SOURCES_KEY = "sources.json"
 

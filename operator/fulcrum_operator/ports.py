@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError
-from fulcrum_pipelines.runner.results import RunState, RunStatus
+from fulcrum_pipelines.states import RunState, RunStatus
 
 __all__ = ["Engine", "RunActiveError", "RunHandle", "RunState", "RunStatus"]
 

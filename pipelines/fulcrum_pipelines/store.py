@@ -29,14 +29,13 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import (
     CorruptError,
-    FailureClass,
     FulcrumError,
     InfrastructureError,
 )
@@ -50,7 +49,7 @@ from fulcrum_pipelines.remote import (
     patiently,
     without_secrets,
 )
-from fulcrum_pipelines.texts import Told
+from fulcrum_pipelines.states import StageState
 
 CHUNK_BYTES = 1 << 20
 BLOCK_BYTES = 8 << 20
@@ -64,20 +63,6 @@ NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 """Errors of a file system without hard links, where who is first is not certain."""
 
 T = TypeVar("T")
-
-
-class StageState(Record):
-    """How a stage is going: written at a bounded rate by the stage, read by whoever watches."""
-
-    stage: StageName
-    state: Literal["Running", "Succeeded", "Failed"]
-    started_at: str
-    finished_at: str | None = None
-    message: Told = ""
-    fraction: float | None = None  # done, 0..1, where it is known
-    cached: bool = False
-    failure_class: FailureClass | None = None
-    last_lines: tuple[Told, ...] = ()
 
 
 class _TakenError(FulcrumError):

@@ -19,7 +19,8 @@ from fulcrum_components.stages import component
 from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE
 from fulcrum_components.stages.output import Output
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import StageState, Store, state_path
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.store import Store, state_path
 
 EXECUTABLE = sys.executable
 FAILURE = json.dumps({"failure_class": "quality", "message": "too bad"})

@@ -42,7 +42,8 @@ from fulcrum_pipelines.runner.isolation import (
     hide_process,
     without_secrets,
 )
-from fulcrum_pipelines.store import StageState, Store, parse_record, patient_store, state_path
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.store import Store, parse_record, patient_store, state_path
 from fulcrum_pipelines.texts import told
 
 LAST_LINES = 12

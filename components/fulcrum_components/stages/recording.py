@@ -14,8 +14,8 @@ from fulcrum_components.stages.headlines import headline
 from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.evidence import Evidence, StageEvidence, StageName
+from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.store import (
-    StageState,
     Store,
     cache_path,
     log_path,

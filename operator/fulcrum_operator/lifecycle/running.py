@@ -16,7 +16,7 @@ from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources.compressionjob import StageStatus
 from fulcrum_operator.times import read_time, seconds_since, write_time
 from fulcrum_pipelines.contract import STAGES
-from fulcrum_pipelines.store import StageState
+from fulcrum_pipelines.states import StageState
 
 EVIDENCE = "evidence"
 """The class of a run that ended without evidence, or with some that cannot be read."""

@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from fulcrum_pipelines.compiled import Part, stages_of
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import CorruptError, FailureClass
-from fulcrum_pipelines.store import StageState, Store
-
-RunState = Literal["Pending", "Running", "Succeeded", "Failed", "Cancelled", "Unknown"]
-"""Unknown: the engine does not answer, or no longer knows the run; ask again, never resubmit."""
-
-FINISHED: tuple[RunState, ...] = ("Succeeded", "Failed", "Cancelled")
-
-
-@dataclass(frozen=True)
-class RunStatus:
-    """How a run goes.
-
-    Attributes:
-        state: One word.
-        reason: Why, as one CamelCase word from the engine; empty if there is nothing to say.
-        message: Why, in a sentence for the user.
-        failure_class: For Failed, what decides whether another attempt may help.
-        quota_reserved: Whether a queue of the cluster has let the run start; None where it is in
-            none. While it has not, the state is Pending, and reason and message are the queue's.
-        deadline_s: After how many seconds the engine ends the run by itself, for the time that the
-            operator is away; None if it does not.
-    """
-
-    state: RunState
-    reason: str = ""
-    message: str = ""
-    failure_class: FailureClass | None = None
-    quota_reserved: bool | None = None
-    deadline_s: int | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether the state is final."""
-        return self.state in FINISHED
+from fulcrum_pipelines.errors import CorruptError
+from fulcrum_pipelines.states import RunStatus, StageState
+from fulcrum_pipelines.store import Store
 
 
 def stage_states(store: Store, plan: Plan) -> tuple[StageState, ...]:

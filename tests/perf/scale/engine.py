@@ -20,7 +20,8 @@ from builders.figures import make_comparison
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.store import StageState, Store, stage_path, state_path
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.store import Store, stage_path, state_path
 
 RUN = "the-run"
 TIME = "2026-11-24T09:30:00Z"

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import StageState
+from fulcrum_pipelines.states import StageState
 
 
 class Display(Protocol):

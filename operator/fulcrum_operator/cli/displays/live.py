@@ -14,7 +14,7 @@ from rich.text import Text
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import StageState
+from fulcrum_pipelines.states import StageState
 
 BAR_WIDTH = 16
 

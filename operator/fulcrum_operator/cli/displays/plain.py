@@ -7,7 +7,7 @@ from typing import Self, TextIO
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import StageState
+from fulcrum_pipelines.states import StageState
 
 INTERVAL_S = 10.0  # between two lines of one stage that only goes on
 

@@ -6,7 +6,7 @@ import sys
 from typing import Self
 
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import StageState
+from fulcrum_pipelines.states import StageState
 
 
 class SilentDisplay:
