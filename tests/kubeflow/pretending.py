@@ -103,8 +103,28 @@ def _downloaded(artifact: Any, stored: Stored, path: Path) -> Any:
         path.write_bytes(stored.content)
     artifact.uri = stored.uri
     artifact.set_path(str(path))
-    artifact.metadata.update(stored.metadata)
+    artifact.metadata.update({name: _kept(value) for name, value in stored.metadata.items()})
     return artifact
+
+
+def _kept(value: Any) -> Any:
+    """Return a value of an artifact's metadata as ML Metadata gives it back.
+
+    It knows numbers, text and structures; a list or a structure is put into one of its own, as the
+    source of Kubeflow 2.17 does and its pages expect.
+    """
+    match value:
+        case dict():
+            return {"struct": value}
+        case list():
+            return {"list": value}
+        case bool() | int():
+            return float(value)
+        case str() | float():
+            return value
+        case _:
+            message = f"the launcher fails on metadata of type {type(value).__name__}"
+            raise TypeError(message)
 
 
 def _compose(parameters: dict[str, Any]) -> str:

@@ -126,7 +126,7 @@ def test_artifacts_are_what_kubeflow_shows_of_a_stage(
     assert store.is_intact(model["metadata"]["digest"])
     assert not model["uri"].startswith(store.url)
     assert seen["system.Metrics"]["metadata"]["size_ratio"] < 1
-    matrix = seen["system.ClassificationMetrics"]["metadata"]["confusionMatrix"]
+    matrix = seen["system.ClassificationMetrics"]["metadata"]["confusionMatrix"]["struct"]
     assert len(matrix["annotationSpecs"]) == len(matrix["rows"]) > 1
     assert seen["system.HTML"]["start"] == "<!doctype html>"
 
