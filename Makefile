@@ -73,7 +73,7 @@ docs: setup ## Generate the published schema of the evidence, the tables of metr
 
 charts: setup ## Copy schemas, roles and policies into the chart, render it for review (builds helm)
 	$(BIN)/python charts/generate.py
-	PYTHONPATH=tests $(BIN)/python -m helm
+	PYTHONPATH=tests:hack $(BIN)/python -m helm
 
 locks: setup ## Cut what each image installs out of constraints.txt
 	$(BIN)/python images/lock.py
@@ -96,23 +96,23 @@ bench: setup ## Time the whole job and our int8 against ONNX Runtime's defaults
 	$(BIN)/python tests/perf/bench.py
 
 perf: setup ## Measure the operator with thousands of jobs on a real API server (10 minutes)
-	PYTHONPATH=tests $(BIN)/python -m perf.scale
+	PYTHONPATH=tests:hack $(BIN)/python -m perf.scale
 
 baselines: setup ## Train the examples' baselines anew
 	for example in mnist digits diabetes; do (cd examples/$$example && ../../$(BIN)/python train.py); done
 
 # K8S=1.36 chooses another version of Kubernetes, for the tests too.
 cluster: setup ## Start Kubernetes' control plane and the operator here (built once: 8 minutes)
-	@PYTHONPATH=tests $(BIN)/python -m cluster up
+	@PYTHONPATH=hack $(BIN)/python -m cluster up
 
 cluster-user: setup ## Make credentials of a user of it, without any rights yet: NAME=ann
-	@PYTHONPATH=tests $(BIN)/python -m cluster user $(NAME)
+	@PYTHONPATH=hack $(BIN)/python -m cluster user $(NAME)
 
 cluster-down: setup ## Stop it, and forget its data
-	@PYTHONPATH=tests $(BIN)/python -m cluster down
+	@PYTHONPATH=hack $(BIN)/python -m cluster down
 
 control-plane: setup ## Only build the control plane that tests and `make cluster` use
-	@PYTHONPATH=tests $(BIN)/python -m cluster build
+	@PYTHONPATH=hack $(BIN)/python -m cluster build
 
 # IMAGE=operator builds one; TORCH= and BASE= are arguments of the Containerfiles (docs/images.md).
 images: setup ## Build the container images without a daemon, as root: .fulcrum/images/*.tar
@@ -120,7 +120,7 @@ images: setup ## Build the container images without a daemon, as root: .fulcrum/
 		apt-get update -qq; \
 		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(IMAGE_PACKAGES); \
 	fi
-	@PYTHONPATH=tests $(BIN)/python -m images $(IMAGE)
+	@PYTHONPATH=hack $(BIN)/python -m images $(IMAGE)
 
 # Skips all where there can be no nodes; installs what nodes have of Debian, if it is missing.
 e2e: export OMP_NUM_THREADS = 1

@@ -236,7 +236,7 @@ def test_end_leaves_nothing(built: Build, tmp_path: Path) -> None:
 
 
 def test_starter_that_is_killed_leaves_nothing_for_long(built: Build, tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "hack")}
     command = [sys.executable, "-c", START_AND_KILL, str(tmp_path)]
     starter = subprocess.run(command, env=environment, check=False)
     assert starter.returncode == -signal.SIGKILL

@@ -19,7 +19,7 @@ from helm import building as helm
 from node.building import DNS, node_binaries
 from s3 import building as s3
 
-TESTS = Path(__file__).resolve().parents[2]
+HACK = Path(__file__).resolve().parents[3] / "hack"
 BUILD = "from cluster.building import binaries; binaries('1.37')"
 FAKE_GO = """#!/bin/sh
 if [ "$1" = env ]; then echo go1.99.0; exit; fi
@@ -42,7 +42,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("FAKE_GO_LOG", str(tmp_path / "calls"))
-    monkeypatch.setenv("PYTHONPATH", str(TESTS))
+    monkeypatch.setenv("PYTHONPATH", str(HACK))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
     return tmp_path / "calls"
 
