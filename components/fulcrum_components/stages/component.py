@@ -44,7 +44,7 @@ from fulcrum_pipelines.runner.isolation import (
 )
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.store import Store, parse_record, patient_store, state_path
-from fulcrum_pipelines.texts import told
+from fulcrum_pipelines.texts import reason, told
 
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
@@ -97,14 +97,21 @@ def run_stages(
 
     Raises:
         StageFailedError: With the class and the message of the failure, which are in the store too.
-        UserError: The plan is another run's.
+        UserError: The plan is another run's, or has no such stage.
     """
     hide_process()
     store = patient_store(store_url)
     plan, plan_digest = plan_of(store, plan_digest, run, execution)
     stages = stages_of_task(plan, task)
+    if not stages:
+        message = (
+            f"the plan of {plan.run} has no stage {task}; give the plan that this version of the "
+            "pipeline was made for, or take another version"
+        )
+        raise UserError(message, where="parameter plan")
+    _import_nothing_that_stages_leave()
     if len(stages) > 1:
-        _leave_nothing_to_touch()
+        os.environ.update(UNTOUCHABLE)
     records = []
     for stage in stages:
         print(f"stage {stage} of {plan.run}", flush=True)
@@ -117,7 +124,10 @@ def run_stages(
             )
         conclude(store, plan, evidence)
         records.append(evidence)
-    fill_artifacts(records, store, model, metrics, confusion, summary)
+    try:
+        fill_artifacts(records, store, model, metrics, confusion, summary)
+    except Exception as error:  # evidence may say what cannot be shown; it counts all the same
+        print(f"the UI does not show all of it: {reason(error)}", flush=True)
 
 
 def plan_of(store: Store, digest: str, run: str, execution: str) -> tuple[Plan, str]:
@@ -152,10 +162,16 @@ def plan_of(store: Store, digest: str, run: str, execution: str) -> tuple[Plan, 
     return plan, digest
 
 
-def _leave_nothing_to_touch() -> None:
-    """Let no stage's code put modules or settings where a later stage, or this process, reads."""
-    os.environ.update(UNTOUCHABLE)
-    sys.path[:] = [entry for entry in sys.path if entry and not (Path(entry) / KFP_MODULE).exists()]
+def _import_nothing_that_stages_leave() -> None:
+    """Keep this process, which imports modules when it needs them, from a stage's own.
+
+    `python -m` puts the working directory on the path, and kfp the folder that it wrote to.
+    """
+    sys.path[:] = [
+        entry
+        for entry in sys.path
+        if entry and Path(entry) != Path.cwd() and not (Path(entry) / KFP_MODULE).exists()
+    ]
 
 
 def _execute(

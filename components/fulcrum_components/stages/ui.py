@@ -11,6 +11,7 @@ from typing import Any
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Metric, StageEvidence
 from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.texts import printable
 
 MAX_CLASSES = 50  # a larger confusion matrix is not readable in the UI
 MODEL_BYTES = 64 << 20
@@ -152,8 +153,11 @@ def _section(evidence: StageEvidence) -> str:
         for output in evidence.outputs
     ]
     cells = "\n".join(
-        f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in rows
+        f"<tr><th>{_escaped(name)}</th><td>{_escaped(value)}</td></tr>" for name, value in rows
     )
     title = html.escape(f"{evidence.stage} of {evidence.run}")
     return f"<h1>{title}</h1><table>{cells}</table>"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text))
