@@ -20,6 +20,7 @@ from fulcrum_operator.manifests import load_job
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.settings import Settings
+from fulcrum_pipelines.catalog import tasks_of_metric
 from fulcrum_pipelines.compiled import Fuse, tasks_of
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES
 from fulcrum_pipelines.evidence import SCHEMA, Evidence, StageName
@@ -95,7 +96,7 @@ def gates_page() -> str:
     """Return gates.md with the tables of the simulations."""
     rows = json.loads(SIMULATIONS.read_text())
     gates = list(dict.fromkeys(row["gate"] for row in rows))
-    regression = [gate for gate in gates if gate.split()[-1] in ("rmse", "mae", "r2")]
+    regression = [gate for gate in gates if tasks_of_metric(gate.split()[-1]) == ("regression",)]
     tables = [
         _simulation_table(rows, [g for g in part if g.split()[0] in kinds])
         for kinds in (("nonInferiority",), ("threshold", "change", "churn"))

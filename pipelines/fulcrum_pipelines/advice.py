@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from fulcrum_pipelines.catalog import COUNTED, GATE_KINDS, METRICS, MetricKind
 from fulcrum_pipelines.power import (
     ASSUMED_CHURN,
     MOST_EXAMPLES,
@@ -22,8 +23,6 @@ from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 from fulcrum_pipelines.statistics import unseen_score
 
 _MARGIN_PRECISION = 0.02
-_COUNTED = ("accuracy", "top5")
-_SHARES = (*_COUNTED, "macroF1", "auc", "ece")
 
 
 @dataclass(frozen=True)
@@ -91,14 +90,15 @@ def advice(
 
 def _of_whole(gate: Gate, case: BestCase, shares: Mapping[str, float]) -> Iterator[str]:
     start = f"gate {gate.name}: "
-    if gate.kind == "nonInferiority" and not gate.margin:
+    has_margin = GATE_KINDS[gate.kind].has_margin
+    if has_margin and not gate.margin:
         yield start + "with a margin of 0 a candidate that is only as good never passes; raise it"
     elif case.n < gate.min_samples:
         few = f"has {case.n:,} {case.unit}, fewer than minSamples {gate.min_samples:,}"
         yield f"{start}the test set {few}, so it never passes"
     elif why := _never(gate, case, gate.margin):
         yield f"{start}never passes on these test data: {why}"
-    elif gate.kind == "nonInferiority" and case.unit == "examples":
+    elif has_margin and case.unit == "examples":
         share = shares.get(gate.metric or "")
         yield from () if share is None else _hardly(gate, share, case.n)
 
@@ -113,7 +113,8 @@ def _of_slices(gate: Gate, declared: GateSlice, parts: Sequence[BestCase]) -> It
             f"the largest has {max(case.examples for case in parts):,}, so it never passes"
         )
     margin = gate.margin if declared.margin is None else declared.margin
-    if gate.kind == "nonInferiority" and not margin:
+    has_margin = GATE_KINDS[gate.kind].has_margin
+    if has_margin and not margin:
         return
     hopeless = [case for case in large if _never(gate, case, margin)]
     if hopeless:
@@ -122,7 +123,7 @@ def _of_slices(gate: Gate, declared: GateSlice, parts: Sequence[BestCase]) -> It
             f"{start}never passes, since {len(hopeless)} of {len(large)} slices by {declared.by} "
             f"cannot. {worst.slice}: {_never(gate, worst, margin)}"
         )
-    elif gate.kind == "nonInferiority" and gate.metric in _COUNTED and margin:
+    elif has_margin and gate.metric in COUNTED and margin:
         independent = [case for case in large if case.unit == "examples"]
         yield from _hardly_on_slices(gate, declared.by, independent, margin)
 
@@ -136,8 +137,12 @@ def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
             f"{gate.metric or gate.kind} has no interval there: it needs two examples or groups, "
             "for auc two of each class"
         )
-    if gate.kind == "change" and gate.metric == "ece":
-        return "a relative change of ece cannot be bounded; use kind calibration or nonInferiority"
+    relative = GATE_KINDS[gate.kind].value == "relative change"
+    if relative and _metric(gate).raised_by_noise:
+        return (
+            f"a relative change of {gate.metric} cannot be bounded; use kind calibration or "
+            "nonInferiority"
+        )
     room = _room(gate, case, margin)
     if room is None or case.half_width < room:
         return ""
@@ -174,13 +179,17 @@ def _worse_than_constant(gate: Gate, case: BestCase) -> str:
     """
     if case.constant is None or case.value is None:
         return ""
-    better = case.value > case.constant if gate.metric == "r2" else case.value < case.constant
-    if better:
+    higher = _metric(gate).direction == "higher"
+    if case.value > case.constant if higher else case.value < case.constant:
         return ""
     return (
         f"the baseline's {gate.metric} of {case.value:.3g} is no better than the "
         f"{case.constant:.3g} of a constant answer"
     )
+
+
+def _metric(gate: Gate) -> MetricKind:
+    return METRICS[GATE_KINDS[gate.kind].metric_of(gate.metric)]
 
 
 def _room(gate: Gate, case: BestCase, margin: float | None) -> float | None:
@@ -189,30 +198,32 @@ def _room(gate: Gate, case: BestCase, margin: float | None) -> float | None:
     The best case of a gate on one model is a perfect figure, known for shares only.
     """
     low, high = gate.min, gate.max
-    if gate.kind == "nonInferiority":
+    kind = GATE_KINDS[gate.kind]
+    if kind.has_margin:
         return margin
-    if gate.kind in ("churn", "calibration"):
+    if kind.value == "share":
         return high
-    if gate.kind == "change":
+    if kind.value == "relative change":
         limits = [x for x in (None if low is None else -low, high) if x is not None]
         value = case.value or 0.0
         return min(limits) * value if limits and value > 0 else None
-    if gate.metric == "ece":
+    metric = _metric(gate)
+    if not metric.share:
+        return None
+    if metric.direction == "lower":
         return high
-    if gate.metric in _SHARES and low is not None:
-        return 1 - low
-    return None
+    return None if low is None else 1 - low
 
 
 def _limit(gate: Gate, margin: float | None) -> str:
-    if gate.kind == "nonInferiority":
+    if GATE_KINDS[gate.kind].has_margin:
         return f"a margin of {margin:g}"
     bounds = {"min": gate.min, "max": gate.max}
     return ", ".join(f"{name} {value:g}" for name, value in bounds.items() if value is not None)
 
 
 def _field(gate: Gate) -> str:
-    if gate.kind == "nonInferiority":
+    if GATE_KINDS[gate.kind].has_margin:
         return "margin"
     return "max" if gate.max is not None else "min"
 
@@ -220,10 +231,10 @@ def _field(gate: Gate) -> str:
 def _beyond(gate: Gate, case: BestCase) -> str:
     """Return the limit that the best case would pass, rounded away from it."""
     assert case.half_width is not None
-    width = case.half_width
-    if gate.kind == "change":
+    width, value = case.half_width, GATE_KINDS[gate.kind].value
+    if value == "relative change":
         width /= case.value or 1.0
-    if gate.kind == "threshold" and gate.metric != "ece":
+    if value == "metric" and _metric(gate).direction == "higher":
         return f"below {math.floor(1000 * (1 - width)) / 1000:g}"
     digits = 10 ** (2 - math.ceil(math.log10(width)))
     above = math.ceil(width * digits) / digits

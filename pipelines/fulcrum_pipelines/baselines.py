@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from fulcrum_pipelines.catalog import GATE_KINDS, MAIN_METRICS
 from fulcrum_pipelines.evidence import EvaluateDetails, FirstOutput, Metric
 from fulcrum_pipelines.resources.compressionjob import Gate
 
@@ -28,12 +29,6 @@ to 0 and 1 half of the time."""
 ALONE_ERROR = 0.1
 """Relative error from which on an example's outputs count as dependent on others in its batch.
 Integers whose ranges are found batch by batch move them by 0.3 to 3.8 % (docs/gates.md)."""
-
-KINDS = ("nonInferiority", "threshold", "change")
-"""Gates that look at a metric of right answers."""
-
-MAIN_METRICS = ("accuracy", "rmse")
-"""The metric of each task to look at where no gate does."""
 
 
 def contradiction(details: EvaluateDetails) -> str | None:
@@ -99,7 +94,8 @@ def weaknesses(
         )
         return
     yield from _depends_on_batch(first)
-    named = [gate.metric for gate in gates if gate.kind in KINDS and gate.mode == "Enforce"]
+    enforced = [gate for gate in gates if gate.mode == "Enforce"]
+    named = [gate.metric for gate in enforced if GATE_KINDS[gate.kind].names_metric]
     rows = _rows(details, metrics)
     if set(named) != {"auc"}:  # ranks need no cut
         yield from _cut_elsewhere(first, details.test_examples)

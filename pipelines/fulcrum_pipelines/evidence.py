@@ -12,11 +12,12 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from fulcrum_pipelines.catalog import Direction
+
 SCHEMA: Final = "fulcrum.dev/evidence/v1alpha1"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-Direction = Literal["higher", "lower"]
 StageName = Literal["evaluate", "prune", "finetune", "quantize", "validate"]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from statistics import NormalDist
 from typing import Any
 
+from fulcrum_pipelines.catalog import METRICS, SHARES
 from fulcrum_pipelines.evidence import (
     Comparison,
     ConfusionMatrix,
@@ -26,8 +27,6 @@ from fulcrum_pipelines.statistics import (
 )
 
 TEST_EXAMPLES = 1500
-SHARES = ("accuracy", "top5", "macroF1", "ece", "auc")
-LOWER_IS_BETTER = ("logLoss", "mse", "ece", "rmse", "mae")
 
 
 def make_interval(low: float, high: float, level: float = 0.95, method: str = "test") -> Interval:
@@ -46,7 +45,7 @@ def make_metric(
     fields: dict[str, Any] = {
         "name": name,
         "value": value,
-        "direction": "lower" if name in LOWER_IS_BETTER else "higher",
+        "direction": METRICS[name].direction,
         "n": TEST_EXAMPLES,
     }
     if value is not None and half_width is not None:
@@ -113,7 +112,7 @@ def make_delta(
     delta = candidate - baseline
     fields: dict[str, Any] = {
         "metric": metric,
-        "direction": "lower" if metric in LOWER_IS_BETTER else "higher",
+        "direction": METRICS[metric].direction,
         "n": TEST_EXAMPLES,
         "baseline": baseline,
         "candidate": candidate,

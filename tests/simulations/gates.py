@@ -34,6 +34,7 @@ from fulcrum_components.evaluation import (
     metric_value,
 )
 from fulcrum_components.evaluation.floor import floor_of
+from fulcrum_pipelines import catalog
 from fulcrum_pipelines.evidence import Comparison, Interval, Metric
 from fulcrum_pipelines.statistics import ratio_interval
 from simulations.grid import WORLDS
@@ -44,11 +45,14 @@ METRICS = {
     "classification": ("accuracy", "macroF1", "logLoss", "ece", "auc"),
     "regression": ("rmse", "mae", "r2"),
 }
-HIGHER = ("accuracy", "macroF1", "auc", "r2")
 RELATIVE = ("logLoss", "rmse", "mae")
 """Metrics that gates of kind `change` are tried on."""
 POWER_RUNS = 100
 """Runs that power is measured with, whose error matters less."""
+
+
+def _higher(metric: str) -> bool:
+    return catalog.METRICS[metric].direction == "higher"
 
 
 @dataclass
@@ -88,7 +92,7 @@ def _margins(world: World, population: Population) -> dict[str, Tally]:
     tallies = {}
     for metric in METRICS[world.task]:
         before, after = (metric_value(each, metric) or 0.0 for each in population.pairs["worse"])
-        loss = before - after if metric in HIGHER else after - before
+        loss = before - after if _higher(metric) else after - before
         if loss > 0:
             tallies[f"nonInferiority {metric}"] = Tally(loss)
         if loss > 0 and world.own:
@@ -175,7 +179,7 @@ def _possible(
 def _kept(interval: Interval | None, metric: str, margin: float) -> bool:
     if interval is None:
         return False
-    return interval.low > -margin if metric in HIGHER else interval.high < margin
+    return interval.low > -margin if _higher(metric) else interval.high < margin
 
 
 def _compared(tallies: dict[str, Tally], name: str, found: Comparison) -> None:
@@ -197,7 +201,7 @@ def _changed(found: Comparison, baseline: Metric) -> float:
 def _within(interval: Interval | None, metric: str, limit: float) -> bool:
     if interval is None:
         return False
-    return interval.low >= limit if metric in HIGHER else interval.high <= limit
+    return interval.low >= limit if _higher(metric) else interval.high <= limit
 
 
 def _row(world: World, gate: str, tally: Tally) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fulcrum_components.evaluation.best_case import best_cases
 from fulcrum_components.evaluation.comparing import Request, compare, compare_all
 from fulcrum_components.evaluation.confusion import confusion_matrix
 from fulcrum_components.evaluation.measuring import compute_metrics, example_losses, metric_value
-from fulcrum_components.evaluation.metrics import METRICS, find_metric, metric_names
+from fulcrum_components.evaluation.metrics import METRICS, find_metric
 from fulcrum_components.evaluation.outcomes import (
     Outcomes,
     check_outcomes,
@@ -53,7 +53,6 @@ __all__ = [
     "example_losses",
     "find_metric",
     "load_outcomes",
-    "metric_names",
     "metric_value",
     "metrics_for",
     "required_comparisons",

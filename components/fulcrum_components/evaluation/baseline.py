@@ -8,13 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from fulcrum_components.evaluation.measuring import metric_value
-from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, metric_names
+from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition
 from fulcrum_components.evaluation.outcomes import Array, Outcomes
 from fulcrum_components.models.signature import Meaning
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.evidence import FirstOutput, Metric
-
-LEFT_OUT = ("ece",)
-"""Metrics by which a constant answer is perfect."""
 
 
 class OutputRange:
@@ -77,19 +75,19 @@ def constant_answer(outcomes: Outcomes, task: str) -> tuple[Metric, ...]:
     """
     return tuple(
         _of_constant(METRICS[name], task, outcomes)
-        for name in metric_names(task)
-        if name not in LEFT_OUT
+        for name in TASKS[task].metrics
+        if not METRICS[name].kind.constant_is_perfect
     )
 
 
 def constant_value(outcomes: Outcomes, task: str, name: str) -> float | None:
     """Return the metric `name` of that answer; None where it is undefined."""
     targets = outcomes.targets
-    if task == "classification":
+    if TASKS[task].target == "label":
         counts = np.bincount(targets, minlength=outcomes.outputs.shape[1])
         answer = counts / counts.sum()
     else:
-        answer = np.median(targets, axis=0) if name == "mae" else targets.mean(axis=0)
+        answer = METRICS[name].best_value(targets)
     outputs = np.broadcast_to(answer, outcomes.outputs.shape).astype(outcomes.outputs.dtype)
     return metric_value(Outcomes(outputs, targets), name)
 

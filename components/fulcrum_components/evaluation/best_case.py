@@ -15,20 +15,18 @@ from fulcrum_components.evaluation.floor import floor_of
 from fulcrum_components.evaluation.measuring import metric_value
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.outcomes import Outcomes
-from fulcrum_components.evaluation.requests import QUALITY_KINDS, requests_of
+from fulcrum_components.evaluation.requests import requests_of
 from fulcrum_components.evaluation.slices import ALL, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, Unseen, share_of_units
 from fulcrum_pipelines.advice import BestCase
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.resources.compressionjob import Data, Gate
 from fulcrum_pipelines.statistics import (
     normal_quantile,
     proportion_interval,
     unseen_half_width,
 )
-
-OF_SHARE = ("threshold", "churn")
-"""Kinds that bound a share itself, not a difference of two."""
 
 
 def best_cases(
@@ -39,10 +37,7 @@ def best_cases(
     Raises:
         UserError: As `required_comparisons`.
     """
-    return tuple(
-        tuple(_cases(gate, data, baseline, groups)) if gate.kind in QUALITY_KINDS else ()
-        for gate in gates
-    )
+    return tuple(tuple(_cases(gate, data, baseline, groups)) for gate in gates)
 
 
 def _cases(gate: Gate, data: Data, baseline: Outcomes, groups: Array | None) -> Sequence[BestCase]:
@@ -52,8 +47,8 @@ def _cases(gate: Gate, data: Data, baseline: Outcomes, groups: Array | None) -> 
         outcomes = part.of(baseline)
         inside = groups if groups is None or part.selected is None else groups[part.selected]
         metric = find_metric(request.metric, data.task)
-        of_share = gate.kind in OF_SHARE
-        width, worst = _width(metric, outcomes, inside, request.confidence, of_share)
+        of_change = GATE_KINDS[gate.kind].of_change
+        width, worst = _width(metric, outcomes, inside, request.confidence, of_change)
         untested = part.untested(metric, outcomes) if len(outcomes) else 0.0
         found.append(
             BestCase(
@@ -89,19 +84,19 @@ def _width(
     outcomes: Outcomes,
     groups: Array | None,
     level: float,
-    of_share: bool,
+    of_change: bool,
 ) -> tuple[float | None, Lost]:
     """Return the half width of no change, and what it follows from.
 
-    Of counts it is that of a share that is 0 (`of_share`), or of a difference of shares.
+    Of counts it is that of a difference of shares (`of_change`), or of a share that is 0.
     """
     n = len(outcomes)
     if n == 0 or metric.undefined(outcomes):
         return None, Lost(0.0, 0.0)
     if metric.correct is not None and groups is None:
-        if of_share:
-            return proportion_interval(0, n, level).high, Lost(1 / n, n)
-        return unseen_half_width(normal_quantile(level), 0.0, 1 / n, n), Lost(1 / n, n)
+        if of_change:
+            return unseen_half_width(normal_quantile(level), 0.0, 1 / n, n), Lost(1 / n, n)
+        return proportion_interval(0, n, level).high, Lost(1 / n, n)
     floor: Unseen | None
     if metric.correct is not None and groups is not None:
         floor = share_of_units(np.zeros(n), groups)

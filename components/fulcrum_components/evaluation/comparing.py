@@ -24,14 +24,14 @@ from fulcrum_components.evaluation.bootstrap import (
     unit_numbers,
 )
 from fulcrum_components.evaluation.floor import floor_of, floored, influenced, widened
-from fulcrum_components.evaluation.measuring import NO_SPREAD, metric_value, within_metric
+from fulcrum_components.evaluation.measuring import NO_SPREAD, metric_value, within
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
 from fulcrum_components.evaluation.metrics.accuracy import answers
-from fulcrum_components.evaluation.metrics.definition import SHARE
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval
 from fulcrum_pipelines.statistics import (
@@ -296,9 +296,8 @@ def _bounded(
     if known is None:
         return None, None
     interval = known.interval(request.confidence)
-    if metric.unit == SHARE:
-        within = {"low": max(interval.low, -1.0), "high": min(interval.high, 1.0)}
-        interval = interval.model_copy(update=within)
+    if metric.kind.share:
+        interval = within(interval, (-1.0, 1.0))
     if request.margin is None:
         return interval, None
     higher = metric.direction == "higher"
@@ -331,8 +330,8 @@ def _note(pair: _Pair, metric: MetricDefinition, interval: Interval | None) -> s
 
 
 def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
-    """Return the share of changed answers; None for regression, where all change a little."""
-    if pair.task != "classification" or len(pair.baseline) == 0:
+    """Return the share of changed answers; None for numbers, all of which change a little."""
+    if TASKS[pair.task].target != "label" or len(pair.baseline) == 0:
         return None, None
     changed = pair.changed
     if pair.groups is None:
@@ -341,7 +340,7 @@ def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
         over_groups = share_of_units(changed.astype(np.float64), pair.groups)
         if over_groups.units < 2:
             return float(changed.mean()), None
-        interval = within_metric(over_groups.interval(level), "lower", SHARE)
+        interval = within(over_groups.interval(level), (0.0, 1.0))
     return float(changed.mean()), interval
 
 

@@ -18,18 +18,15 @@ from fulcrum_components.evaluation.bootstrap import (
 )
 from fulcrum_components.evaluation.floor import floor_of, floored, influenced, widened
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, find_metric
-from fulcrum_components.evaluation.metrics import metric_names as names_of_task
 from fulcrum_components.evaluation.metrics.accuracy import answers
-from fulcrum_components.evaluation.metrics.definition import SHARE
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
-from fulcrum_pipelines.evidence import Direction, Interval, Metric
+from fulcrum_pipelines.catalog import TASKS
+from fulcrum_pipelines.evidence import Interval, Metric
 from fulcrum_pipelines.statistics import proportion_interval
 
-SLICE_METRICS = {"classification": ("accuracy", "logLoss"), "regression": ("rmse", "mae")}
-"""What is reported of each slice where nobody asked for more."""
 NO_SPREAD = "no interval: it needs two examples or groups, for AUC two of each class"
 
 
@@ -50,7 +47,7 @@ def example_losses(outcomes: Outcomes, task: str) -> Array:
 
     For classification 1 where the answer is wrong, for regression the mean squared error.
     """
-    if task == "classification":
+    if TASKS[task].target == "label":
         wrong: Array = answers(outcomes) != outcomes.targets
         return wrong.astype(np.float64)
     errors = (outcomes.outputs.astype(np.float64) - outcomes.targets).reshape(len(outcomes), -1)
@@ -82,7 +79,7 @@ def compute_metrics(
     Raises:
         UserError: If the task has no metric of such a name.
     """
-    wanted = [find_metric(name, task) for name in names or names_of_task(task)]
+    wanted = [find_metric(name, task) for name in names or TASKS[task].metrics]
     sliced = part.of(outcomes)
     if groups is not None and part.selected is not None:
         groups = groups[part.selected]
@@ -108,9 +105,7 @@ def _metric(
         unit=metric.unit,
         n=len(outcomes),
         slice=name,
-        interval=None
-        if known is None
-        else within_metric(known.interval, metric.direction, metric.unit),
+        interval=None if known is None else within(known.interval, metric.kind.ends),
         effective_n=None if known is None else known.worst.units,
         unseen=None if known is None else known.worst.cost,
         untested=None if known is None else known.untested or None,
@@ -183,16 +178,9 @@ def _above_floor(
     return _Bounded(widened(interval, untested), floor.worst, untested)
 
 
-def within_metric(interval: Interval, direction: Direction, unit: str) -> Interval:
-    """Return `interval` without values that no such metric has.
-
-    Errors and shares are not below 0. If more is better, 1 is perfect, and no share is above it.
-    """
-    low, high = interval.low, interval.high
-    if direction == "lower" or unit == SHARE:
-        low = max(low, 0.0)
-    if direction == "higher" or unit == SHARE:
-        high = min(high, 1.0)
+def within(interval: Interval, ends: tuple[float, float]) -> Interval:
+    """Return `interval` without the values beyond `ends`, which no such figure has."""
+    low, high = max(interval.low, ends[0]), min(interval.high, ends[1])
     return interval.model_copy(update={"low": low, "high": high})
 
 

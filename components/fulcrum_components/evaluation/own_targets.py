@@ -8,10 +8,10 @@ import numpy as np
 
 from fulcrum_components.evaluation.comparing import Request, compare_all
 from fulcrum_components.evaluation.differing import Differences, flat
-from fulcrum_components.evaluation.metrics import metric_names
 from fulcrum_components.evaluation.outcomes import Array, check_outcomes
 from fulcrum_components.evaluation.running import to_outcomes
 from fulcrum_components.models.signature import Meaning
+from fulcrum_pipelines.catalog import TASKS, task_of_meaning
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison
 from fulcrum_pipelines.resources.compressionjob import Data
@@ -94,12 +94,12 @@ def compare_with_target(
     if labels is not None and task == "classification" and _gives_labels(baseline, labels):
         count = 1 + int(max(labels.max(), baseline.max(), candidate.max()))
         baseline, candidate = (np.eye(count, dtype=np.float32)[v] for v in (baseline, candidate))
-        names: tuple[str, ...] = ("accuracy",)
+        names: tuple[str, ...] = (TASKS[task].main,)
         meaning: Meaning = "probabilities"
     else:
         meaning = "value" if labels is None else _meaning(baseline, labels, task)
-        task = "regression" if meaning == "value" else "classification"
-        names = metric_names(task)
+        task = task_of_meaning(meaning).name
+        names = TASKS[task].metrics
     answers = target if labels is None or meaning == "value" else labels
     pair = [to_outcomes(values, answers, meaning, where=where) for values in (baseline, candidate)]
     for outcomes in pair:

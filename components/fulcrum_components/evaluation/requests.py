@@ -9,22 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fulcrum_components.evaluation.comparing import Request
-from fulcrum_components.evaluation.measuring import SLICE_METRICS, compute_metrics
-from fulcrum_components.evaluation.metrics import metric_names
+from fulcrum_components.evaluation.measuring import compute_metrics
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, declared_slices, slices_by
 from fulcrum_components.evaluation.statistic import Array
+from fulcrum_pipelines.catalog import GATE_KINDS, TASKS
 from fulcrum_pipelines.evidence import Metric
 from fulcrum_pipelines.resources.compressionjob import Data, Gate
-
-METRIC_OF_KIND = {"churn": "accuracy", "calibration": "ece"}
-"""The metric whose comparison carries what a kind without a metric needs."""
-
-QUALITY_KINDS = ("nonInferiority", "threshold", "change", "churn", "calibration")
-"""Kinds that are about outcomes; the others are about time, size and memory."""
-
-OF_ONE_MODEL = ("threshold", "calibration", "change")
-"""Kinds that look at a model's own metric; `change` divides by the baseline's."""
 
 
 def required_comparisons(
@@ -42,9 +33,9 @@ def required_comparisons(
     Raises:
         UserError: If a slice is not declared or cannot be made.
     """
-    names = metric_names(data.task)
-    requests = [Request(name) for name in names]
-    requests += [Request(names[0], part) for part in declared_slices(outcomes, data)]
+    task = TASKS[data.task]
+    requests = [Request(name) for name in task.metrics]
+    requests += [Request(task.main, part) for part in declared_slices(outcomes, data)]
     for gate in gates:
         requests += requests_of(gate, data, outcomes)
     return _unique(requests)
@@ -59,7 +50,7 @@ def required_metrics(gates: Sequence[Gate], data: Data, outcomes: Outcomes) -> t
     requests = [
         Request(request.metric, request.part, request.confidence)
         for gate in gates
-        if gate.kind in OF_ONE_MODEL
+        if GATE_KINDS[gate.kind].of_each_model
         for request in requests_of(gate, data, outcomes)
     ]
     return _unique(requests)
@@ -75,14 +66,15 @@ def metrics_for(
 ) -> tuple[Metric, ...]:
     """Return the metrics of one model that the gates need, and those that a report shows.
 
-    A report shows all metrics on all data, and `SLICE_METRICS` on each slice, at 95 %.
+    A report shows all metrics on all data, and the task's `slice_metrics` on each slice, at 95 %.
 
     Raises:
         UserError: As `required_comparisons`.
     """
-    shown = [Request(name) for name in metric_names(data.task)]
+    task = TASKS[data.task]
+    shown = [Request(name) for name in task.metrics]
     parts = declared_slices(outcomes, data)
-    shown += [Request(name, part) for part in parts for name in SLICE_METRICS[data.task]]
+    shown += [Request(name, part) for part in parts for name in task.slice_metrics]
     requests = _unique([*shown, *required_metrics(gates, data, outcomes)])
     batches: dict[tuple[str, float], list[Request]] = {}
     for request in requests:
@@ -104,9 +96,10 @@ def metrics_for(
 
 def requests_of(gate: Gate, data: Data, outcomes: Outcomes) -> Iterator[Request]:
     """Yield the comparisons that one gate needs, of all data first."""
-    if gate.kind not in QUALITY_KINDS:
+    kind = GATE_KINDS[gate.kind]
+    if kind.measures != "metrics":
         return
-    metric = gate.metric or METRIC_OF_KIND[gate.kind]
+    metric = kind.metric_of(gate.metric)
     yield Request(metric, WHOLE, gate.confidence, gate.margin)
     for declared in gate.slices or ():
         margin = gate.margin if declared.margin is None else declared.margin

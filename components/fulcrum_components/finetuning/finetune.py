@@ -21,10 +21,10 @@ from fulcrum_components.finetuning.loop import Training, run
 from fulcrum_components.finetuning.optimizers import make_optimizer
 from fulcrum_components.finetuning.sparsity import Masks
 from fulcrum_components.finetuning.teacher import Teacher
-from fulcrum_components.finetuning.validation import METRICS
 from fulcrum_components.finetuning.weight_norm import SHARED, weight_norm
 from fulcrum_components.modes import evaluating
 from fulcrum_components.objective import Examples, Meaning, SignatureLike, Task
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Epoch
 from fulcrum_pipelines.resources.compressionjob import Finetune
@@ -141,7 +141,7 @@ def finetune(
         device=str(device),
         precision="bf16" if training.autocast else "fp32",
         notes=_notes(half_precision=converted, shared=shared),
-        metric=METRICS[task],
+        metric=TASKS[task].main,
     )
 
 

@@ -19,8 +19,6 @@ from fulcrum_components.objective import (
     target_tensor,
 )
 
-METRICS: dict[Task, str] = {"classification": "accuracy", "regression": "rmse"}
-
 BATCH_SIZE = 256
 
 
@@ -35,7 +33,7 @@ def validate(
     device: torch.device,
     autocast: bool,
 ) -> tuple[float, float]:
-    """Return (mean loss, metric of `METRICS[task]`) of `module` on all `examples`.
+    """Return (mean loss, main metric of `task`) of `module` on all `examples`.
 
     Under `autocast` products are computed in bfloat16.
     """

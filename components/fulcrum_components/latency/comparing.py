@@ -12,6 +12,7 @@ import numpy as np
 from fulcrum_components.latency.interleaving import Array, Effort, Inputs, Interleaved, interleave
 from fulcrum_components.latency.intervals import median_ratio
 from fulcrum_components.sessions import OPTIMIZATION_LEVEL
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LatencyComparison, LatencyDistribution, RatioInterval
 from fulcrum_pipelines.resources.compressionjob import Gate, Measure
@@ -83,7 +84,7 @@ def speedup_confidences(gates: Iterable[Gate]) -> dict[int, float]:
     """
     wanted: dict[int, float] = {}
     for gate in gates:
-        if gate.kind == "speedup":
+        if GATE_KINDS[gate.kind].measures == "latency":
             wanted.setdefault(gate.batch or 1, gate.confidence)
     return wanted
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import LatencyComparison, RatioInterval
 from fulcrum_pipelines.resources.compressionjob import Gate
 
@@ -129,8 +130,8 @@ class Choice:
 
 def preference(gates: Iterable[Gate]) -> Preference:
     """Return what the enforced gates ask for: size only if none asks for speed."""
-    kinds = {gate.kind for gate in gates if gate.mode == "Enforce"}
-    return "size" if kinds & {"size", "memory"} and "speedup" not in kinds else "latency"
+    asked = {GATE_KINDS[gate.kind].measures for gate in gates if gate.mode == "Enforce"}
+    return "size" if asked & {"size", "memory"} and "latency" not in asked else "latency"
 
 
 def largest_size(gates: Iterable[Gate], baseline_bytes: int) -> float:

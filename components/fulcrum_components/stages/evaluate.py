@@ -37,6 +37,7 @@ from fulcrum_components.stages.context import (
 from fulcrum_components.stages.torch_models import export, size_of
 from fulcrum_pipelines.advice import advice
 from fulcrum_pipelines.baselines import contradiction, weaknesses
+from fulcrum_pipelines.catalog import COUNTED
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, Metric
@@ -137,7 +138,7 @@ def _advice(
 
 
 def _shares(metrics: Sequence[Metric]) -> dict[str, float]:
-    values = {name: measuring.overall(metrics, name) for name in ("accuracy", "top5")}
+    values = {name: measuring.overall(metrics, name) for name in COUNTED}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -27,9 +27,6 @@ LEAST_SHARE = 0.01
 """Least variance of one of several targets, as a share of the largest one's: a target of 1 % may be
 lost as a whole, and 99 % of the variance over both are kept."""
 
-FIRST_METRIC = {"classification": "accuracy", "regression": "rmse"}
-"""What a task's models are first asked for."""
-
 
 def what_data_mean(data: Data) -> dict[str, object]:
     """Return what the specification says of the data beside where they lie."""

@@ -13,8 +13,9 @@ from fulcrum_components.models.state import ModelState
 from fulcrum_components.pruning import prune
 from fulcrum_components.pruning.read_back import left_whole, removed_nothing, removed_share
 from fulcrum_components.sizes import gzip_bytes
-from fulcrum_components.stages import fidelity, measuring, torch_models
+from fulcrum_components.stages import fidelity, torch_models
 from fulcrum_components.stages.context import StageContext, StageResult
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Metric, PruneDetails
@@ -152,8 +153,8 @@ def _recover(
 
 
 def _measure(context: StageContext, original: nn.Module, module: nn.Module) -> tuple[Metric, ...]:
-    """Return the task's first metric, and the error of each other output that is compared."""
-    name = measuring.FIRST_METRIC[context.spec.data.task]
+    """Return the task's main metric, and the error of each other output that is compared."""
+    name = TASKS[context.spec.data.task].main
     metrics = torch_models.validation_metrics(module, context)
     first = next(metric for metric in metrics if metric.name == name)
     return (first, *torch_models.kept_metrics(module, original, context))

@@ -20,6 +20,7 @@ from fulcrum_components.quantization.choosing import (
 from fulcrum_components.stages import fidelity, measuring
 from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
 from fulcrum_components.stages.headlines import left_out
+from fulcrum_pipelines.catalog import METRICS, TASKS
 from fulcrum_pipelines.contract import canonical_json, digest_of
 
 
@@ -55,7 +56,7 @@ def run(context: StageContext) -> StageResult:
     output = context.work_dir / "model.onnx"
     validation = context.dataset("validation")
     task, test = spec.data.task, context.required_dataset("test")
-    metric = measuring.FIRST_METRIC[task]
+    metric = TASKS[task].main
     batches = {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes}
 
     def measure_quality(path: Path) -> Quality:
@@ -83,7 +84,7 @@ def run(context: StageContext) -> StageResult:
         calibration=calibration_data(context),
         measure_quality=measure_quality if validation is not None else None,
         quality_metric=metric,
-        higher_is_better=task == "classification",
+        higher_is_better=METRICS[metric].direction == "higher",
         measure_speed=measure_speed,
         wanted=wanted_of(context),
         work_dir=context.work_dir / "quantize",

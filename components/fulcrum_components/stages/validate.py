@@ -32,6 +32,7 @@ from fulcrum_components.stages.context import (
     StageContext,
     StageResult,
 )
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import (
@@ -43,9 +44,6 @@ from fulcrum_pipelines.evidence import (
     StageName,
     ValidateDetails,
 )
-
-LEVER_METRICS = {"classification": ("accuracy", "logLoss", "mse"), "regression": ("rmse", "mse")}
-"""What is followed from lever to lever."""
 
 TEST_DATA = "data.test"
 """Name of the test data's digest among the inputs."""
@@ -221,7 +219,7 @@ def _lever_metrics(
 ) -> tuple[LeverMetrics, ...]:
     task, seed = context.spec.data.task, context.spec.seed
     groups = measuring.groups_of(levers[0].outcomes, context.spec.data)
-    requests = [Request(name) for name in LEVER_METRICS[task]]
+    requests = [Request(name) for name in TASKS[task].lever_metrics]
     found = []
     for before, lever, others in zip([None, *levers[:-1]], levers, [(), *kept], strict=True):
         metrics: tuple[Metric, ...] = measuring.whole_metrics(

@@ -7,16 +7,16 @@ for plausibility only.
 from __future__ import annotations
 
 from fulcrum_operator.gates import wording
-from fulcrum_operator.gates.interval import Observation, declared
-from fulcrum_operator.gates.metrics import max_gain
+from fulcrum_operator.gates.interval import Observation, declared, plausible_gain
 from fulcrum_operator.gates.recompute import metric_interval
 from fulcrum_operator.gates.records import ALL, find_metric
 from fulcrum_operator.gates.undecided import anomalous, finite, inconclusive
 from fulcrum_operator.gates.verdict import Limit
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
-METRIC = "ece"
+METRIC = str(GATE_KINDS["calibration"].metric)
 
 
 def limit(gate: Gate, part: GateSlice | None) -> Limit:
@@ -46,7 +46,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
 
 
 def _check_gain(gate: Gate, details: ValidateDetails, value: float) -> None:
-    most = max_gain(METRIC, declared(gate.max_gain, "maxGain"))
+    most = plausible_gain(gate, METRIC)
     before = find_metric(details.metrics_baseline, METRIC, ALL, gate.confidence)
     gain = finite(before.value, f"the baseline's {METRIC}", before.note) - value
     if most is not None and gain > most:

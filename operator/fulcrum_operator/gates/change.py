@@ -17,12 +17,10 @@ from fulcrum_operator.gates.recompute import (
 from fulcrum_operator.gates.records import find_comparison, find_metric
 from fulcrum_operator.gates.undecided import inconclusive
 from fulcrum_operator.gates.verdict import Limit
+from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import Comparison, Interval, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 from fulcrum_pipelines.statistics import ratio_interval
-
-RAISED_BY_NOISE = "ece"
-"""In simulation 4.1 % of candidates at the limit passed, for all that is known of the baseline."""
 
 
 def limit(gate: Gate, part: GateSlice | None) -> Limit:
@@ -36,7 +34,7 @@ def limit(gate: Gate, part: GateSlice | None) -> Limit:
 def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> Observation:
     """Return the relative change of the metric on slice `where`."""
     metric = str(gate.metric)
-    if metric == RAISED_BY_NOISE:
+    if METRICS[metric].raised_by_noise:
         raise inconclusive(
             f"a relative change of {metric} cannot be bounded, since noise raises the baseline's; "
             "use kind calibration or nonInferiority"

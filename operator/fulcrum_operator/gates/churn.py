@@ -10,10 +10,11 @@ from fulcrum_operator.gates.interval import Observation, declared
 from fulcrum_operator.gates.recompute import check_comparison, recorded_interval, share_interval
 from fulcrum_operator.gates.undecided import agree, anomalous, finite, inconclusive
 from fulcrum_operator.gates.verdict import Limit
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import Comparison, Interval, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
-METRIC = "accuracy"
+METRIC = str(GATE_KINDS["churn"].metric)
 """The comparison that carries the churn."""
 
 

@@ -5,25 +5,14 @@ Pure: the same evidence and gates give the same verdict, anywhere and at any tim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
-from fulcrum_operator.gates import (
-    calibration,
-    change,
-    churn,
-    fidelity,
-    memory,
-    non_inferiority,
-    size,
-    speedup,
-    threshold,
-)
+from fulcrum_operator.gates import fidelity
 from fulcrum_operator.gates.integrity import anomalies, caveats, validate_details
-from fulcrum_operator.gates.interval import Kind, decide_interval
+from fulcrum_operator.gates.kinds import KINDS
 from fulcrum_operator.gates.verdict import GateResult, Outcome, Verdict, worst
 from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
-from fulcrum_pipelines.evidence import Evidence, ValidateDetails
+from fulcrum_pipelines.evidence import Evidence
 from fulcrum_pipelines.fidelity import MAX_RELATIVE_ERROR, MIN_AGREEMENT
 from fulcrum_pipelines.resources.compressionjob import Gate
 
@@ -36,25 +25,6 @@ RULES = (
     f"at most {MAX_RELATIVE_ERROR:g} and at least {MIN_AGREEMENT:g} equal answers."
 )
 """The rule that a verdict was made by; its name changes whenever a decision could."""
-
-Decide = Callable[[Gate, ValidateDetails], GateResult]
-
-
-def _interval(kind: Kind) -> Decide:
-    return partial(decide_interval, kind=kind)
-
-
-KINDS: dict[str, Decide] = {
-    "nonInferiority": _interval(non_inferiority),
-    "threshold": _interval(threshold),
-    "change": _interval(change),
-    "speedup": _interval(speedup),
-    "size": size.decide,
-    "memory": memory.decide,
-    "churn": _interval(churn),
-    "calibration": _interval(calibration),
-    "fidelity": fidelity.decide,
-}
 
 
 def decide(evidence: Evidence, gates: Sequence[Gate]) -> Verdict:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from fulcrum_operator.gates.records import ALL
 from fulcrum_operator.gates.verdict import Verdict
+from fulcrum_pipelines.catalog import MAIN_METRICS
 from fulcrum_pipelines.evidence import Comparison, ValidateDetails
-
-FIRST = ("accuracy", "rmse")
-"""Of classification and of regression."""
 
 
 def headline(details: ValidateDetails, verdict: Verdict) -> Comparison | None:
     """Return the comparison, on all data, of the first gate's metric, else of the task's first."""
     found = {each.metric: each for each in details.comparisons if each.slice == ALL}
     gated = (gate.metric for gate in verdict.gates if gate.metric is not None)
-    return next((found[name] for name in (*gated, *FIRST) if name in found), None)
+    return next((found[name] for name in (*gated, *MAIN_METRICS) if name in found), None)

@@ -20,6 +20,7 @@ from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.records import ALL, slice_sizes
 from fulcrum_operator.gates.undecided import Undecided, finite, inconclusive
 from fulcrum_operator.gates.verdict import GateResult, Limit, Outcome, SliceResult, worst
+from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import Counts, Interval, ValidateDetails
 from fulcrum_pipelines.power import sample_size_as_seen
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
@@ -292,3 +293,9 @@ def _summary(verdict: Outcome, parts: Sequence[SliceResult], left_out: Sequence[
 def declared(value: float | None, field: str) -> float | None:
     """Return a limit of the gate, which must be a number if it is given."""
     return None if value is None else finite(value, f"the gate's {field}")
+
+
+def plausible_gain(gate: Gate, metric: str) -> float | None:
+    """Return the gain above which a result of `metric` is implausible, or None for no limit."""
+    own = declared(gate.max_gain, "maxGain")
+    return METRICS[metric].max_gain if own is None else own

@@ -8,12 +8,12 @@ interval from their counts, everything else by the interval that validate record
 from __future__ import annotations
 
 from fulcrum_operator.gates import wording
-from fulcrum_operator.gates.interval import Observation, declared
-from fulcrum_operator.gates.metrics import DIRECTIONS, SHARES, max_gain
+from fulcrum_operator.gates.interval import Observation, declared, plausible_gain
 from fulcrum_operator.gates.recompute import counts_of, name_of, paired_interval
 from fulcrum_operator.gates.records import ALL, find_comparison
 from fulcrum_operator.gates.undecided import anomalous, inconclusive
 from fulcrum_operator.gates.verdict import Limit
+from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import Comparison, Interval, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 from fulcrum_pipelines.statistics import p_worse_than_margin
@@ -25,7 +25,7 @@ def limit(gate: Gate, part: GateSlice | None) -> Limit:
     margin = declared(gate.margin, "margin") if own is None else own
     if gate.metric is None or margin is None:
         raise inconclusive("the gate names no metric or no margin")
-    if DIRECTIONS[gate.metric] == "higher":
+    if METRICS[gate.metric].direction == "higher":
         return Limit(minimum=-margin, strict=True)
     return Limit(maximum=margin, strict=True)
 
@@ -37,7 +37,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
     comparison = find_comparison(details, metric, where, gate.confidence, margin)
     interval = paired_interval(comparison, gate.confidence)
     delta = comparison.delta or 0.0
-    show = wording.points if metric in SHARES else wording.signed
+    show = wording.points if METRICS[metric].share else wording.signed
     units = comparison.n if comparison.groups is None else comparison.groups
     if where != ALL or units >= gate.min_samples:
         _check_gain(gate, comparison, interval, show)
@@ -64,7 +64,7 @@ def _p_break(comparison: Comparison, margin: float) -> float | None:
 
 def _check_gain(gate: Gate, comparison: Comparison, interval: Interval, show: wording.Show) -> None:
     """Refuse a gain that compression does not bring; on a slice only if it is no chance."""
-    most = max_gain(comparison.metric, declared(gate.max_gain, "maxGain"))
+    most = plausible_gain(gate, comparison.metric)
     if most is None:
         return
     higher = comparison.direction == "higher"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fulcrum_operator.gates.metrics import COUNTED, DIRECTIONS, SHARES
 from fulcrum_operator.gates.undecided import SAME, agree, anomalous, finite, inconclusive
+from fulcrum_pipelines.catalog import COUNTED, METRICS, SHARES
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval, Metric
 from fulcrum_pipelines.statistics import (
     mcnemar_p,
@@ -33,7 +33,8 @@ def check_comparison(comparison: Comparison) -> None:
     baseline = finite(comparison.baseline, f"the baseline's {what}", comparison.note)
     candidate = finite(comparison.candidate, f"the candidate's {what}", comparison.note)
     delta = finite(comparison.delta, f"the change of {what}", comparison.note)
-    if comparison.direction != DIRECTIONS.get(comparison.metric, comparison.direction):
+    known = METRICS.get(comparison.metric)
+    if known is not None and comparison.direction != known.direction:
         raise anomalous(f"altered evidence: it says that {comparison.direction} {what} is better")
     _expect(f"the change of {what}", delta, candidate - baseline)
     if comparison.n < 0 or (comparison.groups or 0) > comparison.n:
@@ -100,10 +101,7 @@ def metric_interval(metric: Metric, level: float, what: str) -> Interval:
         Undecided: As `recorded_interval`, or it is narrower than the examples allow.
     """
     interval = recorded_interval(metric.interval, level, what)
-    share = metric.name in SHARES
-    low = 0.0 if metric.direction == "lower" or share else -math.inf
-    high = 1.0 if metric.direction == "higher" or share else math.inf
-    _check_width(metric, metric.value or 0.0, interval, (low, high), what)
+    _check_width(metric, metric.value or 0.0, interval, METRICS[metric.name].ends, what)
     return interval
 
 

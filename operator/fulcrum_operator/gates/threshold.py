@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from fulcrum_operator.gates import wording
 from fulcrum_operator.gates.interval import Observation, declared
-from fulcrum_operator.gates.metrics import COUNTED, SHARES
 from fulcrum_operator.gates.recompute import counts_of, metric_interval, share_interval
 from fulcrum_operator.gates.records import find_comparison, find_metric
 from fulcrum_operator.gates.undecided import agree, anomalous, finite, inconclusive
 from fulcrum_operator.gates.verdict import Limit
+from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import Interval, Metric, ValidateDetails
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
@@ -34,7 +34,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
         value=finite(metric.value, f"{name} on {where}", metric.note),
         interval=_interval(gate, details, metric),
         n=metric.n if metric.groups is None else metric.groups,
-        show=wording.percent if name in SHARES else wording.number,
+        show=wording.percent if METRICS[name].share else wording.number,
         unit="examples" if metric.groups is None else "groups",
         untested=metric.untested or 0.0,
     )
@@ -42,7 +42,7 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
 
 def _interval(gate: Gate, details: ValidateDetails, metric: Metric) -> Interval:
     what = f"the candidate's {metric.name} on {metric.slice}"
-    if metric.name not in COUNTED:
+    if not METRICS[metric.name].counted:
         return metric_interval(metric, gate.confidence, what)
     comparison = find_comparison(details, metric.name, metric.slice, gate.confidence)
     if not agree(comparison.candidate or 0.0, metric.value or 0.0) or comparison.n != metric.n:

@@ -8,6 +8,7 @@ from fulcrum_operator.gates.headline import headline
 from fulcrum_operator.gates.records import ALL
 from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.resources import compressionjob as resource
+from fulcrum_pipelines.catalog import SHARES
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
@@ -17,8 +18,6 @@ from fulcrum_pipelines.evidence import (
     ValidateDetails,
 )
 
-POINTS = frozenset({"accuracy", "top5", "macroF1", "ece", "auc"})
-"""Metrics that are shares; people say their changes in points of a hundred."""
 REASON_LIMIT = 1024
 HEADLINE_LIMIT = 253
 MOST_CANDIDATES = 24
@@ -131,7 +130,7 @@ def summarise(results: resource.Results) -> resource.Summary:
     """Return the results as the short texts of kubectl's columns."""
     delta = None
     if results.delta is not None:
-        in_points = results.metric in POINTS
+        in_points = results.metric in SHARES
         delta = f"{results.delta * 100:+.2f} points" if in_points else f"{results.delta:+.4g}"
     return resource.Summary(
         delta=delta,

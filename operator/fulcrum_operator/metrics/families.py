@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 from fulcrum_operator.gates import Outcome
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.resources.names import FinalPhase, Phase
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
 
@@ -36,17 +37,6 @@ OUTCOME_REASONS: Final = (
     "BackoffLimitExceeded",
     "SnapshotLost",
     "PromotionRefused",
-)
-GATE_KINDS: Final = (
-    "nonInferiority",
-    "threshold",
-    "change",
-    "speedup",
-    "size",
-    "memory",
-    "churn",
-    "calibration",
-    "fidelity",
 )
 
 MODEL: Final = Label("model", at_most=50)
@@ -144,7 +134,7 @@ GATES: Final = (
         "counter",
         "Verdicts of single gates.",
         (
-            Label("kind", GATE_KINDS),
+            Label("kind", tuple(GATE_KINDS)),
             Label("mode", ("Enforce", "DryRun")),
             Label("verdict", get_args(Outcome)),
         ),

@@ -19,6 +19,7 @@ from fulcrum_operator.report.formatting import (
     span,
 )
 from fulcrum_operator.report.svg import EVERYWHERE
+from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import Comparison, Interval
 
 
@@ -90,32 +91,18 @@ def _decimals(value: float, interval: Interval | None) -> int:
     return max(decimals_for(value), decimals_for(width, 2) if width else 0)
 
 
-_STYLES = {
-    "accuracy": Style("Accuracy", share=True),
-    "top5": Style("Top-5 accuracy", share=True),
-    "macroF1": Style("Macro F1", share=True),
-    "logLoss": Style("Log loss"),
-    "mse": Style("Mean squared error"),
-    "ece": Style("Calibration error (ECE)", share=True),
-    "auc": Style("AUC", share=True),
-    "rmse": Style("Root mean squared error"),
-    "mae": Style("Mean absolute error"),
-    "r2": Style("R²"),
-}
-
-
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names once each, known metrics first, the most asked for at the front."""
     found = dict.fromkeys(names)
-    return (*(n for n in _STYLES if n in found), *(n for n in found if n not in _STYLES))
+    return (*(n for n in METRICS if n in found), *(n for n in found if n not in METRICS))
 
 
 def style_of(metric: str, unit: str = "") -> Style:
     """Return how `metric` is written; an unknown one goes by its own name, in digits."""
-    known = _STYLES.get(metric)
+    known = METRICS.get(metric)
     if known is None:
         return Style(metric, unit=unit)
-    return known if known.share or not unit else Style(known.label, unit=unit)
+    return Style(known.label, share=True) if known.share else Style(known.label, unit=unit)
 
 
 def is_worse(direction: str, delta: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
+from fulcrum_pipelines.catalog import MAIN_METRICS
 from fulcrum_pipelines.evidence import (
     Comparison,
     EvaluateDetails,
@@ -17,9 +18,6 @@ from fulcrum_pipelines.evidence import (
 )
 
 D = TypeVar("D", EvaluateDetails, PruneDetails, FinetuneDetails, QuantizeDetails, ValidateDetails)
-
-MAIN_METRICS = ("accuracy", "rmse", "r2", "mse")
-"""The first of these that was measured stands at the top."""
 
 
 def details(evidence: Evidence, kind: type[D]) -> D | None:

@@ -29,7 +29,12 @@ from fulcrum_operator.report.formatting import (
 )
 from fulcrum_operator.report.metrics import in_order, style_of
 from fulcrum_operator.report.reading import details, find_comparison, find_metric
-from fulcrum_operator.report.sections.gates import gate_writer, interval_cell, limit_text
+from fulcrum_operator.report.sections.gates import (
+    gate_writer,
+    interval_cell,
+    is_exact,
+    limit_text,
+)
 from fulcrum_operator.report.sections.levers import compared_metrics, lever_name
 from fulcrum_operator.report.sections.outputs import (
     agreement_text,
@@ -210,7 +215,7 @@ def _gate(gate: GateResult) -> Row:
         gate.name,
         _text(f"{gate.verdict}{dry}", _COLOURS[TONES[gate.verdict]]),
         NOT_MEASURED if gate.value is None else write(gate.value),
-        "exact" if gate.kind == "size" else interval_cell(gate.interval, write).text,
+        "exact" if is_exact(gate.kind) else interval_cell(gate.interval, write).text,
         limit_text(gate.limit, write),
     )
 

@@ -18,6 +18,7 @@ from fulcrum_operator.scaffolding.description import (
     describe,
 )
 from fulcrum_operator.scaffolding.guessing import guess_input, guess_output
+from fulcrum_pipelines.catalog import METRICS, task_of_meaning
 from fulcrum_pipelines.errors import UserError
 
 LONGEST_NAME = 52
@@ -79,13 +80,14 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _job(model: Path, description: Description, *, uri: str, bundle: bool) -> str:
-    regression = description.meaning == "value"
+    task = task_of_meaning(description.meaning)
     return _render(
         "job.yaml.j2",
         name=_name(model.stem),
         uri=uri,
-        task="regression" if regression else "classification",
-        metric="rmse" if regression else "accuracy",
+        task=task.name,
+        metric=task.main,
+        share=METRICS[task.main].share,
         bundle=bundle,
         program=model.suffix == PROGRAM,
         **_values(description),

@@ -20,9 +20,10 @@ from fulcrum_operator import lifecycle
 from fulcrum_operator.gates import Verdict, decide
 from fulcrum_operator.lifecycle import judging, running
 from fulcrum_operator.metrics import Metrics, Sources, model_label
-from fulcrum_operator.metrics.families import FAMILIES, GATE_KINDS, OUTCOME_REASONS, Family
+from fulcrum_operator.metrics.families import FAMILIES, OUTCOME_REASONS, Family
 from fulcrum_operator.metrics.labels import OTHER, Admission, Label
 from fulcrum_operator.settings import Settings
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import Evidence
 from fulcrum_pipelines.resources.compressionjob import Gate
 
@@ -362,4 +363,4 @@ def test_every_reason_for_an_end_is_enumerated() -> None:
 
 
 def test_gates_of_every_kind_are_enumerated() -> None:
-    assert get_args(Gate.model_fields["kind"].annotation) == GATE_KINDS
+    assert get_args(Gate.model_fields["kind"].annotation) == tuple(GATE_KINDS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
+from fulcrum_components.evaluation.metrics.definition import MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array
 
@@ -44,7 +44,5 @@ def _few_classes(outcomes: Outcomes) -> str:
     return f"with {classes} classes every answer is among the first 5" if classes <= _K else ""
 
 
-ACCURACY = MetricDefinition("accuracy", ("classification",), "higher", SHARE, correct=_right)
-TOP5 = MetricDefinition(
-    "top5", ("classification",), "higher", SHARE, correct=_among_first, undefined=_few_classes
-)
+ACCURACY = MetricDefinition("accuracy", correct=_right)
+TOP5 = MetricDefinition("top5", correct=_among_first, undefined=_few_classes)

@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
+from fulcrum_components.evaluation.metrics.definition import MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Stratum
@@ -94,9 +94,6 @@ def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
 
 AUC = MetricDefinition(
     "auc",
-    ("classification",),
-    "higher",
-    SHARE,
     influence=_auc,
     costs=_costs,
     undefined=_one_class,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from fulcrum_components.evaluation.metrics.accuracy import answers
-from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
+from fulcrum_components.evaluation.metrics.definition import MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, summed_by_unit
 from fulcrum_components.evaluation.unseen import Stratum
@@ -60,9 +60,6 @@ def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
 
 ECE = MetricDefinition(
     "ece",
-    ("classification",),
-    "lower",
-    SHARE,
     statistic=_statistic,
     noise=_noise,
     costs=_costs,

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
 from fulcrum_components.evaluation.unseen import Stratum
-from fulcrum_pipelines.evidence import Direction
-
-SHARE = "share"
-"""Unit of metrics that are shares of examples or otherwise lie in 0..1."""
+from fulcrum_pipelines.catalog import METRICS, Direction, MetricKind
 
 _MOST_MIXED = 20_000
 """Examples whose answers are mixed up to see what a lost one costs; the mean needs no more."""
@@ -28,6 +24,11 @@ def _always_defined(_: Outcomes) -> str:
     return ""
 
 
+def _mean(targets: Array) -> Array:
+    result: Array = targets.mean(axis=0)
+    return result
+
+
 @dataclass(frozen=True)
 class MetricDefinition:
     """A metric of per-example outcomes.
@@ -36,10 +37,7 @@ class MetricDefinition:
     what its intervals rest on: counts, a bootstrap, or the variance of its influence.
 
     Attributes:
-        name: As in the manifest.
-        tasks: Tasks that it is for.
-        direction: Which way is better.
-        unit: Its unit; empty for none, or the target's own.
+        name: As in the catalogue, which says the rest about it.
         correct: Right or wrong for each example, (n,) bool; the metric is the share of right ones.
         statistic: The metric as a function of sums over units; see `statistic`.
         influence: The metric's value, and each example's influence on it, (n,).
@@ -47,12 +45,10 @@ class MetricDefinition:
         costs: What one lost example costs, by kind of example; see `strata`.
         undefined: Why the metric has no value on these outcomes; empty where it has.
         by_class: Whether it is a mean over classes, each of which counts as much as any other.
+        best_value: Of targets (n, ...) that are numbers, the one answer (...) that is best by it.
     """
 
     name: str
-    tasks: tuple[Literal["classification", "regression"], ...]
-    direction: Direction
-    unit: str = ""
     correct: Callable[[Outcomes], Array] | None = None
     statistic: Callable[[Outcomes, Array], SumStatistic] | None = None
     influence: Callable[[Outcomes, bool], tuple[float, Array]] | None = None
@@ -60,6 +56,22 @@ class MetricDefinition:
     costs: Callable[[Outcomes], Sequence[Stratum]] | None = None
     undefined: Callable[[Outcomes], str] = _always_defined
     by_class: bool = False
+    best_value: Callable[[Array], Array] = _mean
+
+    @property
+    def kind(self) -> MetricKind:
+        """Its row of the catalogue."""
+        return METRICS[self.name]
+
+    @property
+    def direction(self) -> Direction:
+        """Which way is better."""
+        return self.kind.direction
+
+    @property
+    def unit(self) -> str:
+        """Its unit, as evidence has it."""
+        return self.kind.unit
 
     def on_units(self, outcomes: Outcomes, units: Array) -> SumStatistic:
         """Return the metric as a function of sums over `units` (n,).

@@ -25,4 +25,4 @@ def _statistic(outcomes: Outcomes, units: Array) -> SumStatistic:
     return mean_statistic(example_log_loss(outcomes), units)
 
 
-LOG_LOSS = MetricDefinition("logLoss", ("classification",), "lower", "nats", statistic=_statistic)
+LOG_LOSS = MetricDefinition("logLoss", statistic=_statistic)

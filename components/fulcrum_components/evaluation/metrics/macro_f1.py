@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fulcrum_components.evaluation.metrics.accuracy import answers
-from fulcrum_components.evaluation.metrics.definition import SHARE, MetricDefinition
+from fulcrum_components.evaluation.metrics.definition import MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic
 from fulcrum_components.evaluation.unseen import Stratum
@@ -57,9 +57,6 @@ def _costs(outcomes: Outcomes) -> tuple[Stratum, ...]:
 
 MACRO_F1 = MetricDefinition(
     "macroF1",
-    ("classification",),
-    "higher",
-    SHARE,
     statistic=_statistic,
     costs=_costs,
     by_class=True,

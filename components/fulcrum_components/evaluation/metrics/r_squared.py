@@ -38,4 +38,4 @@ def _constant(outcomes: Outcomes) -> str:
     return "R2 is undefined if all targets are equal"
 
 
-R2 = MetricDefinition("r2", ("regression",), "higher", statistic=_statistic, undefined=_constant)
+R2 = MetricDefinition("r2", statistic=_statistic, undefined=_constant)

@@ -50,6 +50,11 @@ def _mae(outcomes: Outcomes, units: Array) -> SumStatistic:
     return mean_statistic(_absolute_error(outcomes), units)
 
 
+def _median(targets: Array) -> Array:
+    result: Array = np.median(targets, axis=0)
+    return result
+
+
 def _root(sums: Array) -> Array:
     return np.sqrt(np.maximum(mean_of_sums(sums), 0.0))
 
@@ -58,6 +63,6 @@ def _rmse(outcomes: Outcomes, units: Array) -> SumStatistic:
     return SumStatistic(_mse(outcomes, units).features, _root)
 
 
-MSE = MetricDefinition("mse", ("classification", "regression"), "lower", statistic=_mse)
-MAE = MetricDefinition("mae", ("regression",), "lower", statistic=_mae)
-RMSE = MetricDefinition("rmse", ("regression",), "lower", statistic=_rmse)
+MSE = MetricDefinition("mse", statistic=_mse)
+MAE = MetricDefinition("mae", statistic=_mae, best_value=_median)
+RMSE = MetricDefinition("rmse", statistic=_rmse)

@@ -16,7 +16,7 @@ from fulcrum_operator.report.blocks import (
     row,
 )
 from fulcrum_operator.report.formatting import duration, number, percent
-from fulcrum_operator.report.metrics import style_of
+from fulcrum_operator.report.metrics import Style, style_of
 from fulcrum_operator.report.plots.curves import Curve, curve_plot
 from fulcrum_operator.report.reading import details
 from fulcrum_operator.report.sections.quality import axis_writer
@@ -67,7 +67,7 @@ def _losses(tuned: FinetuneDetails) -> Figure:
         "Loss by epoch",
         f"Train loss from {number(train[0][1])} to {number(train[-1][1])}.",
         curves,
-        write=axis_writer(style_of("logLoss")),
+        write=axis_writer(Style("Loss")),
         x_name="epoch",
         marker=(float(tuned.best_epoch), "best"),
     )

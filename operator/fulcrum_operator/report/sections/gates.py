@@ -30,6 +30,7 @@ from fulcrum_operator.report.formatting import (
 )
 from fulcrum_operator.report.metrics import style_of
 from fulcrum_operator.report.sections.overview import TONES
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import Interval
 
 Write = Callable[[float], str]
@@ -67,20 +68,19 @@ def _rule(verdict: Verdict) -> Note:
 
 def gate_writer(kind: str, metric: str | None) -> Write:
     """Return how values of a gate of this kind are written; the same unit as its limit's."""
-    if kind == "nonInferiority":
-        if metric is not None and style_of(metric).share:
-            return points
-        return lambda value: number(value, sign=True)
-    writers: dict[str, Write] = {
-        "change": lambda value: percent(value, sign=True),
-        "speedup": factor,
-        "size": factor,
-        "memory": factor,
-        "churn": percent,
-        "calibration": percent,
-        "fidelity": percent,
-    }
-    return writers.get(kind, style_of(metric or "").value)
+    style = style_of(metric or "")
+    known = GATE_KINDS.get(kind)
+    match known.value if known else "metric":
+        case "metric change":
+            return points if style.share else lambda value: number(value, sign=True)
+        case "relative change":
+            return lambda value: percent(value, sign=True)
+        case "ratio":
+            return factor
+        case "share":
+            return percent
+        case "metric":
+            return style.value
 
 
 def limit_text(limit: Limit | None, write: Write) -> str:
@@ -105,9 +105,18 @@ def interval_cell(interval: Interval | None, write: Write) -> Cell:
     return Cell(ends, note=f"{level(interval)}, {interval.method}")
 
 
+def is_exact(kind: str) -> bool:
+    """Return whether a gate of this kind decides on what is known exactly: bytes of files."""
+    return kind in GATE_KINDS and GATE_KINDS[kind].measures == "size"
+
+
+def _counts_bytes(kind: str) -> bool:
+    return kind in GATE_KINDS and GATE_KINDS[kind].counts_bytes
+
+
 def _samples(n: int | None, kind: str) -> Cell:
     if n is None:
-        return Cell("none needed" if kind in ("size", "memory") else "unknown", "quiet")
+        return Cell("none needed" if _counts_bytes(kind) else "unknown", "quiet")
     return Cell(count(n))
 
 
@@ -115,7 +124,7 @@ def _figures(result: GateResult | SliceResult, gate: GateResult) -> tuple[str | 
     kind, write = gate.kind, gate_writer(gate.kind, gate.metric)
     return (
         NOT_MEASURED if result.value is None else write(result.value),
-        interval_cell(result.interval, write) if kind != "size" else Cell("exact", "quiet"),
+        Cell("exact", "quiet") if is_exact(kind) else interval_cell(result.interval, write),
         limit_text(result.limit, write),
         _samples(result.n, kind),
     )
@@ -141,8 +150,7 @@ def _kind_text(gate: GateResult) -> str:
     if gate.metric:
         what = f"{gate.kind} of {style_of(gate.metric).label.lower()}"
     else:
-        relative = gate.kind in ("size", "memory")
-        what = f"{gate.kind}, baseline = 1" if relative else gate.kind
+        what = f"{gate.kind}, baseline = 1" if _counts_bytes(gate.kind) else gate.kind
     return f"{what}; dry run, does not block" if gate.mode == "DryRun" else what
 
 

@@ -25,6 +25,7 @@ from fulcrum_operator.report.plots.levers import Step, lever_plot
 from fulcrum_operator.report.reading import find_comparison, find_metric
 from fulcrum_operator.report.sections.overview import change_tone
 from fulcrum_operator.report.sections.quality import axis_writer
+from fulcrum_pipelines.catalog import LEVER_METRICS
 from fulcrum_pipelines.evidence import Comparison, LeverMetrics, Metric, ValidateDetails
 
 _SHOWN = 3
@@ -65,8 +66,8 @@ def compared_metrics(levers: Sequence[LeverMetrics]) -> tuple[str, ...]:
 def _metric_names(levers: Sequence[LeverMetrics]) -> tuple[str, ...]:
     """Return what was measured, loss and squared error first: levers are compared by them."""
     names = in_order(m.name for lever in levers for m in lever.metrics if m.slice == "all")
-    first = ("logLoss", "mse", "accuracy", "rmse")
-    return (*(n for n in first if n in names), *(n for n in names if n not in first))
+    first = tuple(name for name in LEVER_METRICS if name in names)
+    return (*first, *(name for name in names if name not in first))
 
 
 def _is_measured(name: str, levers: Sequence[LeverMetrics]) -> bool:

@@ -24,6 +24,7 @@ from fulcrum_operator.report.metrics import in_order, is_worse, style_of
 from fulcrum_operator.report.plots.bars import Bar, bar_plot
 from fulcrum_operator.report.plots.heatmap import HeatCell, heatmap
 from fulcrum_operator.report.reading import details, find_metric
+from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import (
     Evidence,
     LayerSparsity,
@@ -184,8 +185,8 @@ def _sensitivity_cell(
     if measured is None:
         return HeatCell(0.0, "quiet", "–", f"{layer} at {percent(share, 0)}: not measured")
     style = style_of(measured.metric)
-    direction = "lower" if measured.metric in ("logLoss", "mse", "rmse", "mae", "ece") else "higher"
-    look = "bad" if is_worse(direction, measured.delta) else "good"
+    known = METRICS.get(measured.metric)
+    look = "bad" if is_worse(known.direction if known else "higher", measured.delta) else "good"
     delta = percent(measured.delta, 1, sign=True) if style.share else f"{measured.delta:+.3g}"
     text = delta.removesuffix("%").strip().replace("-", "\u2212")
     tip = f"{layer} at {percent(share, 0)}: {style.value(measured.value)}"

@@ -21,19 +21,19 @@ from fulcrum_components.evaluation import (
     compare,
     compare_all,
     compute_metrics,
-    metric_names,
     metric_value,
 )
 from fulcrum_components.evaluation.bootstrap import paired_replicates
 from fulcrum_components.evaluation.comparing import NO_DIFFERENCE, NO_EXAMPLES, NO_SPREAD
 from fulcrum_components.evaluation.floor import influenced
 from fulcrum_components.evaluation.statistic import mean_statistic
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison
 from fulcrum_pipelines.statistics import paired_difference_interval
 
-CLASSIFICATION = tuple(metric_names("classification"))
-REGRESSION = tuple(metric_names("regression"))
+CLASSIFICATION = TASKS["classification"].metrics
+REGRESSION = TASKS["regression"].metrics
 
 
 def of_task(task: str, n: int, seed: int = 0) -> PairOfModels:

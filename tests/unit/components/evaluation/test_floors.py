@@ -13,12 +13,13 @@ from simulations.gates import RESULTS, simulate
 from simulations.grid import WORLDS
 from simulations.worlds import World
 
-from fulcrum_components.evaluation import METRICS, Outcomes, compare, compute_metrics
+from fulcrum_components.evaluation import Outcomes, compare, compute_metrics
 from fulcrum_components.evaluation.floor import beyond_worst
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.unseen import Stratum, lost_units, share_of_units
 from fulcrum_operator.gates.recompute import metric_interval, paired_interval
 from fulcrum_operator.gates.undecided import Undecided
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.evidence import Counts
 from fulcrum_pipelines.statistics import (
     normal_quantile,
@@ -28,7 +29,7 @@ from fulcrum_pipelines.statistics import (
     unseen_score,
 )
 
-ALL = [(task, name) for name, metric in METRICS.items() for task in metric.tasks]
+ALL = [(task.name, name) for task in TASKS.values() for name in task.metrics]
 GROUPS: dict[str, Array | None] = {"alone": None, "groups": np.arange(120) % 12}
 
 

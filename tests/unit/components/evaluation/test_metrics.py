@@ -17,10 +17,10 @@ from fulcrum_components.evaluation import (
     Outcomes,
     compute_metrics,
     confusion_matrix,
-    metric_names,
     metric_value,
 )
 from fulcrum_components.evaluation.metrics.auc import binary_auc, mid_ranks
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
 
 
@@ -156,7 +156,7 @@ def test_an_undefined_metric_is_absent_and_says_why(row: Undefined) -> None:
 def test_all_metrics_say_what_they_are(task: str, n: int) -> None:
     outcomes = classifiers(n, 6).baseline if task == "classification" else regressors(n).baseline
     metrics = compute_metrics(outcomes, task, groups=np.arange(n) // 2)
-    assert [m.name for m in metrics] == list(metric_names(task))
+    assert [m.name for m in metrics] == list(TASKS[task].metrics)
     for metric in metrics:
         assert metric.n == n
         assert metric.direction == METRICS[metric.name].direction

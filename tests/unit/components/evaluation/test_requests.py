@@ -11,12 +11,12 @@ from outcome_makers import classifiers, regressors
 from fulcrum_components.evaluation import (
     Outcomes,
     declared_slices,
-    metric_names,
     metrics_for,
     required_comparisons,
     required_metrics,
     slices_by,
 )
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Data, DataSlice, DataSource, Gate, GateSlice
 
@@ -119,7 +119,7 @@ def test_every_gate_finds_what_it_needs(row: Row) -> None:
 def test_a_report_gets_every_metric_and_the_main_one_on_each_slice() -> None:
     outcomes = sites()
     found = required_comparisons([], SITES, outcomes)
-    names = metric_names("classification")
+    names = TASKS["classification"].metrics
     slices = ["class=cat", "class=dog", "class=cow", "site=0", "site=1"]
     assert [(r.metric, r.part.name) for r in found] == [(name, "all") for name in names] + [
         ("accuracy", name) for name in slices

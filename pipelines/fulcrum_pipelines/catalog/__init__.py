@@ -1,0 +1,38 @@
+"""What can be measured and decided: a row for each metric, each task and each kind of gate.
+
+Gates, reports, evaluators, advice and scaffolds all have to know which way a metric is better or
+what a kind of gate needs measured. They read it here, so that an addition cannot be forgotten in
+one of them. What is computed stands elsewhere: metrics in `fulcrum_components.evaluation.metrics`,
+decisions in `fulcrum_operator.gates`. `tests/unit/pipelines/test_catalog.py` holds all of them, the
+schema and the docs against these rows; CONTRIBUTING.md says how to add one.
+"""
+
+from fulcrum_pipelines.catalog.gate_kinds import GATE_KINDS, GateKind
+from fulcrum_pipelines.catalog.metrics import COUNTED, METRICS, SHARE, SHARES, Direction, MetricKind
+from fulcrum_pipelines.catalog.tasks import (
+    LEVER_METRICS,
+    MAIN_METRICS,
+    TASKS,
+    Task,
+    task_of_meaning,
+    tasks_of_kind,
+    tasks_of_metric,
+)
+
+__all__ = [
+    "COUNTED",
+    "GATE_KINDS",
+    "LEVER_METRICS",
+    "MAIN_METRICS",
+    "METRICS",
+    "SHARE",
+    "SHARES",
+    "TASKS",
+    "Direction",
+    "GateKind",
+    "MetricKind",
+    "Task",
+    "task_of_meaning",
+    "tasks_of_kind",
+    "tasks_of_metric",
+]
