@@ -28,6 +28,7 @@ from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.retries import CallPolicy
 from fulcrum_operator.ports import RunHandle, RunStatus
+from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.store import Store
 
@@ -224,16 +225,22 @@ def test_operator_that_died_before_it_asked_does_not_ask_later(
     assert server.count(CREATE) == 0
 
 
+@pytest.mark.parametrize(
+    ("fuse", "refusal"),
+    [("Compute", "error fetching manifest"), ("All", "Failed to create a pipeline version")],
+    ids=["version that was used", "another version"],
+)
 def test_pipeline_that_somebody_deleted_is_uploaded_again(
-    engine: KubeflowEngine, server: Server
+    fuse: Fuse, refusal: str, engine: KubeflowEngine, server: Server
 ) -> None:
     async def scenario() -> None:
-        first, second = stand_in_plan("succeed"), stand_in_plan("succeed.2")
+        first = stand_in_plan("succeed")
+        second = stand_in_plan("succeed.2", engine="kubeflow", placement={"fuse": fuse})
         await engine.submit(first.run, first)
         with server.world.lock:
             for pipeline_id in list(server.world.pipelines):
                 server.world.delete_pipeline(pipeline_id, cascade=True)
-        with pytest.raises(KubeflowError, match="error fetching manifest"):
+        with pytest.raises(KubeflowError, match=refusal):
             await engine.submit(second.run, second)
         handle = await engine.submit(second.run, second)
         assert (await ended(engine, handle)).state == "Succeeded"

@@ -59,13 +59,16 @@ def test_they_are_no_runs_of_jobs(engine: KubeflowEngine, server: Server) -> Non
     """Otherwise the operator would stop them, or delete them once their job is gone."""
     job = finished_job(engine)
     parameters = server.world.runs[job.reference].body["runtime_config"]["parameters"]
-    server.recur(job.reference, run=NEW_RUN)
+    by_itself = server.recur(job.reference, run=NEW_RUN)
     same_key = server.recur(job.reference)
     with server.world.lock:
         server.world.runs[same_key].body["display_name"] = parameters["run"]
         clone = {"display_name": f"Clone of {job.key}", "recurring_run_id": None}
         server.world.create_run(server.world.runs[same_key].body | clone | {"run_id": None})
-    assert len(server.world.runs) == 4
+        body = server.world.runs[by_itself].body
+        named = {"display_name": NEW_RUN, "recurring_run_id": None, "run_id": None}
+        server.world.create_run(body | named)
+    assert len(server.world.runs) == 5
     assert asyncio.run(engine.runs()) == (job,)
     assert asyncio.run(engine.find(job.key)) == (job,)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from fulcrum_pipelines.contract import NEW_RUN
+
 Course = Literal["Pending", "Running", "Ended", "Unknown"]
 """How a run goes. Whether it ended well is not the server's to say, but the store's."""
 
@@ -60,8 +62,8 @@ class Run:
 
     @property
     def is_of_a_job(self) -> bool:
-        """Whether an operator asked for it: recurring runs and clones have another name."""
-        return self.name == self.key and not self.recurring
+        """Whether an operator asked for it: others have another name, or no key."""
+        return self.name == self.key != NEW_RUN and not self.recurring
 
     @property
     def was_terminated(self) -> bool:

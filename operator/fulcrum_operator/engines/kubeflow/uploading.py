@@ -78,7 +78,11 @@ class Uploads:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             path.write_text(self.compiled(tasks))
-            return await self._ensure_version(namespace, self.version_name(tasks), str(path))
+            try:
+                return await self._ensure_version(namespace, self.version_name(tasks), str(path))
+            except KubeflowError:
+                self.forget()  # the pipeline that another version was uploaded to may be gone
+                raise
 
     async def _ensure_version(self, namespace: str, name: str, path: str) -> tuple[str, str]:
         pipeline = await self.pipeline(namespace)
