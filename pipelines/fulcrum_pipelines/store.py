@@ -50,6 +50,7 @@ from fulcrum_pipelines.remote import (
     without_secrets,
 )
 from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.texts import reason
 
 CHUNK_BYTES = 1 << 20
 BLOCK_BYTES = 8 << 20
@@ -78,8 +79,8 @@ class Store:
             not: who looks again anyway, as the operator does, must not be held.
 
     Raises:
-        InfrastructureError: The URL's protocol is unknown, its fsspec plug-in is not installed, or
-            it has no bucket, or credentials.
+        InfrastructureError: The URL's protocol is unknown, its fsspec plug-in is not installed, it
+            has no bucket, or credentials, or cannot be opened.
     """
 
     def __init__(self, url: str, *, patience_s: float = 0.0) -> None:
@@ -87,8 +88,11 @@ class Store:
         self._patience_s = patience_s
         try:
             self._fs, root = open_url(url)
-        except (ValueError, ImportError) as error:
-            raise InfrastructureError(str(error), where=f"store {without_secrets(url)}") from error
+        except Exception as error:  # each kind of file system has errors of its own for bad URLs
+            known = isinstance(error, ValueError | ImportError)
+            why = str(error) if known else f"it cannot be opened ({reason(error)})"
+            message = without_secrets(why)
+            raise InfrastructureError(message, where=f"store {without_secrets(url)}") from error
         self._root = root.rstrip("/")
         self.is_local = "file" in _protocols(self._fs)
         self._has_folders = not BUCKETS.intersection(_protocols(self._fs))

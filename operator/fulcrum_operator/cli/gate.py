@@ -32,7 +32,8 @@ def gate(
 ) -> None:
     """Decide gates again, offline, from the evidence of a run.
 
-    Exit codes: 0 pass, 2 wrong usage or file, 3 rejected, 4 inconclusive or anomalous.
+    Exit codes: 0 pass, 1 no answer from a store, 2 wrong usage or file, 3 rejected, 4 inconclusive
+    or anomalous.
     """
     from fulcrum_operator.cli.printing import EXIT_CODES
     from fulcrum_operator.gates import decide

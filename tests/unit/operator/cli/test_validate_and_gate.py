@@ -14,7 +14,7 @@ from builders.figures import make_comparison
 from gate_subjects import GOOD_DETAILS, with_details
 from typer.testing import CliRunner, Result
 
-from fulcrum_operator.cli.main import app
+from fulcrum_operator.cli.main import app, main
 from fulcrum_operator.gates import Verdict
 from fulcrum_pipelines.errors import UserError
 
@@ -116,6 +116,39 @@ def test_what_is_no_evidence_is_an_error_of_the_user(text: str, tmp_path: Path) 
     gates = policy(tmp_path, "gates: []")
     result = call("gate", path, "--policy", gates)
     assert isinstance(result.exception, UserError)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://",
+        "s3://key:secret-word@bucket/runs/x",
+        "nosuch://bucket/runs/x",
+        "github://owner/repository",
+        "zip://x::file://{tmp}/evidence.json",
+        "file://{tmp}",
+        "file://{tmp}/",
+        "file://{tmp}/evidence.json/",
+        "file://{tmp}/nothing/evidence.json",
+        "memory://runs/x",
+        "://x",
+    ],
+)
+def test_url_without_evidence_is_told_in_one_line(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.json").touch()
+    gates = policy(tmp_path, "gates: []")
+    words = ["fulcrum", "gate", url.format(tmp=tmp_path), "--policy", str(gates)]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    told = capsys.readouterr().err
+    assert ended.value.code in (1, 2)
+    assert told.startswith("error: ")
+    assert len(told.splitlines()) == 1
+    assert "defect" not in told
+    assert "secret-word" not in told
 
 
 def run_and_list_modules(*arguments: str) -> tuple[set[str], float]:
