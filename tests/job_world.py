@@ -37,14 +37,17 @@ from fulcrum_operator.observed import (
     ChannelSeen,
     Job,
     NoAssessment,
+    NoReport,
     Observed,
     PromotionSeen,
     Refusal,
+    Report,
     Resolution,
     Snapshot,
     read_job,
 )
 from fulcrum_operator.ports import RunHandle, RunStatus
+from fulcrum_operator.reporting import has_no_report
 from fulcrum_operator.resources.names import API_VERSION, RUN_FINALIZER
 from fulcrum_operator.times import write_time
 from fulcrum_pipelines.contract import ResolvedSpec, canonical_json, digest_of
@@ -115,6 +118,7 @@ class World:
         body: The job.
         outcomes: How the run of each attempt ends; the last counts for all further ones.
         verdict: What the gates say of a run that succeeds; None if evidence is unreadable.
+        report: What becomes of the report.
         promotes: What becomes of a promotion.
         why: The reason that it gives.
         channel: Whether the channel is there.
@@ -123,6 +127,7 @@ class World:
     body: dict[str, Any]
     outcomes: tuple[RunStatus, ...] = (RunStatus("Succeeded"),)
     verdict: Outcome | None = "Pass"
+    report: Report | NoReport = Report("file:///store/report.html")  # noqa: RUF009 (frozen)
     promotes: str = "Promoted"
     why: str = ""
     channel: bool = True
@@ -166,6 +171,7 @@ class World:
             runs=runs,
             run=self.runs[key] if runs else None,
             assessment=self._assessment(key) if runs else None,
+            report=self.report if has_no_report(job.status) else None,
             promotion=promotion,
             channel=ChannelSeen("") if self.channel else None,
             slot=self.slot,

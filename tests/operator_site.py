@@ -14,6 +14,10 @@ import yaml
 from cluster.control_plane import ControlPlane
 from operators import START_TIMEOUT_S, Jobs, OperatorProcess, wait_until
 
+from fulcrum_operator.cli.report import stored_at
+from fulcrum_operator.report.files import fetch_report
+from fulcrum_pipelines.store import Store
+
 
 @dataclass
 class Site:
@@ -133,6 +137,19 @@ def check_promoted(site: Site, name: str, *, attempts: int = 1) -> None:
     assert channel["moves"] == 1
     assert [each["promotion"] for each in channel["history"]] == [promotion["metadata"]["name"]]
     assert channel["current"]["digest"] == status["candidate"]["digest"]
+    check_reported(job)
+
+
+def check_reported(job: dict[str, Any]) -> None:
+    """The report is where the status says, and is that of the evidence."""
+    url, run = stored_at(job)
+    store, path = Store(url), f"runs/{run}/report.html"
+    assert job["status"]["report"] == store.locate(path)
+    page = store.read(path)
+    assert page is not None
+    store.delete(path)
+    assert fetch_report(store, run) == page
+    store.write(path, page)
 
 
 def _works_with(process: psutil.Process, store: str) -> bool:

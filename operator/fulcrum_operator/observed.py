@@ -137,6 +137,29 @@ class NoAssessment:
 
 
 @dataclass(frozen=True)
+class Report:
+    """The report of a job that has a verdict; it is in the store.
+
+    Attributes:
+        uri: Its address.
+    """
+
+    uri: str
+
+
+@dataclass(frozen=True)
+class NoReport:
+    """Why there is no report.
+
+    Attributes:
+        retryable: Whether another try may succeed, because the store did not answer.
+    """
+
+    message: str
+    retryable: bool
+
+
+@dataclass(frozen=True)
 class PromotionSeen:
     """A ModelPromotion that refers to the job."""
 
@@ -168,6 +191,7 @@ class Observed:
         stages: How its stages go.
         headlines: A few figures of each stage that has finished, as people read them.
         assessment: What its evidence says, once it succeeded.
+        report: Its report, made once it has a verdict, or why there is none.
         promotion: The promotion that refers to it.
         channel: The channel that it promotes to, or None if there is none of that name.
         slot: Whether the engine has room for it.
@@ -183,6 +207,7 @@ class Observed:
     stages: tuple[StageState, ...] = ()
     headlines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     assessment: Assessment | NoAssessment | None = None
+    report: Report | NoReport | None = None
     promotion: PromotionSeen | None = None
     channel: ChannelSeen | None = None
     slot: bool = True

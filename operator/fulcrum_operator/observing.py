@@ -29,6 +29,7 @@ from fulcrum_operator.observed import (
 )
 from fulcrum_operator.placement import Site
 from fulcrum_operator.ports import Engine, RunStatus
+from fulcrum_operator.reporting import has_no_report, report
 from fulcrum_operator.resolving import HERE, Templates, resolve_job
 from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
 from fulcrum_operator.slots import Slots
@@ -91,8 +92,11 @@ class Observer:
         if job.deleted_at is not None or status.outcome is not None:
             return seen
         if status.verdict is None:
-            seen = await self._before_verdict(seen)
-        elif status.verdict == "Pass" and job.spec.promotion is not None:
+            return await self._before_verdict(seen)
+        if has_no_report(status) and not job.spec.suspend:
+            made = await asyncio.to_thread(report, self.store, status)
+            seen = replace(seen, report=made)
+        if status.verdict == "Pass" and job.spec.promotion is not None:
             seen = self._promotion(seen, job.spec.promotion.channel)
             if job.spec.baseline.kind == "Channel":
                 seen = replace(seen, snapshot=await self.snapshot(job))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fulcrum_operator.gates import Verdict, decide
-from fulcrum_operator.report import render
+from fulcrum_operator.report.files import store_report
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
@@ -53,13 +53,12 @@ def publish(store: Store, plan: Plan) -> Published:
         raise InfrastructureError(message, where=store.locate(f"runs/{plan.run}"))
     verdict = decide(evidence, plan.spec.gates)
     store.write_record(f"runs/{plan.run}/verdict.json", verdict)
-    report = render(evidence, verdict, title=plan.name)
-    store.write(f"runs/{plan.run}/report.html", report.encode())
+    report = store_report(store, plan.run, evidence, verdict, plan.name)
     return Published(
         evidence=evidence,
         verdict=verdict,
         evidence_path=store.locate(f"runs/{plan.run}/evidence.json"),
-        report_path=store.locate(f"runs/{plan.run}/report.html"),
+        report_path=report,
         candidate_path=_candidate(store, plan.run, validate.details.candidate_model),
         candidate_digest=validate.details.candidate_model,
         candidate_bytes=validate.details.size.candidate_bytes,

@@ -99,6 +99,7 @@ JOB_STATUS: dict[str, Any] = {
     },
     "summary": {"delta": "-0.40 points", "speedup": "x4.1", "size": "x13.8"},
     "evidence": {"uri": "file:///store/runs/mnist/evidence.json", "digest": DIGEST},
+    "report": "file:///store/runs/mnist/report.html",
     "candidate": {"digest": DIGEST, "uri": "file:///store/objects/11", "sizeBytes": 91_344},
     "promotion": {"name": "mnist-1a2b3c4d", "phase": "Pending"},
 }

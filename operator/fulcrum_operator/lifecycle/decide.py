@@ -34,6 +34,7 @@ QUESTIONS: tuple[Question, ...] = (
     running.going,
     running.failed,
     judging.not_judged,
+    judging.not_reported,
     judging.without_promotion,
     judging.promoting,
 )

@@ -21,10 +21,11 @@ from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.lifecycle.running import mirror_stages, try_again
 from fulcrum_operator.lifecycle.summary import describe_gates, describe_results, summarise
-from fulcrum_operator.observed import Assessment, Job, NoAssessment, Observed
+from fulcrum_operator.observed import Assessment, Job, NoAssessment, NoReport, Observed
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_operator.resources.names import EventReason, Phase
+from fulcrum_operator.times import seconds_since
 
 OUTCOMES = {
     "Fail": ("Rejected", "GatesFailed"),
@@ -33,6 +34,10 @@ OUTCOMES = {
 }
 HELD = "ChannelHeld"
 """The reason of a refusal that is no fault of the job's: a person decides what comes next."""
+
+REPORT_LIMIT_S = 60.0
+"""How long after its verdict a job waits for a store that does not take its report. A server is
+restarted in less; a promotion reads the store too, so it would hardly be earlier."""
 
 
 def not_judged(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
@@ -73,6 +78,25 @@ def _judge(seen: Observed, found: Assessment, edit: Editor) -> Decision:
         warning=verdict.outcome != "Pass",
     )
     return Decision((announce, WriteStatus(edit.status, "verdict-written")))
+
+
+def not_reported(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
+    """The report's address is written once; a report that cannot be made changes nothing else."""
+    job, made = seen.job, seen.report
+    if job.status.verdict is None or made is None:
+        return None
+    edit = Editor(job, now)
+    if not isinstance(made, NoReport):
+        edit.set(report=made.uri).condition("Reported", "True", "Reported")
+        return Decision((WriteStatus(edit.status, "report-written"),))
+    judged = next(each for each in job.status.conditions if each.type == "Evaluated")
+    waited_s = seconds_since(judged.last_transition_time, now)
+    if made.retryable and waited_s < REPORT_LIMIT_S:
+        return Decision(after_s=limits.poll_s)
+    message = f"no report: {made.message}; try: fulcrum report {job.name} -n {job.namespace}"
+    edit.condition("Reported", "False", "ReportFailed", message)
+    announce = Announce("ReportFailed", message, str(job.status.attempt), warning=True)
+    return Decision((announce, WriteStatus(edit.status, "report-failed")))
 
 
 def without_promotion(seen: Observed, now: datetime, limits: Limits) -> Decision | None:

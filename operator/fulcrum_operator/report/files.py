@@ -1,4 +1,4 @@
-"""Makes the report of a run again from the files that the run left.
+"""Reports as files: beside the evidence in a store, and made again from what a run left.
 
 The verdict is decided again from the gates in the run's plan, not read from a file: evidence, plan
 and report then cannot tell different stories.
@@ -12,6 +12,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from fulcrum_operator.gates import decide
+from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.report.page import render
 from fulcrum_pipelines.contract import STAGES, Plan, digest_of, to_json
 from fulcrum_pipelines.errors import UserError
@@ -19,6 +20,60 @@ from fulcrum_pipelines.evidence import Evidence, Record, StageEvidence
 from fulcrum_pipelines.store import Store
 
 R = TypeVar("R", bound=Record)
+
+
+def store_report(store: Store, run: str, evidence: Evidence, verdict: Verdict, title: str) -> str:
+    """Write the report of `run` beside its evidence and return its address.
+
+    The same evidence has the same report, so writing it twice changes nothing.
+
+    Raises:
+        InfrastructureError: The store refuses, or does not answer.
+    """
+    path = f"runs/{run}/report.html"
+    store.write(path, render(evidence, verdict, title=title).encode())
+    return store.locate(path)
+
+
+def fetch_report(store: Store, run: str) -> bytes:
+    """Return the report of `run` from a store, made here where the store has none.
+
+    Raises:
+        UserError: The store has no evidence of the run.
+        InfrastructureError: The store refuses, does not answer, or what it has is damaged.
+    """
+    page = store.read(f"runs/{run}/report.html")
+    if page is not None:
+        return page
+    evidence = _stored_evidence(store, run)
+    plan = store.plan(evidence.plan)
+    return render(evidence, decide(evidence, plan.spec.gates), title=plan.name).encode()
+
+
+def _stored_evidence(store: Store, run: str) -> Evidence:
+    """Return the evidence of a run, or of the stages that ended."""
+    whole = store.evidence(run)
+    if whole is not None:
+        return whole
+    found = (store.stage_evidence(run, stage) for stage in STAGES)
+    stages = tuple(stage for stage in found if stage is not None)
+    if not stages:
+        message = "the store has no evidence there; check the run's key and the store's address"
+        raise UserError(message, where=store.locate(f"runs/{run}"))
+    return Evidence(run=stages[0].run, plan=stages[0].plan, stages=stages)
+
+
+def save_report(page: bytes, target: Path) -> None:
+    """Write `page` to the file `target`.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    try:
+        target.write_bytes(page)
+    except OSError as error:
+        message = f"cannot write the report: {error.strerror}; name another file with --output"
+        raise UserError(message, where=str(target)) from error
 
 
 def write_report(source: Path, output: Path | None = None) -> Path:
@@ -38,11 +93,7 @@ def write_report(source: Path, output: Path | None = None) -> Path:
     verdict = None if plan is None else decide(evidence, plan.spec.gates)
     page = render(evidence, verdict, title=evidence.run if plan is None else plan.name)
     target = folder / "report.html" if output is None else output
-    try:
-        target.write_text(page, encoding="utf-8")
-    except OSError as error:
-        message = f"cannot write the report: {error.strerror}; name another file with --output"
-        raise UserError(message, where=str(target)) from error
+    save_report(page.encode(), target)
     return target
 
 

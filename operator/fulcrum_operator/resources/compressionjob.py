@@ -216,7 +216,7 @@ class CompressionJobStatus(Status):
     stage: str | None = None
     """The stage that runs now and how far it is, such as "finetune 40 %"."""
     conditions: tuple[Condition, ...] = ()
-    """Conditions of the job, each with its reason: Accepted, Snapshotted, QuotaReserved, Submitted, Progressing, Evaluated, Promoted, Complete, Failed, Suspended."""
+    """Conditions of the job, each with its reason: Accepted, Snapshotted, QuotaReserved, Submitted, Progressing, Evaluated, Reported, Promoted, Complete, Failed, Suspended."""
     snapshot: Snapshot | None = None
     """The specification that the job runs, fixed when it was accepted. Later changes of a recipe or gate policy do not affect it."""
     attempt: int = 0
@@ -247,6 +247,8 @@ class CompressionJobStatus(Status):
     """Results as short texts, for the columns of kubectl get."""
     evidence: EvidenceReference | None = None
     """The evidence that the verdict was decided from."""
+    report: str | None = None
+    """Address of the HTML report of the run, beside the evidence in the store. fulcrum report JOB copies it to a file. Absent if it could not be made; the condition Reported then says why."""
     candidate: CandidateStatus | None = None
     """The compressed model, exactly as it was validated."""
     promotion: PromotionStatus | None = None

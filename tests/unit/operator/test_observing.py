@@ -13,7 +13,7 @@ from stand_in import stand_in_plan, work
 
 from fulcrum_operator.kubernetes.errors import NotFound
 from fulcrum_operator.objects import Objects
-from fulcrum_operator.observed import Assessment, NoAssessment, Observed, read_job
+from fulcrum_operator.observed import Assessment, NoAssessment, Observed, Report, read_job
 from fulcrum_operator.observing import EngineDesk, Observer
 from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.resolving import Templates
@@ -129,6 +129,40 @@ def test_unreadable_evidence_is_told(observer: Observer) -> None:
     submit(observer).write(f"runs/{PLAN.run}/evidence.json", b"{}")
     observer.engines["process"].engine.status = succeeded  # type: ignore[method-assign]
     assert isinstance(see(observer, running()).assessment, NoAssessment)
+
+
+def judged(observer: Observer, **changes: Any) -> dict[str, Any]:
+    """Return a job whose verdict is written."""
+    submit(observer)
+    job = running()
+    found = see(observer, job).assessment
+    assert isinstance(found, Assessment)
+    evidence = {"uri": found.evidence_uri, "digest": found.evidence_digest}
+    job["status"] |= {"verdict": found.verdict.outcome, "evidence": evidence, **changes}
+    return job
+
+
+def test_job_with_a_verdict_gets_its_report(observer: Observer) -> None:
+    address = observer.store.locate(f"runs/{PLAN.run}/report.html")
+    assert see(observer, judged(observer)).report == Report(address)
+    assert Path(address).exists()
+
+
+@pytest.mark.parametrize("what", ["reported", "suspended", "ending", "deleted"])
+def test_no_report_is_made_without_need(observer: Observer, what: str) -> None:
+    job = judged(observer)
+    end = {"phase": "Rejected", "reason": "R", "message": "m", "time": "2026-11-25T09:00:00Z"}
+    match what:
+        case "reported":
+            job["status"]["report"] = "s3://bucket/report.html"
+        case "suspended":
+            job["spec"]["suspend"] = True
+        case "ending":
+            job["status"]["outcome"] = end
+        case "deleted":
+            job["metadata"]["deletionTimestamp"] = end["time"]
+    assert see(observer, job).report is None
+    assert observer.store.read(f"runs/{PLAN.run}/report.html") is None
 
 
 def test_engine_that_does_not_answer_is_told(observer: Observer, tmp_path: Path) -> None:

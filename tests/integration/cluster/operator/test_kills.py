@@ -44,6 +44,7 @@ KILLS = (
     Kill("retrying", "flaky", 2, {"backoffLimit": 2},
          ("Submitted", "Retrying", *PROMOTED)),
     Kill("verdict-written"),
+    Kill("report-written"),
     Kill("finalizer-removed"),
     Kill("promotion-created"),
     Kill("promotion-seen"),

@@ -16,7 +16,10 @@ from operators import OperatorProcess, wait_until
 from s3.accounts import Keys
 from s3.building import server_binary
 from s3.server import Server
+from typer.testing import CliRunner, Result
 
+from fulcrum_operator.cli.main import app
+from fulcrum_operator.cli.refusals import CommandError
 from fulcrum_pipelines.bounded_s3 import BoundedS3
 from fulcrum_pipelines.store import PATIENCE, Store, object_path
 
@@ -111,6 +114,40 @@ def test_job_is_judged_and_promoted_from_the_bucket(remote: Remote) -> None:
     assert status["evidence"]["uri"].startswith(f"{remote.url}/runs/")
     assert store.is_intact(status["candidate"]["digest"])
     assert not (site.directory / "store").exists()
+
+
+def fetch(remote: Remote, name: str, target: Path) -> Result:
+    """Run `fulcrum report` for a job, as a user with the test's keys."""
+    kubeconfig = str(remote.site.plane.admin_kubeconfig)
+    where = ("-n", remote.site.namespace, "--kubeconfig", kubeconfig)
+    return CliRunner().invoke(app, ["report", name, *where, "-o", str(target)])
+
+
+def test_report_is_fetched_from_the_bucket_also_after_a_crash(
+    remote: Remote, tmp_path: Path
+) -> None:
+    site, target = remote.site, tmp_path / "report.html"
+    name = promoting_job(site, "wait.reported")
+    remote.operator.start()
+    site.runs_now(name)
+    early = fetch(remote, name, target).exception
+    assert isinstance(early, CommandError)
+    assert "has no verdict yet" in str(early)
+    remote.operator.order("KILL", "verdict-written")
+    site.let_go(name)
+    remote.operator.wait_for_kill()
+    assert "report" not in site.jobs.status(name)
+    remote.operator.start()
+    status = site.jobs.ended(name, WAIT_S)
+    check_promoted(site, name)
+    assert status["report"] == f"{remote.url}/runs/{status['run']['key']}/report.html"
+    described = site.plane.kubectl("describe", "compressionjob", name, "-n", site.namespace)
+    assert ["Report:", status["report"]] in [line.split() for line in described.splitlines()]
+    assert fetch(remote, name, target).exit_code == 0
+    assert target.read_bytes() == remote.server.file(status["report"]).read_bytes()
+    missing = fetch(remote, "nobody", target).exception
+    assert "there is no CompressionJob nobody" in str(missing)
+    assert "no file or folder of that name" in str(missing)
 
 
 def test_damaged_candidate_is_made_anew_and_never_promoted(remote: Remote) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_world import World, job_body
 
-from fulcrum_operator.observed import Observed
+from fulcrum_operator.observed import NoReport, Observed, Report
 from fulcrum_operator.ports import RunStatus
 
 ENDS = (
@@ -18,6 +18,11 @@ ENDS = (
     RunStatus("Failed", "NoEvidence", "nothing", "infrastructure"),
     RunStatus("Failed", "StageFailed", "no file", "user"),
     RunStatus("Cancelled", "Cancelled", "it was"),
+)
+REPORTS = (
+    Report("file:///store/report.html"),
+    NoReport("the store is away", retryable=True),
+    NoReport("no page", retryable=False),
 )
 FINAL = {"Succeeded", "Rejected", "Inconclusive", "Failed"}
 
@@ -46,14 +51,19 @@ def check(world: World) -> None:
 @given(
     outcomes=st.lists(st.sampled_from(ENDS), min_size=1, max_size=4),
     verdict=st.sampled_from(("Pass", "Fail", "Inconclusive", "Anomalous", None)),
+    report=st.sampled_from(REPORTS),
     mode=st.sampled_from((None, "Automatic")),
     script=steps,
 )
 def test_every_interruption_converges(
-    outcomes: list[RunStatus], verdict: Any, mode: str | None, script: list[tuple[str, int]]
+    outcomes: list[RunStatus],
+    verdict: Any,
+    report: Report | NoReport,
+    mode: str | None,
+    script: list[tuple[str, int]],
 ) -> None:
     spec = {"promotion": {"channel": "production", "mode": mode}} if mode else {}
-    world = World(job_body(**spec), outcomes=tuple(outcomes), verdict=verdict)
+    world = World(job_body(**spec), outcomes=tuple(outcomes), verdict=verdict, report=report)
     old: list[Observed] = []
     for what, number in script:
         match what:
@@ -80,6 +90,9 @@ def test_every_interruption_converges(
     assert ("verdict" in world.status) == ("Evaluated" in world.announced)
     if world.status["phase"] == "Succeeded":
         assert verdict == "Pass"
+    made = isinstance(report, Report)
+    assert ("report" in world.status) == ("verdict" in world.status and made)
+    assert ("ReportFailed" in world.announced) == ("verdict" in world.status and not made)
 
 
 @settings(max_examples=100, deadline=None)

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from job_world import DIGEST, SPEC, START, UID, World, job_body
+from job_world import DIGEST, LIMITS, SPEC, START, UID, World, job_body
 
+from fulcrum_operator.lifecycle.judging import REPORT_LIMIT_S
 from fulcrum_operator.lifecycle.starting import plan_of
-from fulcrum_operator.observed import Refusal, Snapshot, read_job
+from fulcrum_operator.observed import NoReport, Refusal, Report, Snapshot, read_job
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.times import write_time
 
@@ -98,6 +99,49 @@ def test_job_ends_as_it_must(life: Life) -> None:
     assert conditions(world)[kind][0] == "True"
     assert other not in conditions(world)
     assert len(world.asked) == int("Promot" in life.reason)
+
+
+@pytest.mark.parametrize("verdict", ["Pass", "Fail", "Inconclusive", "Anomalous"])
+@pytest.mark.parametrize("retryable", [True, False])
+def test_missing_report_changes_nothing_but_what_is_said(verdict: Any, retryable: bool) -> None:
+    worlds = [
+        World(job_body(**AUTOMATIC), verdict=verdict, report=report)
+        for report in (Report("s3://b/report.html"), NoReport("no room", retryable))
+    ]
+    for world in worlds:
+        world.settle(steps=120)
+    told, silent = worlds
+    for field in ("phase", "verdict", "candidate", "evidence", "attempt"):
+        assert told.status[field] == silent.status[field]
+    assert told.status["outcome"]["reason"] == silent.status["outcome"]["reason"]
+    assert told.asked == silent.asked
+    assert told.status["report"] == "s3://b/report.html"
+    assert conditions(told)["Reported"] == ("True", "Reported")
+    assert "report" not in silent.status
+    assert conditions(silent)["Reported"] == ("False", "ReportFailed")
+    assert [each for each in silent.announced if each not in told.announced] == ["ReportFailed"]
+
+
+def test_report_waits_a_while_for_the_store() -> None:
+    world = World(job_body(**AUTOMATIC), report=NoReport("no answer", retryable=True))
+    while "verdict" not in world.status:
+        world.step()
+        world.finish_runs()
+    world.now += timedelta(seconds=REPORT_LIMIT_S / 2)
+    assert world.step() == LIMITS.poll_s
+    assert not world.asked
+    world.report = Report("s3://b/report.html")
+    world.settle()
+    assert world.status["report"] == "s3://b/report.html"
+    assert "ReportFailed" not in world.announced
+
+
+def test_report_is_written_before_anybody_is_asked_to_promote() -> None:
+    world = World(job_body(**MANUAL))
+    while world.status.get("phase") != "AwaitingApproval":
+        world.step()
+        world.finish_runs()
+    assert world.status["report"] == "file:///store/report.html"
 
 
 def test_key_is_written_before_anything_is_submitted() -> None:
