@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,11 +17,11 @@ from builders.evidence import make_stage
 from builders.plans import make_plan
 
 from fulcrum_components.stages import component
-from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE
+from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, StageFailedError
 from fulcrum_components.stages.output import Output
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, state_path
+from fulcrum_pipelines.store import Store, record_bytes, state_path
 
 EXECUTABLE = sys.executable
 FAILURE = json.dumps({"failure_class": "quality", "message": "too bad"})
@@ -200,6 +201,41 @@ def test_a_process_in_a_session_of_its_own_does_not_outlive_the_stage(tmp_path: 
     assert exit_code == 0
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
     assert time.monotonic() - started_s < 30
+
+
+def test_stage_that_leaves_a_process_has_no_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would run beside the next stage of the pod, and could write that one's evidence."""
+    store, plan = Store(str(tmp_path / "store")), make_plan()
+    digest = store.put_record(plan)
+    evidence = record_bytes(make_stage("evaluate", run=plan.run, plan=digest, outputs=()))
+    code = (
+        "import os, pathlib, time\n"
+        f"pathlib.Path(os.environ['TMPDIR'], 'evidence.json').write_bytes({evidence!r})\n"
+        "if os.fork() == 0: time.sleep(600)\n"
+        "os._exit(0)\n"
+    )
+    real, kill = component._supervise, psutil.Process.kill
+
+    def supervise_code(_: list[str], *others: Any) -> tuple[int, list[str], bool]:
+        return real([EXECUTABLE, "-c", code], *others)
+
+    monkeypatch.setattr(component, "_supervise", supervise_code)
+    monkeypatch.setattr(component, "KILL_S", 0.1)
+    monkeypatch.setattr(component, "ROUNDS", 2)
+    monkeypatch.setattr(psutil.Process, "kill", lambda process: None)  # as one that is faster
+    before = set(psutil.Process().children())
+    try:
+        with pytest.raises(StageFailedError, match="left processes that could not be ended"):
+            component._execute(store, plan, digest, "evaluate", use_cache=True)
+    finally:
+        for left in set(psutil.Process().children()) - before:
+            kill(left)
+    state = store.stage_state(plan.run, "evaluate")
+    assert state is not None
+    assert (state.state, state.failure_class) == ("Failed", "user")
+    assert store.stage_evidence(plan.run, "evaluate") is None
 
 
 def test_processes_that_were_there_before_are_left_alone(tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ EVIDENCE_FILE = "evidence.json"
 EVIDENCE_BYTES = 1 << 26
 KFP_MODULE = "ephemeral_component.py"
 """Which kfp writes to a folder that users' code can write to, and puts on the path of modules."""
+KILL_S = 5.0
 ROUNDS = 20
 """How often what a worker left is looked for again, where each round finds new processes."""
 
@@ -190,10 +191,15 @@ def _execute(
             *("--work-dir", scratch),
             *(() if use_cache else ("--no-cache",)),
         ]
-        exit_code, lines, timed_out = _supervise(
-            command, _deadline_s(plan, stage), scratch, broker.fd
-        )
-        evidence, failure = _outcome(Path(scratch), plan, stage, exit_code, timed_out)
+        evidence: StageEvidence | None
+        failure: Failure | None
+        try:
+            exit_code, lines, timed_out = _supervise(
+                command, _deadline_s(plan, stage), scratch, broker.fd
+            )
+            evidence, failure = _outcome(Path(scratch), plan, stage, exit_code, timed_out)
+        except UserError as error:
+            evidence, failure, lines = None, Failure("user", str(error)), []
     if evidence is not None and evidence.plan != plan_digest:
         evidence, failure = None, Failure("user", "it left evidence of another plan as its own")
     if evidence is not None:
@@ -244,6 +250,9 @@ def _supervise(
     """Run `command`; return its exit code, what it printed, and whether its time ran out.
 
     Nothing that it started is left, also where that had put itself into a session of its own.
+
+    Raises:
+        UserError: Something is.
     """
     changes = {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"}
     if broker_fd is not None:
@@ -281,7 +290,11 @@ def _supervise(
 
 
 def kill_descendants(but: set[psutil.Process]) -> None:
-    """Kill all that descends from this process except for `but`, and what they start meanwhile."""
+    """Kill all that descends from this process except for `but`, and what they start meanwhile.
+
+    Raises:
+        UserError: Some are left, which could meddle with what comes next.
+    """
     for _ in range(ROUNDS):
         family = set(psutil.Process().children(recursive=True)) - but
         if not family:
@@ -289,7 +302,12 @@ def kill_descendants(but: set[psutil.Process]) -> None:
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(family, timeout=5)
+        psutil.wait_procs(family, timeout=KILL_S)
+    message = (
+        "it left processes that could not be ended; model or data code must not start others "
+        "without end"
+    )
+    raise UserError(message)
 
 
 @contextlib.contextmanager
