@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster import Desk
     from fulcrum_operator.promotion.seen import Channel
 
-HEADS = ("TIME", "KIND", "FROM", "TO", "VERDICT", "JOB", "BY", "APPROVED BY", "REASON")
+HEADS = ("TIME", "KIND", "FROM", "TO", "VERDICT", "JOB OR RUN", "BY", "APPROVED BY", "REASON")
 
 
 def history(
@@ -50,7 +50,7 @@ def lines(channel: Channel) -> list[str]:
     rows: list[tuple[str, ...]] = [HEADS]
     for move in channel.status.history:
         digests = short(move.from_) or "-", short(move.to)
-        rest = (move.verdict, move.job, move.by, move.approved_by, move.reason)
+        rest = (move.verdict, move.job or move.run, move.by, move.approved_by, move.reason)
         rows.append((move.time, move.kind, *digests, *(each or "-" for each in rest)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     table = [

@@ -149,6 +149,9 @@ def not_approved(seen: Seen, channel: Channel, now: datetime) -> PromotionDecisi
     if channel.spec.approval != "Required" or promotion.spec.approval is not None:
         return None
     message = f"channel {channel.name} needs an approval: fulcrum approve {promotion.name}"
+    if isinstance(seen.assessment, Assessment):
+        verdict = seen.assessment.verdict
+        message = f"{message}; the gates say {verdict.outcome} ({'; '.join(verdict.reasons)})"
     return wait(promotion, "AwaitingApproval", "ApprovalRequired", message, now)
 
 

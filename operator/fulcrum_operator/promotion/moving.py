@@ -39,6 +39,7 @@ def promote(
             "evidence": spec.evidence.digest if spec.evidence else None,
             "verdict": verdict,
             "job": spec.job.name if spec.job else None,
+            "run": spec.evidence.run if spec.evidence else None,
         }
     )
     return _after(channel, entry, channel.status.holds, now)
@@ -49,9 +50,9 @@ def roll_back(
 ) -> ModelChannelStatus:
     """Return the channel's status after `promotion` went back to what `target` put there.
 
-    The model is what it was then, so evidence, verdict and job are those of `target`.
+    The model is what it was then, so evidence, verdict, job and run are those of `target`.
     """
-    kept = {"evidence": target.evidence, "verdict": target.verdict, "job": target.job}
+    kept = {name: getattr(target, name) for name in ("evidence", "verdict", "job", "run")}
     entry = _entry(channel, promotion, target.uri, now).model_copy(update=kept)
     hold = Hold(
         name=promotion.name,
@@ -87,6 +88,7 @@ def _after(
         evidence=entry.evidence,
         promotion=entry.promotion,
         job=entry.job,
+        run=entry.run,
         by=entry.by,
         since=entry.time,
     )

@@ -37,7 +37,9 @@ class CurrentModel(Status):
     promotion: str
     """The ModelPromotion that put it here."""
     job: str | None = None
-    """The CompressionJob that made it."""
+    """The CompressionJob that made it; absent for a run that no job owns."""
+    run: str | None = None
+    """Key of the run whose evidence it is, runs/<key>/evidence.json in the store."""
     by: str
     """User who asked for the promotion."""
     since: str
@@ -64,7 +66,9 @@ class Move(Status):
     verdict: str | None = None
     """Verdict on that evidence; Inconclusive only if a user approved it."""
     job: str | None = None
-    """The CompressionJob that made the model."""
+    """The CompressionJob that made the model; absent for a run that no job owns."""
+    run: str | None = None
+    """Key of the run whose evidence it rests on, runs/<key>/evidence.json in the store."""
     by: str
     """User who asked for the move."""
     approved_by: str | None = None

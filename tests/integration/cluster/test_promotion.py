@@ -399,6 +399,23 @@ def test_run_that_no_job_owns_is_promoted_by_hand(team: Team) -> None:
     assert Path(status["current"]["uri"]).read_bytes() == f"model of {run}".encode()
     (move,) = status["history"]
     assert (move["by"], move["verdict"], "job" in move) == ("ann", "Pass", False)
+    for entry in (move, status["current"]):  # the history alone leads to the evidence
+        evidence = team.store.evidence(entry["run"])
+        assert evidence is not None
+        assert digest_of(to_json(evidence)) == entry["evidence"]
+    assert run in team.fulcrum("kim", "history", "production")[1]
+
+
+def test_approver_is_shown_the_verdict_of_a_run_that_no_job_owns(team: Team) -> None:
+    team.channel(approval="Required")
+    run = team.ended_run("0a1b2c3d")
+    words = ("promote", "--run", run, "--store", team.store.url, "--channel", "production")
+    assert team.fulcrum("ann", *words, *NO_WAIT)[0] == 0
+    team.reconcile()
+    (promotion,) = team.promotions()
+    name = promotion["metadata"]["name"]
+    _, output, _ = team.fulcrum("eve", "approve", name, *NO_WAIT, answer="n\n")
+    assert output.index("the gates say Pass (accuracy: ") < output.index("[y/N]")
 
 
 @pytest.mark.parametrize(("outcome", "code"), [("Fail", 1), ("Anomalous", 1), ("Inconclusive", 0)])
