@@ -230,7 +230,7 @@ class World:
     def _write(self, version: str, patch: dict[str, Any]) -> str:
         if version != self.body["metadata"]["resourceVersion"]:
             raise StaleError
-        self.body = _merged(self.body, patch)
+        self.body = merged(self.body, patch)
         self.body["metadata"]["resourceVersion"] = str(int(version) + 1)
         return str(int(version) + 1)
 
@@ -294,14 +294,14 @@ class World:
         self._write(self.body["metadata"]["resourceVersion"], {"spec": spec})
 
 
-def _merged(old: Any, patch: dict[str, Any]) -> dict[str, Any]:
+def merged(old: Any, patch: dict[str, Any]) -> dict[str, Any]:
     """Apply a JSON merge patch (RFC 7386)."""
     result = dict(old) if isinstance(old, dict) else {}
     for name, value in patch.items():
         if value is None:
             result.pop(name, None)
         elif isinstance(value, dict):
-            result[name] = _merged(result.get(name), value)
+            result[name] = merged(result.get(name), value)
         else:
             result[name] = value
     return result

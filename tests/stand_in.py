@@ -1,5 +1,7 @@
 """A pipeline that takes no time: it behaves as the name of its plan says, up to its first dot.
 
+`broken--succeed` is broken in the first attempt and succeeds in all others.
+
 Engines are tested with it, in memory (`work`) or as the command that they run.
 """
 
@@ -42,10 +44,9 @@ def stand_in_plan(behaviour: str, **changes: object) -> Plan:
 
 def behaviour_of(plan: Plan) -> str:
     """Return how the stand-in is to behave; a dot and more tell jobs of one behaviour apart."""
-    behaviour = plan.name.partition(".")[0]
-    if behaviour == "flaky":
-        return "broken" if plan.attempt == 1 else "succeed"
-    return behaviour
+    name = plan.name.partition(".")[0]
+    behaviours = ("broken--succeed" if name == "flaky" else name).split("--")
+    return behaviours[min(plan.attempt, len(behaviours)) - 1]
 
 
 def work(store: Store, plan: Plan, part: Part = "all") -> bool:
@@ -63,6 +64,8 @@ def work(store: Store, plan: Plan, part: Part = "all") -> bool:
             _finish(store, plan, digest_of(b"another plan"), plan.stages)
         case "fail":
             _fail(store, plan, "spec.data.test: nothing is at 'nowhere.npz'", "user")
+        case "quality" | "deadline" | "internal" as failure_class:
+            _fail(store, plan, f"a failure of class {failure_class}", failure_class)
         case "broken":
             _fail(store, plan, "the disk is full", "infrastructure")
         case "again" if store.stage_state(plan.run, "evaluate") is not None:

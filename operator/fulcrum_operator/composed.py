@@ -90,7 +90,7 @@ def judge(evidence: str, summary: str) -> str:
         FulcrumError: The evidence is damaged or not complete.
     """
     store, plan, found = _assessed(evidence)
-    published = publish(store, plan)
+    published = publish(store, plan, found)
     target = Path(summary)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(Path(published.report_path).read_bytes())

@@ -7,17 +7,15 @@ memory. Engines and stores are asked in threads, since they may block.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fulcrum_operator.assessing import assess
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import NotFound
 from fulcrum_operator.lifecycle.ending import MANAGED_BY
-from fulcrum_operator.lifecycle.summary import headlines
+from fulcrum_operator.looking import at_engine, in_store
 from fulcrum_operator.objects import Objects
 from fulcrum_operator.observed import (
     ChannelSeen,
@@ -28,15 +26,12 @@ from fulcrum_operator.observed import (
     Snapshot,
 )
 from fulcrum_operator.placement import Site
-from fulcrum_operator.ports import Engine, RunStatus
+from fulcrum_operator.ports import Engine
 from fulcrum_operator.reporting import has_no_report, report
 from fulcrum_operator.resolving import HERE, Templates, resolve_job
 from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
 from fulcrum_operator.slots import Slots
-from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
-from fulcrum_pipelines.errors import CorruptError, InfrastructureError
-from fulcrum_pipelines.runner.results import stage_states
-from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.contract import ResolvedSpec, digest_of
 from fulcrum_pipelines.store import Store
 
 SOURCES_KEY = "sources.json"
@@ -106,15 +101,10 @@ class Observer:
         desk = self.engines.get(name)
         if desk is None:
             return replace(seen, engine_error=f"this operator has no engine {name}")
-        try:
-            runs = await desk.engine.find(key)
-            run = await desk.engine.status(runs[0]) if runs else None
-        except InfrastructureError as error:
-            return replace(seen, engine_error=str(error))
-        if runs:
+        seen = await at_engine(seen, desk.engine, key)
+        if seen.runs:
             self._submit_errors.pop(seen.job.uid, None)
-        submit_error = self._submit_errors.get(seen.job.uid, "")
-        return replace(seen, runs=runs, run=run, submit_error=submit_error)
+        return replace(seen, submit_error=self._submit_errors.get(seen.job.uid, ""))
 
     async def _before_verdict(self, seen: Observed) -> Observed:
         job, status = seen.job, seen.job.status
@@ -129,7 +119,7 @@ class Observer:
         if status.run is None:
             return replace(seen, slot=self._slot(job)) if seen.snapshot else seen
         if seen.snapshot is not None and seen.run is not None:
-            seen = await asyncio.to_thread(self._progress, seen, seen.snapshot, seen.run)
+            seen = await asyncio.to_thread(in_store, seen, self.store, seen.snapshot, seen.run)
         return seen
 
     def _slot(self, job: Job) -> bool:
@@ -137,38 +127,6 @@ class Observer:
         if job.spec.suspend or desk is None:
             return False
         return desk.slots.take(job.uid, job.created_at, (job.namespace, job.name))
-
-    def _progress(self, seen: Observed, snapshot: Snapshot, run: RunStatus) -> Observed:
-        """Read the store, which may block."""
-        on_file = seen.job.status.run
-        assert on_file is not None
-        plan = Plan(
-            name=seen.job.name,
-            namespace=seen.job.namespace,
-            uid=seen.job.uid,
-            attempt=seen.job.status.attempt,
-            spec=snapshot.spec,
-            fulcrum_version="",
-        )
-        # Unreadable progress is no news; the evidence as a whole is what decides.
-        with contextlib.suppress(CorruptError):
-            states = stage_states(self.store, plan)
-            seen = replace(seen, stages=states)
-            seen = replace(seen, headlines=self._headlines(seen.job, on_file.key, states))
-        if run.state == "Succeeded" and on_file.reference is not None:
-            found = assess(self.store, on_file.plan or "", on_file.key, snapshot.spec.gates)
-            seen = replace(seen, assessment=found)
-        return seen
-
-    def _headlines(
-        self, job: Job, key: str, states: tuple[StageState, ...]
-    ) -> dict[str, Mapping[str, str]]:
-        known = {each.name: each.metrics for each in job.status.stages if each.metrics}
-        for state in states:
-            if state.state == "Succeeded" and state.stage not in known:
-                evidence = self.store.stage_evidence(key, state.stage)
-                known[state.stage] = headlines(evidence) if evidence is not None else {}
-        return dict(known)
 
     def _promotion(self, seen: Observed, channel: str) -> Observed:
         job = seen.job

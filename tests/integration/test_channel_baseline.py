@@ -11,9 +11,7 @@ import pytest
 from one_process import engine_for
 from onnx import TensorProto, helper, numpy_helper
 
-from fulcrum_operator.embedded import Watcher, run_job
-from fulcrum_operator.gates import decide
-from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.embedded import Ended, run_job
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import EvaluateDetails, Evidence, ValidateDetails
 from fulcrum_pipelines.store import Store
@@ -23,7 +21,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 FEATURES, CLASSES, EXAMPLES = 8, 3, 400
 RANDOM = np.random.default_rng(3)
 WEIGHT = RANDOM.normal(size=(CLASSES, FEATURES)).astype(np.float32)
-NOBODY = Watcher(lambda plan, going: None, lambda plan: None, lambda plan, status: None)
 
 
 def write_linear(path: Path, weight: np.ndarray, name: str = "x") -> Path:
@@ -40,7 +37,7 @@ def write_linear(path: Path, weight: np.ndarray, name: str = "x") -> Path:
     return path
 
 
-def run(directory: Path, held: Path) -> tuple[RunStatus, Evidence | None, str, Plan]:
+def run(directory: Path, held: Path) -> tuple[Ended, Evidence | None, str]:
     """Run a job whose channel holds the model `held`; return how it ended and what it found."""
     x = RANDOM.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
     np.savez(directory / "test.npz", x=x, y=(x @ WEIGHT.T).argmax(axis=1))
@@ -65,14 +62,14 @@ def run(directory: Path, held: Path) -> tuple[RunStatus, Evidence | None, str, P
     }  # fmt: skip
     spec = ResolvedSpec.model_validate(fields)
     plan = Plan(name="linear", uid="0" * 12, spec=spec, fulcrum_version="test")
-    plan, status = asyncio.run(run_job(engine_for(store), plan, NOBODY))
-    return status, store.evidence(plan.run), digest, plan
+    ended = asyncio.run(run_job(engine_for(store), store, plan))
+    return ended, store.evidence(ended.plan.run), digest
 
 
 def test_candidate_is_compared_with_what_the_channel_holds(tmp_path: Path) -> None:
     weak = WEIGHT + RANDOM.normal(size=WEIGHT.shape).astype(np.float32)
-    status, evidence, digest, plan = run(tmp_path, write_linear(tmp_path / "held.onnx", weak))
-    assert status.state == "Succeeded", status
+    ended, evidence, digest = run(tmp_path, write_linear(tmp_path / "held.onnx", weak))
+    assert ended.assessment is not None, ended.status.message
     assert evidence is not None
     evaluate, validate = evidence.stage("evaluate"), evidence.stage("validate")
     assert evaluate is not None
@@ -83,15 +80,15 @@ def test_candidate_is_compared_with_what_the_channel_holds(tmp_path: Path) -> No
     accuracy = next(each for each in evaluate.details.metrics if each.name == "accuracy")
     assert accuracy.value is not None
     assert accuracy.value < 0.95  # of what the channel holds; the model itself is right by making
-    verdict = decide(evidence, plan.spec.gates)
+    verdict = ended.assessment.verdict
     assert verdict.anomalies == ()
     assert verdict.outcome == "Pass"
 
 
 def test_model_of_another_shape_cannot_be_the_baseline(tmp_path: Path) -> None:
     held = write_linear(tmp_path / "held.onnx", WEIGHT, name="features")
-    status, evidence, _, _ = run(tmp_path, held)
+    ended, evidence, _ = run(tmp_path, held)
     assert evidence is None
-    assert status.failure_class == "user"
-    assert "spec.baseline" in status.message
-    assert "features float32[?, 8]" in status.message
+    assert ended.status.failures == {"user": 1}
+    assert "spec.baseline" in (ended.status.message or "")
+    assert "features float32[?, 8]" in (ended.status.message or "")

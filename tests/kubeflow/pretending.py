@@ -20,9 +20,10 @@ import numpy as np
 import stand_in
 from kfp import dsl
 
+from fulcrum_operator.assessing import assess
 from fulcrum_operator.composed import ChannelFile, Held
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.publishing import publish
+from fulcrum_operator.observed import Assessment
 from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.store import Store, stage_path
 from kubeflow.artifacts_pipeline import read
@@ -135,10 +136,11 @@ def _compose(parameters: dict[str, Any]) -> str:
     plan = stand_in.stand_in_plan("succeed")
     digest = store.put_record(plan)
     stand_in.work(store, plan)
-    published = publish(store, plan)
+    found = assess(store, digest, plan.run, plan.spec.gates)
+    assert isinstance(found, Assessment)
     held = Held(
-        digest=published.candidate_digest,
-        uri=published.candidate_path,
+        digest=found.candidate_digest,
+        uri=found.candidate_uri,
         run=plan.run,
         evidence=digest,
         moved_at=datetime.now(UTC).isoformat(timespec="seconds"),

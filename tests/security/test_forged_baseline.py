@@ -11,7 +11,7 @@ import onnx
 import pytest
 from model_files import FEATURES, LAYERS_CODE, onnx_model, weights, write_bundle
 
-from fulcrum_operator.embedded import Watcher, run_job
+from fulcrum_operator.embedded import run_job
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.gates import decide
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
@@ -22,7 +22,6 @@ from fulcrum_pipelines.store import Store
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 GATES = [{"name": "as-good", "kind": "nonInferiority", "metric": "accuracy", "margin": 0.02}]
-NOBODY = Watcher(lambda plan, going: None, lambda plan: None, lambda plan, status: None)
 FORGING = """
 import dataclasses
 import sys
@@ -93,11 +92,9 @@ def run_with_bundle(directory: Path, code: str, leaked: int, **changes: Any) -> 
         }
     spec = ResolvedSpec.model_validate(fields | changes)
     plan = Plan(name="forging", uid="0" * 12, spec=spec, fulcrum_version="test")
-    plan, status = asyncio.run(run_job(ProcessEngine(store, directory / "work"), plan, NOBODY))
-    assert status.state == "Succeeded", status
-    evidence = store.evidence(plan.run)
-    assert evidence is not None
-    return evidence
+    ended = asyncio.run(run_job(ProcessEngine(store, directory / "work"), store, plan))
+    assert ended.assessment is not None, ended.status.message
+    return ended.assessment.evidence
 
 
 def test_the_channels_model_is_measured_where_no_model_code_runs(tmp_path: Path) -> None:

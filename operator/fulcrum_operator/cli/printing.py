@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
-from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.publishing import Published, to_document
 from fulcrum_operator.report.formatting import byte_size
 from fulcrum_operator.report.terminal import print_result
+from fulcrum_operator.resources.compressionjob import Outcome
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.results import failed_stage
 from fulcrum_pipelines.states import StageState
@@ -32,41 +32,49 @@ class RunResult:
 
     Attributes:
         plan: Its last attempt.
-        status: What the engine and the store say.
+        end: How it ended, as in the status of a job; None if it was interrupted.
         states: How its stages ended.
-        published: Its results, where it succeeded.
+        published: Its results, where it has a verdict.
         engine_log: Address of what the engine printed.
     """
 
     plan: Plan
-    status: RunStatus
+    end: Outcome | None
     states: tuple[StageState, ...]
     published: Published | None
     engine_log: str
 
     @property
     def outcome(self) -> str:
-        """The verdict if there is one, else the state of the run."""
-        return self.published.verdict.outcome if self.published else self.status.state
+        """The verdict if there is one, else Failed or Cancelled."""
+        if self.published is not None:
+            return self.published.verdict.outcome
+        return "Cancelled" if self.end is None else self.end.phase
 
     @property
     def exit_code(self) -> int:
         """The exit code of `fulcrum run`."""
-        if self.status.state == "Cancelled":
+        if self.end is None:
             return INTERRUPTED
         return EXIT_CODES.get(self.outcome, FAILED)
+
+    @property
+    def reason(self) -> str:
+        """Why it ended so, in a sentence."""
+        if self.published is not None:
+            return "; ".join(self.published.verdict.reasons)
+        return "it was cancelled" if self.end is None else self.end.message
 
 
 def document(result: RunResult) -> dict[str, Any]:
     """Return the result as one JSON document."""
     published = result.published
-    reasons = published.verdict.reasons if published else (result.status.message,)
     empty = dict.fromkeys(("verdict", "evidence", "report", "candidate", "peak_memory_bytes"))
     return {
         "run": result.plan.run,
         "outcome": result.outcome,
         "exit_code": result.exit_code,
-        "reason": "; ".join(reasons),
+        "reason": result.reason,
         **(to_document(published) if published else empty),
         "stages": [
             {
@@ -99,11 +107,12 @@ def print_problems(problems: list[str], *, as_json: bool) -> None:
 def print_success(published: Published) -> None:
     """Print what was found, and where the files are."""
     console = Console()
-    print_result(console, published.evidence, published.verdict, report_path=published.report_path)
-    size, memory = byte_size(published.candidate_bytes), byte_size(published.peak_memory_bytes)
+    found = published.assessment
+    print_result(console, found.evidence, found.verdict, report_path=published.report_path)
+    size, memory = byte_size(found.candidate_bytes), byte_size(published.peak_memory_bytes)
     for line in (
         f"Model: {published.candidate_path} ({size})",
-        f"Evidence: {published.evidence_path}",
+        f"Evidence: {found.evidence_uri}",
         f"Peak memory: {memory}, of the largest stage",
     ):
         console.print(Text(line), soft_wrap=True)
@@ -112,12 +121,11 @@ def print_success(published: Published) -> None:
 def failure_lines(store: Store, result: RunResult) -> list[str]:
     """Return what a person needs to know about a run without a verdict."""
     failed = failed_stage(result.states)
-    if result.status.state == "Cancelled":
+    if result.end is None:
         return [f"run {result.plan.run} was cancelled; stages that finished need not run again"]
     if failed is None:
-        kind = result.status.failure_class or "internal"
         return [
-            f"run {result.plan.run} failed ({kind}): {result.status.message}",
+            f"run {result.plan.run} failed ({result.end.reason}): {result.reason}",
             f"log: {result.engine_log}",
         ]
     took = duration(elapsed_s(failed))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import importlib.util
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 from fulcrum_operator.cli.displays import Display, choose_display
@@ -20,18 +21,18 @@ from fulcrum_operator.cli.printing import (
     print_problems,
     print_success,
 )
-from fulcrum_operator.embedded import Watcher, run_job
+from fulcrum_operator.embedded import LIMITS, Ended, Watcher, run_job
 from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.manifests import load_job, needs_cluster, unsupported
 from fulcrum_operator.planning import make_plan, missing_files
-from fulcrum_operator.ports import Engine, RunStatus
+from fulcrum_operator.ports import Engine
 from fulcrum_operator.publishing import publish
 from fulcrum_operator.resources.names import asks_to_remeasure
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
-from fulcrum_pipelines.remote import UnreachableError
-from fulcrum_pipelines.runner.results import stage_states
+from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.store import Store
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -91,79 +92,79 @@ def plan_of(manifest: Path) -> tuple[Plan | None, list[str]]:
 
 
 class Progress:
-    """Passes what the store says on to a display, and warnings once."""
+    """Passes what is seen of a job on to a display, and warnings of its stages once.
 
-    def __init__(self, store: Store, display: Display) -> None:
+    Attributes:
+        plan: The attempt that was started or joined last.
+        states: Its stages, as they were seen last.
+    """
+
+    def __init__(self, store: Store, display: Display, plan: Plan) -> None:
         self._store = store
         self._display = display
         self._warned: set[tuple[str, StageName]] = set()
-        self._silent = False
-        self.plan: Plan | None = None
+        self.plan = plan
+        self.states: tuple[StageState, ...] = ()
 
     def started(self, plan: Plan, joined: bool) -> None:
         """Say that a run that is going already is watched instead of started."""
-        self.plan = plan
+        self.plan, self.states = plan, ()
         if joined:
             self._display.note(f"run {plan.run} is going already: joining it; Ctrl-C stops it")
         else:
             self._display.show(plan, ())
 
-    def polled(self, plan: Plan) -> None:
-        """Show the stages, and the warnings of those that ended.
-
-        A store that does not answer now is no reason to give the run up: its stages wait for it.
-        """
-        try:
-            self._show(plan)
-            self._silent = False
-        except UnreachableError as error:
-            if not self._silent:
-                self._display.note(f"warning: {error}; the run goes on")
-            self._silent = True
-
-    def _show(self, plan: Plan) -> None:
-        states = stage_states(self._store, plan)
+    def polled(self, plan: Plan, states: tuple[StageState, ...]) -> None:
+        """Show the stages, and the warnings of those that ended."""
+        self.states = states
         for state in states:
             if state.state == "Succeeded" and (plan.run, state.stage) not in self._warned:
-                self._warned.add((plan.run, state.stage))
-                for warning in self._warnings(plan, state.stage):
-                    self._display.note(f"warning: {state.stage}: {warning}")
+                self._warn(plan, state.stage)
         self._display.show(plan, states)
 
-    def retrying(self, plan: Plan, status: RunStatus) -> None:
-        """Say why there is another attempt."""
-        count = f"attempt {plan.attempt + 1} of {plan.spec.backoff_limit + 1}"
-        self._display.note(f"warning: {status.message}; {count} follows")
+    def noted(self, text: str) -> None:
+        """Show what needs attention."""
+        self._display.note(f"warning: {text}")
 
-    def _warnings(self, plan: Plan, stage: StageName) -> tuple[str, ...]:
-        evidence = self._store.stage_evidence(plan.run, stage)
+    def _warn(self, plan: Plan, stage: StageName) -> None:
+        try:
+            evidence = self._store.stage_evidence(plan.run, stage)
+        except InfrastructureError:  # of warnings no more than that; what decides is read again
+            return
+        self._warned.add((plan.run, stage))
         if evidence is None:
-            return ()
+            return
         details = evidence.details
         advice = details.advice if isinstance(details, EvaluateDetails) else ()
-        return (*advice, *evidence.warnings)
+        for warning in (*advice, *evidence.warnings):
+            self._display.note(f"warning: {stage}: {warning}")
 
 
-def run_plan(engine: Engine, store: Store, plan: Plan, display: Display) -> RunResult:
+def run_plan(
+    engine: Engine, store: Store, plan: Plan, display: Display, limits: Limits = LIMITS
+) -> RunResult:
     """Run `plan` to its end and publish its results; a signal ends it as cancelled."""
-    progress = Progress(store, display)
-    watcher = Watcher(progress.started, progress.polled, progress.retrying)
-    with display:
-        try:
-            last, status = asyncio.run(_interruptible(engine, plan, watcher, display.note))
-        except asyncio.CancelledError:
-            last, status = progress.plan or plan, RunStatus("Cancelled", "Interrupted")
-    published = publish(store, last) if status.state == "Succeeded" else None
-    log = engine.log_path(last.run) if isinstance(engine, ProcessEngine) else ""
-    return RunResult(last, status, stage_states(store, last), published, str(log))
+    progress = Progress(store, display, plan)
+    watcher = Watcher(progress.started, progress.polled, progress.noted)
+    ended = None
+    with display, contextlib.suppress(asyncio.CancelledError):
+        job = run_job(engine, store, plan, watcher, limits)
+        ended = asyncio.run(_interruptible(job, display.note))
+    last = ended.plan if ended else progress.plan
+    assessment = ended.assessment if ended else None
+    return RunResult(
+        plan=last,
+        end=ended.status.outcome if ended else None,
+        states=progress.states,
+        published=publish(store, last, assessment) if assessment else None,
+        engine_log=str(engine.log_path(last.run)) if isinstance(engine, ProcessEngine) else "",
+    )
 
 
-async def _interruptible(
-    engine: Engine, plan: Plan, watcher: Watcher, note: Callable[[str], None]
-) -> tuple[Plan, RunStatus]:
+async def _interruptible(job: Coroutine[None, None, Ended], note: Callable[[str], None]) -> Ended:
     """Run the job; the first signal cancels it, and more of them do not hurry the clean-up."""
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(run_job(engine, plan, watcher))
+    task = asyncio.ensure_future(job)
 
     def stop() -> None:
         if not stop_requested.is_set():

@@ -118,7 +118,7 @@ def try_again(seen: Observed, run: RunStatus, now: datetime, limits: Limits) -> 
     edit = Editor(job, now).set(failures=failures)
     mirror_stages(edit, seen)
     message = run.message or run.reason
-    if failures[kind] > budget(job, kind, limits):
+    if failures[kind] > budgets(job, limits).get(kind, 0):
         reason = REASON.get(kind, "StageFailed")
         if failures[kind] > 1:
             reason = "BackoffLimitExceeded"
@@ -142,12 +142,10 @@ def failure_kind(run: RunStatus) -> str:
     return run.failure_class or "internal"
 
 
-def budget(job: Job, kind: str, limits: Limits) -> int:
-    """Return how many failures of a class are followed by another attempt."""
-    return {
-        "infrastructure": job.spec.backoff_limit,
-        EVIDENCE: min(limits.evidence_retries, job.spec.backoff_limit),
-    }.get(kind, 0)
+def budgets(job: Job, limits: Limits) -> dict[str, int]:
+    """Return how many failures of each class are followed by another attempt; none of others."""
+    most = job.spec.backoff_limit
+    return {"infrastructure": most, EVIDENCE: min(limits.evidence_retries, most)}
 
 
 def mirror_stages(edit: Editor, seen: Observed) -> None:

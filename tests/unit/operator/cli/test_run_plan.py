@@ -86,7 +86,7 @@ def test_results_lie_beside_the_evidence(store: Store) -> None:
     result, recorder = run(store, "succeed")
     published = result.published
     assert published is not None
-    folder = Path(published.evidence_path).parent
+    folder = Path(published.assessment.evidence_uri).parent
     assert Verdict.model_validate_json((folder / "verdict.json").read_bytes()) == published.verdict
     assert (folder / "report.html").read_text().lstrip().startswith("<!doctype html>")
     assert Path(published.candidate_path).read_bytes()
@@ -97,7 +97,7 @@ def test_edited_candidate_is_not_the_artifact(store: Store, tmp_path: Path) -> N
     result, _ = run(store, "succeed")
     assert result.published is not None
     Path(result.published.candidate_path).write_bytes(b"edited")
-    store.get(result.published.candidate_digest, tmp_path / "unchanged")
+    store.get(result.published.assessment.candidate_digest, tmp_path / "unchanged")
 
 
 def test_candidate_in_a_remote_store_is_named_by_address(tmp_path: Path) -> None:
@@ -148,15 +148,14 @@ def test_stack_trace_of_a_defect_stays_in_the_log(store: Store) -> None:
 def test_vanished_run_is_told_without_a_stage(store: Store) -> None:
     result, recorder = run(store, "no-evidence", backoffLimit=0)
     first, _ = failure_lines(store, result)
-    assert "failed (infrastructure): the run ended" in first
+    assert "failed (StageFailed): the run ended" in first
     assert recorder.notes == []
 
 
-def test_retry_is_announced(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fulcrum_operator.embedded.FIRST_BACKOFF_S", 0.01)
+def test_retry_is_announced(store: Store) -> None:
     _, recorder = run(store, "no-evidence", backoffLimit=1)
     (note,) = recorder.notes
-    assert note.endswith("attempt 2 of 2 follows")
+    assert note.startswith("warning: attempt 1 failed and is tried again: the run ended")
 
 
 def test_advice_of_evaluate_is_shown_once(store: Store) -> None:
