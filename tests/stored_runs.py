@@ -11,8 +11,10 @@ from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison
 from builders.plans import make_digest, make_plan
 
+from fulcrum_operator.assessing import assess
+from fulcrum_operator.observed import Assessment
 from fulcrum_pipelines.chain import STORE, Chain, write_chain
-from fulcrum_pipelines.contract import digest_of, to_json
+from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap
 from fulcrum_pipelines.resources.compressionjob import Gate
 from fulcrum_pipelines.store import Store, object_path, stage_path
@@ -127,3 +129,10 @@ def make_validated(folder: Path, name: str, baseline: str | None = None) -> Vali
         store.write_record(stage_path(plan.run, record.stage), record)
     write_chain(Chain(options={}, run=plan.run, plan=digest, source="", data={}), made.evidence)
     return made
+
+
+def assess_run(store: Store, plan: Plan) -> Assessment:
+    """Return what the gates say of the run of `plan`, which must be complete."""
+    found = assess(store, digest_of(to_json(plan)), plan.run, plan.spec.gates)
+    assert isinstance(found, Assessment), found
+    return found

@@ -19,11 +19,10 @@ import fsspec
 import numpy as np
 import stand_in
 from kfp import dsl
+from stored_runs import assess_run
 
-from fulcrum_operator.assessing import assess
 from fulcrum_operator.composed import ChannelFile, Held
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.observed import Assessment
 from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.store import Store, stage_path
 from kubeflow.artifacts_pipeline import read
@@ -136,8 +135,7 @@ def _compose(parameters: dict[str, Any]) -> str:
     plan = stand_in.stand_in_plan("succeed")
     digest = store.put_record(plan)
     stand_in.work(store, plan)
-    found = assess(store, digest, plan.run, plan.spec.gates)
-    assert isinstance(found, Assessment)
+    found = assess_run(store, plan)
     held = Held(
         digest=found.candidate_digest,
         uri=found.candidate_uri,

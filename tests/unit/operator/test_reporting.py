@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from stand_in import stand_in_plan, work
+from stored_runs import assess_run
 
 from fulcrum_operator import reporting
-from fulcrum_operator.assessing import assess
-from fulcrum_operator.observed import Assessment, NoReport, Report
+from fulcrum_operator.observed import NoReport, Report
 from fulcrum_operator.publishing import publish
 from fulcrum_operator.report.files import fetch_report
 from fulcrum_operator.reporting import has_no_report, report
@@ -31,8 +31,7 @@ def judged(store: Store, plan: Plan) -> CompressionJobStatus:
     """Let a job run and be judged, and return its status."""
     digest = store.put_record(plan)
     work(store, plan)
-    found = assess(store, digest, plan.run, plan.spec.gates)
-    assert isinstance(found, Assessment)
+    found = assess_run(store, plan)
     return CompressionJobStatus.model_validate(
         {
             "attempt": 1,
@@ -57,7 +56,7 @@ def test_report_is_the_page_that_fulcrum_run_writes(store: Store, behaviour: str
     store.delete(page_path(plan))
     assert fetch_report(store, plan.run) == page
     assert store.read(page_path(plan)) is None
-    publish(store, plan)
+    publish(store, plan, assess_run(store, plan))
     assert store.read(page_path(plan)) == page
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from stand_in import stand_in_plan, work
+from stored_runs import assess_run
 from typer.testing import CliRunner
 
 from fulcrum_operator.cli.main import app
@@ -40,7 +41,7 @@ def refused(*arguments: str) -> FulcrumError:
 
 @pytest.mark.parametrize("published", [True, False], ids=["in the store", "made here"])
 def test_run_of_a_store(store: Store, published: bool, tmp_path: Path) -> None:
-    page = Path(publish(store, PLAN).report_path)
+    page = Path(publish(store, PLAN, assess_run(store, PLAN)).report_path)
     content = page.read_bytes()
     if not published:
         page.unlink()
@@ -133,6 +134,6 @@ def test_place_of_a_jobs_report(place: Place) -> None:
 
 
 def test_place_is_read_if_the_operator_is_on_this_machine(store: Store) -> None:
-    address = publish(store, PLAN).report_path
+    address = publish(store, PLAN, assess_run(store, PLAN)).report_path
     job = {"metadata": {"name": "mnist"}, "status": {"report": address}}
     assert stored_at(job) == (store.url, PLAN.run)
