@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,7 +20,7 @@ from fulcrum_operator.manifests import load_job
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.settings import Settings
-from fulcrum_pipelines.catalog import tasks_of_metric
+from fulcrum_pipelines.catalog import GATE_KINDS, METRICS, MetricKind, has_labels, tasks_of_metric
 from fulcrum_pipelines.compiled import Fuse, tasks_of
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES
 from fulcrum_pipelines.evidence import SCHEMA, Evidence, StageName
@@ -38,23 +38,26 @@ def evidence_schema() -> str:
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
-def page(name: str, what: str, generated: str) -> str:
-    """Return the page `name` with its generated part made anew."""
-    begin = BEGIN.format(what=what)
-    before, _, rest = (DOCS / name).read_text().partition(begin)
-    _, _, after = rest.partition(END)
-    return f"{before}{begin}{generated}{END}{after}"
+def page(name: str, parts: Mapping[str, str]) -> str:
+    """Return the page `name` with its generated `parts` made anew."""
+    text = (DOCS / name).read_text()
+    for what, generated in parts.items():
+        begin = BEGIN.format(what=what)
+        before, _, rest = text.partition(begin)
+        _, _, after = rest.partition(END)
+        text = f"{before}{begin}{generated}{END}{after}"
+    return text
 
 
 def metrics_page() -> str:
     """Return metrics.md with its tables made anew."""
-    return page("metrics.md", "metrics", metrics_tables())
+    return page("metrics.md", {"metrics": metrics_tables()})
 
 
 def settings_page() -> str:
     """Return settings.md with its table made anew."""
     head = "\n| setting | default | what |\n|---|---|---|\n"
-    return page("settings.md", "settings", head + "".join(_setting_rows(Settings, "")) + "\n")
+    return page("settings.md", {"settings": head + "".join(_setting_rows(Settings, "")) + "\n"})
 
 
 def _setting_rows(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -93,13 +96,37 @@ def _label_row(label: Label) -> str:
 
 
 def gates_page() -> str:
-    """Return gates.md with the tables of the simulations."""
+    """Return gates.md with the table of the metrics and those of the simulations."""
+    return page("gates.md", {"metrics": catalog_table(), "simulations": simulation_tables()})
+
+
+def catalog_table() -> str:
+    """Return the table of the metrics that gates can look at."""
+    head = "\n| metric | what | `data.task` | better | unit | `maxGain` by default |\n"
+    return head + "|---|---|---|---|---|---|\n" + "".join(map(_metric_row, METRICS.values())) + "\n"
+
+
+def _metric_row(metric: MetricKind) -> str:
+    cells = (
+        f"`{metric.name}`",
+        metric.label,
+        ", ".join(tasks_of_metric(metric.name)),
+        metric.direction,
+        "0 to 1, in %" if metric.share else metric.unit,
+        "" if metric.max_gain is None else f"{metric.max_gain:g}",
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def simulation_tables() -> str:
+    """Return how often gates are wrong, for each kind and task."""
     rows = json.loads(SIMULATIONS.read_text())
     gates = list(dict.fromkeys(row["gate"] for row in rows))
-    regression = [gate for gate in gates if tasks_of_metric(gate.split()[-1]) == ("regression",)]
+    regression = [gate for gate in gates if _of_numbers(gate.split()[-1])]
+    margins = {name for name, kind in GATE_KINDS.items() if kind.has_margin}
     tables = [
         _simulation_table(rows, [g for g in part if g.split()[0] in kinds])
-        for kinds in (("nonInferiority",), ("threshold", "change", "churn"))
+        for kinds in (margins, GATE_KINDS.keys() - margins)
         for part in ([gate for gate in gates if gate not in regression], regression)
     ]
     worst = max(rows, key=lambda row: row["worse"])
@@ -107,7 +134,12 @@ def gates_page() -> str:
         f"{len(rows)} cells of {min(row['runs'] for row in rows):,} test sets each; the worst has "
         f"{100 * worst['worse']:.2g} % false passes ({worst['gate']}, {worst['world']}).\n"
     )
-    return page("gates.md", "simulations", "\n" + "\n".join([summary, *tables]) + "\n")
+    return "\n" + "\n".join([summary, *tables]) + "\n"
+
+
+def _of_numbers(metric: str) -> bool:
+    tasks = tasks_of_metric(metric)
+    return bool(tasks) and not any(map(has_labels, tasks))
 
 
 def _simulation_table(rows: Sequence[dict[str, Any]], gates: Sequence[str]) -> str:
@@ -141,7 +173,7 @@ def kubeflow_page() -> str:
         f"| `examples/kubeflow`, components in a pipeline of its own | {tasks} tasks "
         f"| {_pods(tasks, conditions)} | | |\n"
     )
-    return page("kubeflow.md", "pods", head + "".join(rows) + "\n")
+    return page("kubeflow.md", {"pods": head + "".join(rows) + "\n"})
 
 
 def _stages(path: Path) -> tuple[StageName, ...]:

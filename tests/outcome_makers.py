@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fulcrum_components.data import Dataset, from_arrays
 from fulcrum_components.evaluation import Outcomes
-from fulcrum_components.models.signature import Meaning, Signature, TensorSpec
+from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_pipelines.catalog import Meaning
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,10 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fulcrum_components.blame import blame
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
-
-Meaning = Literal["logits", "probabilities", "value"]
-Task = Literal["classification", "regression"]
 
 SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clamped here before the logarithm, so that one sure mistake is not infinite."""

@@ -130,7 +130,7 @@ def _of_slices(gate: Gate, declared: GateSlice, parts: Sequence[BestCase]) -> It
 
 def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
     """Return why the best case does not pass, and what would; empty if it may pass."""
-    if case.value is None and gate.kind != "churn":
+    if case.value is None:
         return ""  # the metric is undefined, which evaluate reports
     if case.half_width is None:
         return (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from fulcrum_pipelines.catalog import GATE_KINDS, MAIN_METRICS
+from fulcrum_pipelines.catalog import GATE_KINDS, MAIN_METRICS, RANKS
 from fulcrum_pipelines.evidence import EvaluateDetails, FirstOutput, Metric
 from fulcrum_pipelines.resources.compressionjob import Gate
 
@@ -97,7 +97,7 @@ def weaknesses(
     enforced = [gate for gate in gates if gate.mode == "Enforce"]
     named = [gate.metric for gate in enforced if GATE_KINDS[gate.kind].names_metric]
     rows = _rows(details, metrics)
-    if set(named) != {"auc"}:  # ranks need no cut
+    if not named or not RANKS.issuperset(named):  # ranks need no cut
         yield from _cut_elsewhere(first, details.test_examples)
     asked = [str(name) for name in dict.fromkeys(named) if name in rows]
     asked = asked or [name for name in MAIN_METRICS if name in rows]

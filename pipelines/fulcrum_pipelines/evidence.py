@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fulcrum_pipelines.catalog import Direction
+from fulcrum_pipelines.catalog import Direction, Meaning
 
 SCHEMA: Final = "fulcrum.dev/evidence/v1alpha1"
 
@@ -232,7 +232,7 @@ class ConfusionMatrix(Record):
 class FirstOutput(Record):
     """What the baseline's first output held on the test data, as the model gave it."""
 
-    meaning: Literal["logits", "probabilities", "value"]  # declared, or found in the graph
+    meaning: Meaning  # declared, or found in the graph
     low: Finite
     high: Finite
     sum_low: Finite | None = None  # of the values of one example, where there are several

@@ -19,6 +19,7 @@ from fulcrum_components.data.labels import Labels
 from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.sources.naming import listed, suggestion
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.errors import UserError
 
 TEXT = "text"
@@ -195,7 +196,7 @@ class TableDataset:
         Raises:
             UserError: They are no labels, or several an example.
         """
-        if self.binding.target is None or self.binding.task != "classification":
+        if self.binding.target is None or not has_labels(self.binding.task):
             return None
         found = Observed(self.where, self.table.folders is not None)
         found.expect(self.table.folders or ())
@@ -228,7 +229,7 @@ class TableDataset:
         target, labels = self.binding.target, self.binding.labels
         if target is None:
             return None
-        if self.binding.task != "classification":
+        if not has_labels(self.binding.task):
             values = self.table.read([target], indices, "float64")
             return check_targets(
                 values, self.binding.signature, indices, where=self.where, notes=self.notes

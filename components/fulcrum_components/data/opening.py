@@ -16,6 +16,7 @@ from fulcrum_components.data.labels import find_labels
 from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
 
@@ -102,7 +103,7 @@ def open_unlabelled(
     binding = Binding(signature, inputs, target, task, source.scale)
     dataset = TableDataset(table, binding, _order(source, len(table), place), place, notes)
     dataset.examples(2)  # shapes and types of inputs are the same for all
-    if table.targets_are_cheap and task != "classification":
+    if table.targets_are_cheap and not has_labels(task):
         _ = dataset.targets
     return dataset
 

@@ -10,8 +10,7 @@ import numpy as np
 from fulcrum_components.evaluation.measuring import metric_value
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition
 from fulcrum_components.evaluation.outcomes import Array, Outcomes
-from fulcrum_components.models.signature import Meaning
-from fulcrum_pipelines.catalog import TASKS
+from fulcrum_pipelines.catalog import TASKS, Meaning, has_labels
 from fulcrum_pipelines.evidence import FirstOutput, Metric
 
 
@@ -83,7 +82,7 @@ def constant_answer(outcomes: Outcomes, task: str) -> tuple[Metric, ...]:
 def constant_value(outcomes: Outcomes, task: str, name: str) -> float | None:
     """Return the metric `name` of that answer; None where it is undefined."""
     targets = outcomes.targets
-    if TASKS[task].target == "label":
+    if has_labels(task):
         counts = np.bincount(targets, minlength=outcomes.outputs.shape[1])
         answer = counts / counts.sum()
     else:

@@ -31,7 +31,7 @@ from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
-from fulcrum_pipelines.catalog import TASKS
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval
 from fulcrum_pipelines.statistics import (
@@ -331,7 +331,7 @@ def _note(pair: _Pair, metric: MetricDefinition, interval: Interval | None) -> s
 
 def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
     """Return the share of changed answers; None for numbers, all of which change a little."""
-    if TASKS[pair.task].target != "label" or len(pair.baseline) == 0:
+    if not has_labels(pair.task) or len(pair.baseline) == 0:
         return None, None
     changed = pair.changed
     if pair.groups is None:

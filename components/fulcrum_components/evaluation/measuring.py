@@ -23,7 +23,7 @@ from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
-from fulcrum_pipelines.catalog import TASKS
+from fulcrum_pipelines.catalog import TASKS, has_labels
 from fulcrum_pipelines.evidence import Interval, Metric
 from fulcrum_pipelines.statistics import proportion_interval
 
@@ -47,7 +47,7 @@ def example_losses(outcomes: Outcomes, task: str) -> Array:
 
     For classification 1 where the answer is wrong, for regression the mean squared error.
     """
-    if TASKS[task].target == "label":
+    if has_labels(task):
         wrong: Array = answers(outcomes) != outcomes.targets
         return wrong.astype(np.float64)
     errors = (outcomes.outputs.astype(np.float64) - outcomes.targets).reshape(len(outcomes), -1)

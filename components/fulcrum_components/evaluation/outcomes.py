@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.resources.compressionjob import Data
 
-Task = str  # "classification" or "regression", as in the manifest's data.task
 Array = np.ndarray[Any, np.dtype[Any]]
 
 _COLUMN = "column:"
@@ -69,7 +69,7 @@ def check_outcomes(outcomes: Outcomes, task: str, *, where: str) -> None:
         UserError: Naming the first example that does not.
     """
     outputs, targets = outcomes.outputs, outcomes.targets
-    if task == "regression":
+    if not has_labels(task):
         if outputs.shape != targets.shape:
             message = (
                 f"the model gives values of shape {list(outputs.shape[1:])} an example, "

@@ -10,8 +10,7 @@ from fulcrum_components.evaluation.comparing import Request, compare_all
 from fulcrum_components.evaluation.differing import Differences, flat
 from fulcrum_components.evaluation.outcomes import Array, check_outcomes
 from fulcrum_components.evaluation.running import to_outcomes
-from fulcrum_components.models.signature import Meaning
-from fulcrum_pipelines.catalog import TASKS, task_of_meaning
+from fulcrum_pipelines.catalog import TASKS, Meaning, has_labels, task_of_meaning
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison
 from fulcrum_pipelines.resources.compressionjob import Data
@@ -91,7 +90,7 @@ def compare_with_target(
         message = f"the output is {differences.spec}, without the axis 'batch' to pair examples by"
         raise UserError(message, where=where)
     labels = _labels(target)
-    if labels is not None and task == "classification" and _gives_labels(baseline, labels):
+    if labels is not None and has_labels(task) and _gives_labels(baseline, labels):
         count = 1 + int(max(labels.max(), baseline.max(), candidate.max()))
         baseline, candidate = (np.eye(count, dtype=np.float32)[v] for v in (baseline, candidate))
         names: tuple[str, ...] = (TASKS[task].main,)
@@ -126,6 +125,6 @@ def _meaning(baseline: Array, labels: Array, task: str) -> Meaning:
         values = baseline.astype(np.float64)
         shares = values.min() >= 0 and np.abs(values.sum(axis=1) - 1).max() <= _SUM_TOLERANCE
         return "probabilities" if shares else "logits"
-    if task == "classification" and baseline.size == len(baseline) and labels.max() <= 1:
+    if has_labels(task) and baseline.size == len(baseline) and labels.max() <= 1:
         return "probabilities" if baseline.min() >= 0 and baseline.max() <= 1 else "logits"
     return "value"

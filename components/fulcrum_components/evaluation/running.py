@@ -11,9 +11,9 @@ import onnxruntime as ort
 
 from fulcrum_components.evaluation.outcomes import Array, Outcomes
 from fulcrum_components.evaluation.outputs import filled_up
-from fulcrum_components.models.signature import Meaning
 from fulcrum_components.sessions import fixed_batch, open_session, run_session
 from fulcrum_pipelines.baselines import SUM_TOLERANCE
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
 
 if TYPE_CHECKING:

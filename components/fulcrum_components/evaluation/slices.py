@@ -10,6 +10,7 @@ from fulcrum_components.data.labels import class_labels
 from fulcrum_components.evaluation.metrics import MetricDefinition
 from fulcrum_components.evaluation.outcomes import Outcomes, column_of
 from fulcrum_components.evaluation.statistic import Array
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Data
 
@@ -60,7 +61,7 @@ def slices_by(outcomes: Outcomes, by: str, data: Data) -> tuple[Slice, ...]:
             `MOST_VALUES` values.
     """
     if by == BY_CLASS:
-        if data.task != "classification":
+        if not has_labels(data.task):
             raise UserError("a slice by class needs task classification", where="spec.gates")
         labels = class_labels(data.classes, outcomes.outputs.shape[1])
         present = np.unique(outcomes.targets)
@@ -90,6 +91,6 @@ def _column_slices(values: Array, by: str) -> tuple[Slice, ...]:
 
 def declared_slices(outcomes: Outcomes, data: Data) -> tuple[Slice, ...]:
     """Return the slices by class (of a classification) and by every declared column."""
-    names = [BY_CLASS] if data.task == "classification" else []
+    names = [BY_CLASS] if has_labels(data.task) else []
     names += [declared.name for declared in data.slices or ()]
     return tuple(part for name in names for part in slices_by(outcomes, name, data))

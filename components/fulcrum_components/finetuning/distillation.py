@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from fulcrum_components.objective import Meaning, class_logits
+from fulcrum_components.objective import class_logits
+from fulcrum_pipelines.catalog import Meaning
 
 
 def distillation_loss(

@@ -23,8 +23,8 @@ from fulcrum_components.finetuning.sparsity import Masks
 from fulcrum_components.finetuning.teacher import Teacher
 from fulcrum_components.finetuning.weight_norm import SHARED, weight_norm
 from fulcrum_components.modes import evaluating
-from fulcrum_components.objective import Examples, Meaning, SignatureLike, Task
-from fulcrum_pipelines.catalog import TASKS
+from fulcrum_components.objective import Examples, SignatureLike
+from fulcrum_pipelines.catalog import TASKS, Meaning, TaskName
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Epoch
 from fulcrum_pipelines.resources.compressionjob import Finetune
@@ -68,7 +68,7 @@ def finetune(
     validation: Examples | None,
     options: Finetune,
     *,
-    task: Task,
+    task: TaskName,
     meaning: Meaning,
     signature: SignatureLike,
     seed: int,

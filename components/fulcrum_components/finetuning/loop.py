@@ -35,15 +35,14 @@ from fulcrum_components.finetuning.validation import validate
 from fulcrum_components.objective import (
     BatchLike,
     Examples,
-    Meaning,
     SignatureLike,
-    Task,
     call_all,
     input_tensors,
     kept_loss,
     target_tensor,
     task_loss,
 )
+from fulcrum_pipelines.catalog import Meaning, TaskName
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Epoch
 from fulcrum_pipelines.resources.compressionjob import Finetune
@@ -59,7 +58,7 @@ class Training:
     train: Examples
     validation: Examples | None
     options: Finetune
-    task: Task
+    task: TaskName
     meaning: Meaning
     signature: SignatureLike
     seed: int

@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from fulcrum_components.objective import (
     Examples,
-    Meaning,
     SignatureLike,
-    Task,
     call,
     class_logits,
     input_tensors,
     per_example_loss,
     target_tensor,
 )
+from fulcrum_pipelines.catalog import Meaning, TaskName, has_labels
 
 BATCH_SIZE = 256
 
@@ -27,7 +26,7 @@ def validate(
     module: nn.Module,
     examples: Examples,
     *,
-    task: Task,
+    task: TaskName,
     meaning: Meaning,
     signature: SignatureLike,
     device: torch.device,
@@ -47,12 +46,12 @@ def validate(
         score += _score(outputs, targets, task, meaning)
         count += len(targets)
     mean = score / count
-    return loss / count, mean if task == "classification" else math.sqrt(mean)
+    return loss / count, mean if has_labels(task) else math.sqrt(mean)
 
 
-def _score(outputs: Tensor, targets: Tensor, task: Task, meaning: Meaning) -> float:
+def _score(outputs: Tensor, targets: Tensor, task: TaskName, meaning: Meaning) -> float:
     """Return the sum over examples of right answers, or of squared errors."""
-    if task == "classification":
+    if has_labels(task):
         answers = class_logits(outputs, meaning).argmax(dim=1)
         return float((answers == targets.reshape(answers.shape)).sum())
     difference = outputs.reshape(targets.shape).double() - targets

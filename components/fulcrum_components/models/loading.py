@@ -13,10 +13,11 @@ from fulcrum_components.models.checking import Examples
 from fulcrum_components.models.meaning import check_labels
 from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
 from fulcrum_components.models.pt2 import load_pt2
-from fulcrum_components.models.signature import Meaning, Signature
+from fulcrum_components.models.signature import Signature
 from fulcrum_components.models.weights import NEEDS_UNPICKLING, STATE_DICTS
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.fetching import fetch
+from fulcrum_pipelines.catalog import TASKS, Meaning
 from fulcrum_pipelines.errors import UserError
 
 Format = Literal["bundle", "pt2", "onnx"]
@@ -118,9 +119,9 @@ def _check_meaning(
     if said is not None and said != signature.meaning:
         message = f"meaning is {signature.meaning}, but spec.model.meaning is {said}"
         raise UserError(message, where=where)
-    if task is None or (signature.meaning == "value") == (task == "regression"):
+    if task is None or signature.meaning in TASKS[task].meanings:
         return
-    wanted = "value" if task == "regression" else "logits or probabilities"
+    wanted = " or ".join(TASKS[task].meanings)
     message = f"meaning is {signature.meaning}, but spec.data.task {task} needs {wanted}"
     raise UserError(message, where=where)
 

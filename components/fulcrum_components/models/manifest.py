@@ -14,8 +14,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from fulcrum_components.models.signature import BATCH, DTYPES, Meaning, Signature, TensorSpec
+from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.sources.naming import listed, suggestion
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
 
 FILE_NAME = "fulcrum.yaml"

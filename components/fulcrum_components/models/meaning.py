@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from fulcrum_components.models.signature import Meaning, Signature, TensorSpec
+from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_pipelines.catalog import Meaning, has_labels
 from fulcrum_pipelines.errors import UserError
 
 KEEPING = frozenset(
@@ -66,7 +67,7 @@ def guess_meaning(task: str | None, maker: Maker, output: TensorSpec) -> Meaning
     Raises:
         UserError: The output is the logarithm of one probability, which is none of the meanings.
     """
-    if task == "regression":
+    if task is not None and not has_labels(task):
         return "value"
     kind = _Trace(maker).kind(output.name)
     single = output.shape[1:] in ((), (1,))
@@ -89,7 +90,11 @@ def check_labels(signature: Signature, task: str | None, where: str) -> None:
         UserError: It is of an integer type or bool.
     """
     output = signature.outputs[0]
-    if task == "classification" and not np.issubdtype(np.dtype(output.dtype), np.floating):
+    if (
+        task is not None
+        and has_labels(task)
+        and not np.issubdtype(np.dtype(output.dtype), np.floating)
+    ):
         message = (
             f"the first output '{output.name}' is {output}, so it holds class labels; give logits "
             "or probabilities as the first output (of a scikit-learn model, export with "

@@ -27,10 +27,11 @@ from fulcrum_components.models.checking import (
 )
 from fulcrum_components.models.finite import check_graph
 from fulcrum_components.models.meaning import Maker, Step, guess_meaning
-from fulcrum_components.models.signature import BATCH, DTYPES, Meaning, Signature, TensorSpec
+from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.models.upgrading import upgrade
 from fulcrum_components.sources.digest import file_digest
 from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.texts import reason
 

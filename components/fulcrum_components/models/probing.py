@@ -23,9 +23,10 @@ from torch.nn.parameter import is_lazy
 from fulcrum_components.blame import blame
 from fulcrum_components.models.calling import take_by_position
 from fulcrum_components.models.naming_outputs import output_names
-from fulcrum_components.models.signature import BATCH, Meaning, Signature, TensorSpec
+from fulcrum_components.models.signature import BATCH, Signature, TensorSpec
 from fulcrum_components.objective import output_tensors
 from fulcrum_components.quiet import quiet
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import FulcrumError, UserError
 
 LENGTH, SIZE = "length", "size"

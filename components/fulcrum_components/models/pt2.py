@@ -33,10 +33,11 @@ from fulcrum_components.models.meaning import guess_meaning
 from fulcrum_components.models.pt2_checks import payload_problems, program_problems, sanitised
 from fulcrum_components.models.pt2_layers import restore_layers
 from fulcrum_components.models.pt2_steps import maker_of
-from fulcrum_components.models.signature import BATCH, DTYPES, Meaning, Signature, TensorSpec
+from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.models.weights import NEEDS_UNPICKLING
 from fulcrum_components.sources.archives import DAMAGE, check_archive
 from fulcrum_components.sources.naming import listed
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.texts import reason
 

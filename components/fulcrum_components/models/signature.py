@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
 
 import numpy as np
 
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
-
-Meaning = Literal["logits", "probabilities", "value"]
 
 BATCH = "batch"
 DTYPES = (

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from fulcrum_components.modes import all_require_gradients, evaluating
 from fulcrum_components.objective import (
     Examples,
-    Meaning,
     SignatureLike,
     call_all,
     input_tensors,
@@ -27,6 +26,7 @@ from fulcrum_components.objective import (
     task_loss,
 )
 from fulcrum_components.pruning.graph import ChannelGroup
+from fulcrum_pipelines.catalog import Meaning
 
 Importance = Literal["magnitude", "bnScale", "taylor"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum_components.folding import fold
-from fulcrum_components.objective import Examples, Meaning, SignatureLike
+from fulcrum_components.objective import Examples, SignatureLike
 from fulcrum_components.pruning.attention import find_attentions
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
 from fulcrum_components.pruning.checks import OutputCheck
@@ -24,6 +24,7 @@ from fulcrum_components.pruning.sparse import (
     prune_unstructured,
 )
 from fulcrum_components.pruning.structured import StructuredResult, prune_structured
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LayerSparsity, Sensitivity
 from fulcrum_pipelines.resources.compressionjob import Prune

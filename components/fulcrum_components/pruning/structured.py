@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from fulcrum_components.objective import Examples, Meaning, SignatureLike
+from fulcrum_components.objective import Examples, SignatureLike
 from fulcrum_components.pruning import history as history_module
 from fulcrum_components.pruning.graph import (
     CANNOT_GO,
@@ -37,6 +37,7 @@ from fulcrum_components.pruning.selection import (
 )
 from fulcrum_components.pruning.trials import Trials
 from fulcrum_components.pruning.vector_width import resolve_round
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import QualityError, UserError
 from fulcrum_pipelines.evidence import LayerSparsity
 from fulcrum_pipelines.resources.compressionjob import Structured

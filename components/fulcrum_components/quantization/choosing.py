@@ -130,8 +130,9 @@ class Choice:
 
 def preference(gates: Iterable[Gate]) -> Preference:
     """Return what the enforced gates ask for: size only if none asks for speed."""
-    asked = {GATE_KINDS[gate.kind].measures for gate in gates if gate.mode == "Enforce"}
-    return "size" if asked & {"size", "memory"} and "latency" not in asked else "latency"
+    kinds = [GATE_KINDS[gate.kind] for gate in gates if gate.mode == "Enforce"]
+    timed = any(kind.measures == "latency" for kind in kinds)
+    return "size" if any(kind.counts_bytes for kind in kinds) and not timed else "latency"
 
 
 def largest_size(gates: Iterable[Gate], baseline_bytes: int) -> float:
@@ -139,7 +140,9 @@ def largest_size(gates: Iterable[Gate], baseline_bytes: int) -> float:
     shares = [
         gate.max
         for gate in gates
-        if gate.kind == "size" and gate.mode == "Enforce" and gate.max is not None
+        if GATE_KINDS[gate.kind].measures == "size"
+        and gate.mode == "Enforce"
+        and gate.max is not None
     ]
     return min(shares, default=math.inf) * baseline_bytes
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError, QualityError
 from fulcrum_pipelines.evidence import Artifact, Conversion, Details, StageEvidence, StageName
@@ -163,7 +164,7 @@ class StageContext:
         from fulcrum_components.data import find_labels, from_record
 
         data, count = self.spec.data, self.signature.classes
-        if data.task != "classification":
+        if not has_labels(data.task):
             return None
         if self.stage != "evaluate":
             details = self.evidence("evaluate").details

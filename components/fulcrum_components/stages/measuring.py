@@ -16,6 +16,7 @@ from fulcrum_components.evaluation import (
 from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.requests import metrics_for
 from fulcrum_components.stages.context import StageContext
+from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.evidence import ConfusionMatrix, Copies, Metric, Overlap
 from fulcrum_pipelines.resources.compressionjob import Data
 
@@ -40,7 +41,7 @@ def check_test_data(context: StageContext, test: Dataset) -> None:
     Raises:
         UserError: All examples are of one class.
     """
-    if context.spec.data.task == "classification":
+    if has_labels(context.spec.data.task):
         check_classes(test, "spec.data.test")
 
 
@@ -56,7 +57,7 @@ def data_warnings(context: StageContext) -> tuple[str, ...]:
 def unequal_targets(outcomes: Outcomes, data: Data) -> tuple[str, ...]:
     """Return a warning if metrics of several targets an example hardly see one of them."""
     targets = outcomes.targets
-    if data.task != "regression" or targets.ndim == 1:
+    if has_labels(data.task) or targets.ndim == 1:
         return ()
     variances = targets.var(axis=0).ravel()
     moving = np.flatnonzero(variances)
@@ -95,7 +96,7 @@ def whole_metrics(outcomes: Outcomes, data: Data, seed: int) -> tuple[Metric, ..
 
 def confusion(outcomes: Outcomes, data: Data) -> ConfusionMatrix | None:
     """Return the confusion matrix of a classification that has not too many classes."""
-    if data.task != "classification":
+    if not has_labels(data.task):
         return None
     return confusion_matrix(outcomes, class_labels(data.classes, outcomes.outputs.shape[1]))
 

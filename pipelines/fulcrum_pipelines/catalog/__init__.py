@@ -8,12 +8,23 @@ schema and the docs against these rows; CONTRIBUTING.md says how to add one.
 """
 
 from fulcrum_pipelines.catalog.gate_kinds import GATE_KINDS, GateKind
-from fulcrum_pipelines.catalog.metrics import COUNTED, METRICS, SHARE, SHARES, Direction, MetricKind
+from fulcrum_pipelines.catalog.metrics import (
+    COUNTED,
+    METRICS,
+    RANKS,
+    SHARE,
+    SHARES,
+    Direction,
+    MetricKind,
+)
 from fulcrum_pipelines.catalog.tasks import (
     LEVER_METRICS,
     MAIN_METRICS,
     TASKS,
+    Meaning,
     Task,
+    TaskName,
+    has_labels,
     task_of_meaning,
     tasks_of_kind,
     tasks_of_metric,
@@ -25,13 +36,17 @@ __all__ = [
     "LEVER_METRICS",
     "MAIN_METRICS",
     "METRICS",
+    "RANKS",
     "SHARE",
     "SHARES",
     "TASKS",
     "Direction",
     "GateKind",
+    "Meaning",
     "MetricKind",
     "Task",
+    "TaskName",
+    "has_labels",
     "task_of_meaning",
     "tasks_of_kind",
     "tasks_of_metric",

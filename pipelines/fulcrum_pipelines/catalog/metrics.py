@@ -30,6 +30,7 @@ class MetricKind:
             simulation 4.1 % of candidates at the limit passed.
         constant_is_perfect: An answer that is always the same is perfect by it, so it says nothing
             about whether a baseline is any good.
+        of_ranks: It depends on the order of scores alone, not on where they are cut.
     """
 
     name: str
@@ -40,6 +41,7 @@ class MetricKind:
     counted: bool = False
     raised_by_noise: bool = False
     constant_is_perfect: bool = False
+    of_ranks: bool = False
 
     @property
     def share(self) -> bool:
@@ -71,7 +73,7 @@ _ROWS = (
         raised_by_noise=True,
         constant_is_perfect=True,
     ),
-    MetricKind("auc", "AUC", "higher", SHARE, PLAUSIBLE_GAIN),
+    MetricKind("auc", "AUC", "higher", SHARE, PLAUSIBLE_GAIN, of_ranks=True),
     MetricKind("rmse", "Root mean squared error", "lower"),
     MetricKind("mae", "Mean absolute error", "lower"),
     MetricKind("r2", "R²", "higher"),
@@ -81,3 +83,4 @@ METRICS: Final = {row.name: row for row in _ROWS}
 
 SHARES: Final = tuple(row.name for row in _ROWS if row.share)
 COUNTED: Final = tuple(row.name for row in _ROWS if row.counted)
+RANKS: Final = frozenset(row.name for row in _ROWS if row.of_ranks)

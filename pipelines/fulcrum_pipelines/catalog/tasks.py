@@ -7,6 +7,9 @@ from typing import Final, Literal
 
 from fulcrum_pipelines.catalog.gate_kinds import GATE_KINDS
 
+TaskName = Literal["classification", "regression"]
+Meaning = Literal["logits", "probabilities", "value"]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -21,9 +24,9 @@ class Task:
         lever_metrics: Those followed from stage to stage, the main one first.
     """
 
-    name: Literal["classification", "regression"]
+    name: TaskName
     target: Literal["label", "numbers"]
-    meanings: tuple[Literal["logits", "probabilities", "value"], ...]
+    meanings: tuple[Meaning, ...]
     metrics: tuple[str, ...]
     slice_metrics: tuple[str, ...]
     lever_metrics: tuple[str, ...]
@@ -64,6 +67,11 @@ LEVER_METRICS: Final = tuple(
     )
 )
 """Of all tasks, losses before the main metric: a stage that costs no answer may cost certainty."""
+
+
+def has_labels(task: str) -> bool:
+    """Return whether the right answers of `task` are labels of classes."""
+    return TASKS[task].target == "label"
 
 
 def tasks_of_metric(name: str) -> tuple[str, ...]:

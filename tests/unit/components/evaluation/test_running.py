@@ -13,7 +13,7 @@ from outcome_makers import Array, dataset_of, save_graph, softmax, write_identit
 
 from fulcrum_components.evaluation import check_outcomes, run_onnx, to_outcomes
 from fulcrum_components.evaluation.outcomes import Outcomes
-from fulcrum_components.models.signature import Meaning
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
 
 X = np.random.default_rng(1).normal(size=(23, 64)).astype(np.float32)
