@@ -112,6 +112,7 @@ def test_promotion_is_by_digest_and_by_the_operator(site: Site) -> None:
         "Submitted": ("True", "Submitted"),
         "Progressing": ("False", "Finished"),
         "Evaluated": ("True", "Pass"),
+        "Reported": ("True", "Reported"),
         "Promoted": ("True", "Promoted"),
         "Complete": ("True", "Promoted"),
     }
