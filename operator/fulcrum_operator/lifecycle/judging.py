@@ -89,9 +89,9 @@ def not_reported(seen: Observed, now: datetime, limits: Limits) -> Decision | No
     if not isinstance(made, NoReport):
         edit.set(report=made.uri).condition("Reported", "True", "Reported")
         return Decision((WriteStatus(edit.status, "report-written"),))
-    judged = next(each for each in job.status.conditions if each.type == "Evaluated")
-    waited_s = seconds_since(judged.last_transition_time, now)
-    if made.retryable and waited_s < REPORT_LIMIT_S:
+    judged = (each for each in job.status.conditions if each.type == "Evaluated")
+    recent = any(seconds_since(each.last_transition_time, now) < REPORT_LIMIT_S for each in judged)
+    if made.retryable and recent:
         return Decision(after_s=limits.poll_s)
     message = f"no report: {made.message}; try: fulcrum report {job.name} -n {job.namespace}"
     edit.condition("Reported", "False", "ReportFailed", message)
