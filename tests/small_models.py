@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_components.objective import Examples, Problem
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,18 @@ def image_data(count: int = 200, seed: int = 0) -> ArrayData:
 
 
 IMAGE_SIGNATURE = signature((1, 8, 8))
+
+
+def problem(train: Examples | None = None, **changes: Any) -> Problem:
+    """Return the problem of two classes of images, with `changes`."""
+    given: dict[str, Any] = {
+        "signature": IMAGE_SIGNATURE,
+        "task": "classification",
+        "meaning": "logits",
+        "seed": 0,
+        **changes,
+    }
+    return Problem(train=train, **given)
 
 
 def image_net(seed: int = 0) -> nn.Sequential:

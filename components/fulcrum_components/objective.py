@@ -8,7 +8,7 @@ model's signature is needed here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fulcrum_components.blame import blame
-from fulcrum_pipelines.catalog import Meaning
+from fulcrum_pipelines.catalog import Meaning, TaskName
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 
 SMALLEST_PROBABILITY = 1e-7
@@ -75,6 +75,37 @@ class Examples(Protocol):
     def batches(
         self, batch_size: int, *, shuffle_seed: int | None = None, columns: Sequence[str] = ()
     ) -> Iterator[BatchLike]: ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a model has to learn, from which examples: the same for pruning and fine-tuning.
+
+    Attributes:
+        signature: The model's inputs and outputs.
+        task: What it is for; selects the metric.
+        meaning: What its first output means; selects the loss.
+        train: Examples with targets; None if there are none.
+        seed: Seed of everything that is random.
+        kept: Positions of outputs after the first that count too.
+    """
+
+    signature: SignatureLike
+    task: TaskName
+    meaning: Meaning
+    train: Examples | None
+    seed: int
+    kept: tuple[int, ...] = ()
+
+    def required_train(self) -> Examples:
+        """Return the examples to train on.
+
+        Raises:
+            UserError: There are none.
+        """
+        if self.train is None or len(self.train) == 0:
+            raise UserError("has no examples to train on", where="spec.data.train")
+        return self.train
 
 
 def input_tensors(

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import quantizing
 import torch
+from small_models import problem
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -71,11 +72,8 @@ def pruned(network: Network, options: dict[str, Any]) -> tuple[nn.Module, PruneR
     result = prune(
         module,
         Prune.model_validate(options),
-        signature=network.signature,
+        problem(signature=network.signature),
         example_inputs=network.examples,
-        train=None,
-        meaning="logits",
-        seed=0,
     )
     return module, result
 
@@ -99,7 +97,7 @@ def check_structured(network: Network) -> Outcome:
             export(module, network, path)
             compare_file(path, module, network)
     reasons = tuple(nameless(text.partition("left whole: ")[2]) for text in result.warnings)
-    share = 1 - result.parameters_after / result.parameters_before
+    share = 1 - result.figures.parameters_after / result.figures.parameters_before
     return Outcome(share > 0, reasons, difference, share)
 
 
@@ -126,7 +124,7 @@ def check_unstructured(network: Network) -> Outcome:
         raise SilentDifferenceError(message)
     reference.load_state_dict(after)
     difference = same(outputs_of(reference, x), answers, SAME, "unstructured")
-    return Outcome(zeros > 0, (), difference, result.achieved_sparsity)
+    return Outcome(zeros > 0, (), difference, result.figures.achieved_sparsity)
 
 
 def require_built_again(
@@ -174,14 +172,12 @@ def check_finetune(network: Network) -> Outcome:
     finetune(
         module,
         fresh(network),
-        network.data,
-        None,
+        problem(
+            network.data,
+            signature=network.signature,
+            kept=tuple(range(1, len(network.signature.outputs))),
+        ),
         Finetune.model_validate(options),
-        task="classification",
-        meaning="logits",
-        signature=network.signature,
-        seed=0,
-        kept=tuple(range(1, len(network.signature.outputs))),
     )
     x, labels = torch.from_numpy(network.data.x), torch.from_numpy(network.data.targets)
     taught = outputs_of(fresh(network), x)

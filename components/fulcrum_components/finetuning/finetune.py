@@ -23,10 +23,10 @@ from fulcrum_components.finetuning.sparsity import Masks
 from fulcrum_components.finetuning.teacher import Teacher
 from fulcrum_components.finetuning.weight_norm import SHARED, weight_norm
 from fulcrum_components.modes import evaluating
-from fulcrum_components.objective import Examples, SignatureLike
-from fulcrum_pipelines.catalog import TASKS, Meaning, TaskName
+from fulcrum_components.objective import Examples, Problem
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import Epoch
+from fulcrum_pipelines.evidence import Epoch, FinetuneDetails
 from fulcrum_pipelines.resources.compressionjob import Finetune
 
 HALF_PRECISION = (
@@ -36,68 +36,44 @@ HALF_PRECISION = (
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What fine-tuning did, in the terms of evidence.FinetuneDetails.
+    """What fine-tuning did.
 
     Attributes:
-        epochs: All epochs, those before a resumption included.
-        best_epoch: Number, from 1, of the epoch whose weights the module has.
-        stopped_early: Whether early stopping ended it.
-        resumed_from_epoch: The last epoch of the checkpoint, where there was one.
-        sparsity_kept: Share of the zeros of `sparse_layers` that are zero still.
-        device: Where it ran.
-        precision: Precision of the computation.
-        metric: Name of `validation_metric`.
+        details: Its record; the epochs before a resumption are among them.
         notes: What was done otherwise than asked, in sentences for the user.
     """
 
-    epochs: tuple[Epoch, ...]
-    best_epoch: int
-    stopped_early: bool
-    resumed_from_epoch: int | None
-    sparsity_kept: float | None
-    device: str
-    precision: str
-    metric: str
+    details: FinetuneDetails
     notes: tuple[str, ...] = ()
 
 
 def finetune(
     module: nn.Module,
     teacher: nn.Module | None,
-    train: Examples,
-    validation: Examples | None,
+    problem: Problem,
     options: Finetune,
     *,
-    task: TaskName,
-    meaning: Meaning,
-    signature: SignatureLike,
-    seed: int,
+    validation: Examples | None = None,
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     sparse_layers: Sequence[str] = (),
-    kept: Sequence[int] = (),
 ) -> FinetuneResult:
     """Train `module` in place; it ends in evaluation mode on the device where it was.
 
     Args:
         module: The compressed module.
         teacher: The original, for `options.distillation`.
-        train: Examples with targets.
-        validation: Examples for early stopping and the record.
+        problem: What to learn, and from which examples.
         options: How to train.
-        task: Selects the validation metric.
-        meaning: What the first output means; selects the loss.
-        signature: The module's inputs and outputs.
-        seed: Seed of shuffling, dropout and all else.
+        validation: Examples for early stopping and the record.
         checkpoint_dir: Where to keep a checkpoint, and to resume from.
         on_epoch: Called after each epoch that runs now.
         sparse_layers: Names of parameters whose zeros stay zero.
-        kept: Positions of outputs after the first that distillation keeps too.
 
     Raises:
         UserError: Options, model and data do not fit each other, or the loss became NaN.
     """
-    _require(train, validation, teacher, options)
+    _require(problem, validation, teacher, options)
     device = choose_device(options.device)
     home = next(module.parameters()).device
     masks = Masks(module.to(device), sparse_layers)
@@ -112,19 +88,14 @@ def finetune(
             raise UserError("the model has no parameters that can be trained", where="spec.model")
         training = Training(
             module=module,
-            teacher=_teacher(teacher, train, signature, device, options, kept),
-            train=train,
+            teacher=_teacher(teacher, problem, device, options),
+            problem=problem,
             validation=validation,
             options=options,
-            task=task,
-            meaning=meaning,
-            signature=signature,
-            seed=seed,
             device=device,
             optimizer=make_optimizer(trainable, options),
             masks=masks,
             half_weights=converted,
-            kept=tuple(kept),
         )
         epochs, resumed = run(training, checkpoint_dir, on_epoch)
     module.zero_grad(set_to_none=True)
@@ -132,17 +103,17 @@ def finetune(
     module.to(home).eval()
     losses = [epoch.validation_loss for epoch in epochs if epoch.validation_loss is not None]
     stopping = options.early_stopping
-    return FinetuneResult(
+    details = FinetuneDetails(
+        device=str(device),
+        precision="bf16" if training.autocast else "fp32",
         epochs=epochs,
         best_epoch=best_epoch(losses, stopping.min_delta) if stopping else len(epochs),
         stopped_early=len(epochs) < options.epochs,
         resumed_from_epoch=resumed,
         sparsity_kept=masks.sparsity_kept(),
-        device=str(device),
-        precision="bf16" if training.autocast else "fp32",
-        notes=_notes(half_precision=converted, shared=shared),
-        metric=TASKS[task].main,
+        metric=TASKS[problem.task].main,
     )
+    return FinetuneResult(details, _notes(half_precision=converted, shared=shared))
 
 
 def _notes(*, half_precision: bool, shared: Sequence[str]) -> tuple[str, ...]:
@@ -164,11 +135,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def _require(
-    train: Examples, validation: Examples | None, teacher: nn.Module | None, options: Finetune
+    problem: Problem, validation: Examples | None, teacher: nn.Module | None, options: Finetune
 ) -> None:
     """Raise a UserError where options need what is not there."""
-    if len(train) == 0:
-        raise UserError("has no examples to train on", where="spec.data.train")
+    problem.required_train()
     if validation is not None and len(validation) == 0:
         raise UserError("has no examples", where="spec.data.validation")
     if options.early_stopping is not None and validation is None:
@@ -180,20 +150,13 @@ def _require(
 
 
 def _teacher(
-    module: nn.Module | None,
-    train: Examples,
-    signature: SignatureLike,
-    device: torch.device,
-    options: Finetune,
-    kept: Sequence[int],
+    module: nn.Module | None, problem: Problem, device: torch.device, options: Finetune
 ) -> Teacher | None:
     if module is None or options.distillation is None:
         return None
     return Teacher(
         module,
-        train,
-        signature,
-        positions=(0, *kept),
+        problem,
         device=device,
         batch_size=options.batch_size,
         keep=options.epochs > 1,

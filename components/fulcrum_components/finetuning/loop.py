@@ -35,14 +35,13 @@ from fulcrum_components.finetuning.validation import validate
 from fulcrum_components.objective import (
     BatchLike,
     Examples,
-    SignatureLike,
+    Problem,
     call_all,
     input_tensors,
     kept_loss,
     target_tensor,
     task_loss,
 )
-from fulcrum_pipelines.catalog import Meaning, TaskName
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Epoch
 from fulcrum_pipelines.resources.compressionjob import Finetune
@@ -55,18 +54,18 @@ class Training:
 
     module: nn.Module
     teacher: Teacher | None
-    train: Examples
+    problem: Problem
     validation: Examples | None
     options: Finetune
-    task: TaskName
-    meaning: Meaning
-    signature: SignatureLike
-    seed: int
     device: torch.device
     optimizer: Optimizer
     masks: Masks
     half_weights: bool
-    kept: tuple[int, ...] = ()  # positions of outputs after the first that the teacher keeps
+
+    @property
+    def train(self) -> Examples:
+        """The examples to train on."""
+        return self.problem.required_train()
 
     @property
     def autocast(self) -> bool:
@@ -80,9 +79,10 @@ class Training:
 
     def settings(self) -> str:
         """Return all settings that the result depends on, as text."""
-        parts = (self.options.model_dump_json(), self.task, self.meaning, self.seed)
+        problem = self.problem
+        parts = (self.options.model_dump_json(), problem.task, problem.meaning, problem.seed)
         sizes = (len(self.train), len(self.validation) if self.validation is not None else None)
-        others = (self.masks.zeros, self.teacher is not None, self.device, self.kept)
+        others = (self.masks.zeros, self.teacher is not None, self.device, problem.kept)
         return f"{parts} {sizes} {' '.join(map(str, others))}"
 
 
@@ -124,7 +124,7 @@ def _is_best(epochs: tuple[Epoch, ...], options: Finetune) -> bool:
 def _epoch(training: Training, number: int) -> Epoch:
     """Train for one pass, numbered from 1, and measure on validation."""
     started = time.perf_counter()
-    torch.manual_seed(derive_seed(training.seed, "epoch", number))
+    torch.manual_seed(derive_seed(training.problem.seed, "epoch", number))
     training.module.train()
     total, count, rate = 0.0, 0, 0.0
     for place, batch in enumerate(_batches(training, number)):
@@ -151,9 +151,7 @@ def _validate(training: Training) -> tuple[float, float] | None:
     loss, metric = validate(
         training.module,
         training.validation,
-        task=training.task,
-        meaning=training.meaning,
-        signature=training.signature,
+        training.problem,
         device=training.device,
         autocast=training.half_weights,
     )
@@ -169,7 +167,7 @@ def _validate(training: Training) -> tuple[float, float] | None:
 def _batches(training: Training, number: int) -> Iterator[BatchLike]:
     """Yield the epoch's batches, but no single example where batch norm needs a variance."""
     has_norm = any(isinstance(layer, _BatchNorm) for layer in training.module.modules())
-    seed = derive_seed(training.seed, "shuffle", number)
+    seed = derive_seed(training.problem.seed, "shuffle", number)
     used = 0
     for batch in training.train.batches(training.options.batch_size, shuffle_seed=seed):
         size = 0 if batch.targets is None else len(batch.targets)
@@ -190,8 +188,8 @@ def _factor(training: Training, step: int) -> float:
 
 def _step(training: Training, batch: BatchLike, place: str) -> tuple[float, int]:
     """Take one step; return the loss before it and the number of examples."""
-    inputs = input_tensors(batch, training.signature, training.device)
-    targets = target_tensor(batch, training.meaning, training.device)
+    inputs = input_tensors(batch, training.problem.signature, training.device)
+    targets = target_tensor(batch, training.problem.meaning, training.device)
     training.optimizer.zero_grad(set_to_none=True)
     loss = _loss(training, batch, inputs, targets)
     value = float(loss.detach())
@@ -227,12 +225,12 @@ def _loss(
     options = training.options
     with torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=training.autocast):
         outputs, *further = call_all(training.module, inputs)
-    loss = task_loss(outputs, targets, training.meaning)
+    loss = task_loss(outputs, targets, training.problem.meaning)
     if options.distillation is not None and training.teacher is not None:
         taught, *others = training.teacher.outputs(batch)
         weight, temperature = options.distillation.weight, options.distillation.temperature
-        soft = distillation_loss(outputs, taught, training.meaning, temperature)
-        for position, other in zip(training.kept, others, strict=True):
+        soft = distillation_loss(outputs, taught, training.problem.meaning, temperature)
+        for position, other in zip(training.problem.kept, others, strict=True):
             soft = soft + kept_loss(_further(further, position, other), other)
         loss = (1.0 - weight) * loss + weight * soft
     if options.penalties:

@@ -15,13 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fulcrum_components.objective import (
-    BatchLike,
-    Examples,
-    SignatureLike,
-    call_all,
-    input_tensors,
-)
+from fulcrum_components.objective import BatchLike, Problem, call_all, input_tensors
 
 LARGEST_BYTES = 256 * 1024 * 1024
 """Of kept outputs; more (long outputs of many examples) are computed each time instead."""
@@ -32,9 +26,8 @@ class Teacher:
 
     Args:
         module: The original, evaluating, on `device`.
-        train: The data whose batches it is asked about.
-        signature: Its inputs and outputs.
-        positions: Which of its outputs are taught.
+        problem: The data whose batches it is asked about; its first output is taught, and those
+            that count too.
         device: Where batches go.
         batch_size: Examples a call; what training can hold, it can hold.
         keep: Whether to keep answers; one pass alone has no use for it. Outputs whose first axis
@@ -44,21 +37,20 @@ class Teacher:
     def __init__(
         self,
         module: nn.Module,
-        train: Examples,
-        signature: SignatureLike,
+        problem: Problem,
         *,
-        positions: Sequence[int] = (0,),
         device: torch.device,
         batch_size: int,
         keep: bool,
     ) -> None:
         self._module = module
-        self._train = train
-        self._signature = signature
+        self._train = problem.required_train()
+        self._signature = problem.signature
         self._device = device
         self._batch_size = batch_size
-        self._positions = positions
-        by_example = all(signature.outputs[each].shape[:1] == ("batch",) for each in positions[1:])
+        self._positions = (0, *problem.kept)
+        kept = [problem.signature.outputs[position] for position in problem.kept]
+        by_example = all(spec.shape[:1] == ("batch",) for spec in kept)
         self._keep = keep and by_example
         self._known: dict[bytes, tuple[Tensor, ...]] | None = None
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fulcrum_components.objective import (
     Examples,
-    SignatureLike,
+    Problem,
     call,
     class_logits,
     input_tensors,
@@ -25,14 +25,12 @@ BATCH_SIZE = 256
 def validate(
     module: nn.Module,
     examples: Examples,
+    problem: Problem,
     *,
-    task: TaskName,
-    meaning: Meaning,
-    signature: SignatureLike,
     device: torch.device,
     autocast: bool,
 ) -> tuple[float, float]:
-    """Return (mean loss, main metric of `task`) of `module` on all `examples`.
+    """Return (mean loss, main metric of the task) of `module` on all `examples`.
 
     Under `autocast` products are computed in bfloat16.
     """
@@ -40,13 +38,13 @@ def validate(
     loss, score, count = 0.0, 0.0, 0
     for batch in examples.batches(BATCH_SIZE):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            outputs = call(module, input_tensors(batch, signature, device))
-        targets = target_tensor(batch, meaning, device)
-        loss += float(per_example_loss(outputs, targets, meaning).double().sum())
-        score += _score(outputs, targets, task, meaning)
+            outputs = call(module, input_tensors(batch, problem.signature, device))
+        targets = target_tensor(batch, problem.meaning, device)
+        loss += float(per_example_loss(outputs, targets, problem.meaning).double().sum())
+        score += _score(outputs, targets, problem.task, problem.meaning)
         count += len(targets)
     mean = score / count
-    return loss / count, mean if has_labels(task) else math.sqrt(mean)
+    return loss / count, mean if has_labels(problem.task) else math.sqrt(mean)
 
 
 def _score(outputs: Tensor, targets: Tensor, task: TaskName, meaning: Meaning) -> float:

@@ -11,24 +11,23 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from fulcrum_components.modes import evaluating
-from fulcrum_components.objective import Examples, SignatureLike, call, input_tensors
+from fulcrum_components.objective import Problem, call, input_tensors
 from fulcrum_pipelines.errors import UserError
 
 BATCH_SIZE = 64
 
 
-def reestimate_batch_norm(
-    module: nn.Module, train: Examples, signature: SignatureLike, samples: int, seed: int
-) -> int:
-    """Replace the running statistics of every batch norm by those of `samples` examples, in place.
+def reestimate_batch_norm(module: nn.Module, problem: Problem, samples: int) -> int:
+    """Replace every batch norm's running statistics by those of `samples` training examples.
 
-    Cumulative average over batches (momentum None): each batch weighs the same.
+    In place. Cumulative average over batches (momentum None): each batch weighs the same.
 
     Returns:
         How many examples were used; 0 where the module has no batch norm with running statistics.
 
     Raises:
-        UserError: The model cannot be run on the data, or gives statistics that are not finite.
+        UserError: There are no data, the model cannot be run on them, or its statistics are not
+            finite.
     """
     norms = [
         layer
@@ -37,6 +36,7 @@ def reestimate_batch_norm(
     ]
     if not norms or samples < 2:
         return 0
+    train = problem.required_train()
     momenta = [layer.momentum for layer in norms]
     device = next(module.parameters()).device
     used = 0
@@ -46,10 +46,9 @@ def reestimate_batch_norm(
             layer.momentum = None
             layer.train()
         try:
-            for batch in train.batches(min(BATCH_SIZE, samples), shuffle_seed=seed):
-                inputs = tuple(
-                    value[: samples - used] for value in input_tensors(batch, signature, device)
-                )
+            for batch in train.batches(min(BATCH_SIZE, samples), shuffle_seed=problem.seed):
+                given = input_tensors(batch, problem.signature, device)
+                inputs = tuple(value[: samples - used] for value in given)
                 if len(inputs[0]) < 2:  # one example alone has no variance
                     break
                 call(module, inputs)

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum_components.pruning.layers import layer_name, prunable_weights
-from fulcrum_components.pruning.pattern_nm import nm_mask
-from fulcrum_components.pruning.truncation import truncate
-from fulcrum_components.pruning.unstructured import keep_largest
+from fulcrum_components.pruning.methods import find_method
 from fulcrum_pipelines.evidence import Sensitivity
 from fulcrum_pipelines.resources.compressionjob import Prune
 
@@ -35,19 +33,19 @@ def layer_sensitivity(
 ) -> tuple[Sensitivity, ...]:
     """Return for each prunable weight the metrics with only it pruned as `options` asks.
 
-    Structured pruning is stood in for by zeroing the output channels of least norm, which needs no
-    change of shapes. `module` itself is left as it is; metrics that cannot be computed are left
-    out.
+    `module` itself is left as it is; metrics that cannot be computed are left out.
+
+    Raises:
+        UserError: Options name no method, or the module has nothing to prune.
     """
-    chosen = options.structured or options.unstructured or options.nm or options.truncate
-    ignore = chosen.ignore if chosen is not None and chosen.ignore is not None else ()
+    method, asked = find_method(options)
     trial = copy.deepcopy(module)
     before = [each.value for each in evaluate(trial)]
     rows: list[Sensitivity] = []
-    for name, weight in prunable_weights(trial, example_inputs, ignore).items():
+    for name, weight in prunable_weights(trial, example_inputs, asked.ignore or ()).items():
         original = weight.detach().clone()
         with torch.no_grad():
-            weight.copy_(_pruned(original, options))
+            weight.copy_(method.one_layer(original, asked))
         measured = evaluate(trial)
         sparsity = float((weight == 0).double().mean())
         with torch.no_grad():
@@ -64,16 +62,3 @@ def layer_sensitivity(
             if each.value is not None and start is not None
         ]
     return tuple(rows)
-
-
-def _pruned(weight: Tensor, options: Prune) -> Tensor:
-    if options.structured is not None:
-        keep = keep_largest(weight.flatten(1).norm(dim=1), options.structured.sparsity)
-        return weight * keep.reshape(-1, *[1] * (weight.dim() - 1))
-    if options.unstructured is not None:
-        return weight * keep_largest(weight, options.unstructured.sparsity)
-    if options.nm is not None:
-        return weight * nm_mask(weight, options.nm.keep, options.nm.of)
-    if options.truncate is not None:
-        return truncate(weight, options.truncate.threshold, options.truncate.shrink)
-    return weight

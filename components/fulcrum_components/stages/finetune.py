@@ -11,7 +11,7 @@ from fulcrum_components.stages import fidelity, torch_models
 from fulcrum_components.stages.checkpoints import StoredCheckpoints
 from fulcrum_components.stages.context import StageContext, StageResult
 from fulcrum_pipelines.contract import canonical_json, digest_of
-from fulcrum_pipelines.evidence import Epoch, FinetuneDetails
+from fulcrum_pipelines.evidence import Epoch
 
 
 def inputs(context: StageContext) -> dict[str, str]:
@@ -57,31 +57,16 @@ def run(context: StageContext) -> StageResult:
     result = finetune(
         state.module,
         teacher,
-        context.required_dataset("train"),
-        context.dataset("validation"),
+        torch_models.problem_of(context),
         options,
-        task=context.spec.data.task,
-        meaning=context.signature.meaning,
-        signature=context.signature,
-        seed=context.spec.seed,
+        validation=context.dataset("validation"),
         checkpoint_dir=checkpoints.directory,
         on_epoch=report,
         sparse_layers=state.sparse_layers,
-        kept=fidelity.taught_outputs(context),
     )
     if changed_nothing(before, state.module):
         context.did_nothing("training changed no weight: learningRate is too small for them")
     context.report("exporting to ONNX", 0.9)
     outputs = torch_models.hand_on(context, state)
-    details = FinetuneDetails(
-        device=result.device,
-        precision=result.precision,
-        epochs=result.epochs,
-        best_epoch=result.best_epoch,
-        stopped_early=result.stopped_early,
-        resumed_from_epoch=result.resumed_from_epoch,
-        sparsity_kept=result.sparsity_kept,
-        metric=result.metric,
-    )
     checkpoints.drop()
-    return StageResult(details, outputs, (*result.notes, *fidelity.untaught(context)))
+    return StageResult(result.details, outputs, (*result.notes, *fidelity.untaught(context)))

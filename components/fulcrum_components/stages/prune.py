@@ -11,9 +11,10 @@ from fulcrum_components.finetuning import finetune
 from fulcrum_components.folding import fold
 from fulcrum_components.models.state import ModelState
 from fulcrum_components.pruning import prune
+from fulcrum_components.pruning.methods import METHODS, find_method
 from fulcrum_components.pruning.read_back import left_whole, removed_nothing, removed_share
 from fulcrum_components.sizes import gzip_bytes
-from fulcrum_components.stages import fidelity, torch_models
+from fulcrum_components.stages import torch_models
 from fulcrum_components.stages.context import StageContext, StageResult
 from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.contract import canonical_json, digest_of
@@ -59,12 +60,8 @@ def run(context: StageContext) -> StageResult:
     result = prune(
         module,
         options,
-        signature=context.signature,
+        torch_models.problem_of(context),
         example_inputs=torch_models.example_tensors(context),
-        train=context.dataset("train"),
-        meaning=context.signature.meaning,
-        seed=context.spec.seed,
-        kept=fidelity.taught_outputs(context),
         recover=partial(_recover, context, original) if options.recovery_epochs else None,
         evaluate=partial(_measure, context, original) if before else None,
     )
@@ -76,28 +73,18 @@ def run(context: StageContext) -> StageResult:
     outputs = torch_models.hand_on(context, state)
     onnx_path = outputs["model.onnx"].path
     if removed_nothing(start, module):
-        left = "; ".join(result.warnings) or f"sparsity achieved is {result.achieved_sparsity:.1%}"
+        achieved = f"sparsity achieved is {result.figures.achieved_sparsity:.1%}"
+        left = "; ".join(result.warnings) or achieved
         context.did_nothing(f"no weight was pruned: {left}")
     details = PruneDetails(
-        method=result.method,
-        asked_sparsity=result.asked_sparsity,
-        achieved_sparsity=result.achieved_sparsity,
+        **vars(result.figures),
         removed_share=removed_share(context.fetch("evaluate", "model.onnx"), onnx_path),
         left_whole=left_whole(start, module),
-        round_to=result.round_to,
-        parameters_before=result.parameters_before,
-        parameters_after=result.parameters_after,
-        nonzero_after=result.nonzero_after,
-        macs_before=result.macs_before,
-        macs_after=result.macs_after,
-        layers=result.layers,
-        sensitivity=result.sensitivity,
-        batch_norm_examples=result.batch_norm_examples,
         validation_before=before,
         validation_after=after,
         size_bytes=onnx_path.stat().st_size,
         gzip_bytes=gzip_bytes(onnx_path),
-        speed_claim="" if result.method == "structured" else NO_SPEED,
+        speed_claim="" if METHODS[result.figures.method].changes_shapes else NO_SPEED,
     )
     return StageResult(details, outputs, result.warnings)
 
@@ -108,13 +95,15 @@ def _refuse_fixed_shapes(context: StageContext, options: Prune) -> None:
     Raises:
         UserError: The model is a `.pt2` and channels are to be removed.
     """
-    if context.model.format == "pt2" and options.structured is not None:
+    method, _ = find_method(options)
+    if context.model.format == "pt2" and method.changes_shapes:
+        *others, last = [name for name, each in METHODS.items() if not each.changes_shapes]
         message = (
             "changes the shapes of layers, which an exported program (.pt2) has fixed; use "
-            "unstructured, nm or truncate, or give a bundle directory with the code that builds "
+            f"{', '.join(others)} or {last}, or give a bundle directory with the code that builds "
             "the model"
         )
-        raise UserError(message, where="spec.recipe.prune.structured")
+        raise UserError(message, where=f"spec.recipe.prune.{method.name}")
 
 
 def _recovery_options(context: StageContext) -> object:
@@ -138,17 +127,10 @@ def _recover(
     finetune(
         module,
         teacher if options.distillation is not None else None,
-        context.required_dataset("train"),
-        None,
+        torch_models.problem_of(context),
         options.model_copy(update={"epochs": epochs, "early_stopping": None}),
-        task=context.spec.data.task,
-        meaning=context.signature.meaning,
-        signature=context.signature,
-        seed=context.spec.seed,
-        checkpoint_dir=None,
         on_epoch=lambda epoch: context.report(f"recovering, epoch {epoch.epoch} of {epochs}", None),
         sparse_layers=sparse_layers,
-        kept=fidelity.taught_outputs(context),
     )
 
 

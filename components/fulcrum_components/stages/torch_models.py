@@ -29,7 +29,7 @@ from fulcrum_components.models.state import (
     load_state,
     save_state,
 )
-from fulcrum_components.objective import call, call_all, input_tensors, kept_loss
+from fulcrum_components.objective import Problem, call, call_all, input_tensors, kept_loss
 from fulcrum_components.pruning import History, count_macs_and_parameters, replay
 from fulcrum_components.stages import fidelity
 from fulcrum_components.stages.context import JSON, ONNX, SAFETENSORS, Output, StageContext
@@ -56,6 +56,19 @@ def require_module(context: StageContext) -> nn.Module:
         )
         raise UserError(message, where="spec.model")
     return context.model.module
+
+
+def problem_of(context: StageContext) -> Problem:
+    """Return what the job's model has to learn, and from which examples."""
+    signature = context.signature
+    return Problem(
+        signature=signature,
+        task=context.spec.data.task,
+        meaning=signature.meaning,
+        train=context.dataset("train"),
+        seed=context.spec.seed,
+        kept=fidelity.taught_outputs(context),
+    )
 
 
 def current_state(context: StageContext) -> ModelState:

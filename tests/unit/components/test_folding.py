@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from small_models import signature
+from small_models import problem, signature
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, spectral_norm, weight_norm
 from torch.nn.utils.prune import l1_unstructured
@@ -83,11 +83,8 @@ def test_half_of_the_weights_that_are_used_become_zero(kind: Kind) -> None:
     result = prune(
         module,
         Prune(unstructured=Unstructured(sparsity=0.5)),
-        signature=signature((16,)),
+        problem(signature=signature((16,))),
         example_inputs=(inputs,),
-        train=None,
-        meaning="logits",
-        seed=0,
     )
 
     kept = weight.abs() >= weight.abs().flatten().median()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from small_models import (
-    IMAGE_SIGNATURE,
     ArrayData,
     Encoder,
     OnlyRecurrent,
     image_data,
     image_net,
+    problem,
     signature,
     tokens,
 )
@@ -47,17 +47,20 @@ def tuned(
     teacher: nn.Module | None = None,
     train: ArrayData = TRAIN,
     validation: ArrayData | None = VALIDATION,
-    **arguments: Any,
+    checkpoint_dir: Path | None = None,
+    on_epoch: Callable[[Epoch], None] | None = None,
+    sparse_layers: Sequence[str] = (),
+    **changes: Any,
 ) -> FinetuneResult:
-    given: dict[str, Any] = {
-        "task": "classification",
-        "meaning": "logits",
-        "signature": IMAGE_SIGNATURE,
-        "seed": 3,
-        **arguments,
-    }
     return finetune(
-        module, teacher, train, validation, options or Finetune(epochs=2, batch_size=32), **given
+        module,
+        teacher,
+        problem(train, **{"seed": 3, **changes}),
+        options or Finetune(epochs=2, batch_size=32),
+        validation=validation,
+        checkpoint_dir=checkpoint_dir,
+        on_epoch=on_epoch,
+        sparse_layers=sparse_layers,
     )
 
 
@@ -72,11 +75,12 @@ def test_learns() -> None:
     options = Finetune(epochs=8, batch_size=32, learning_rate=0.01)
     result = tuned(module, options, on_epoch=seen.append)
 
-    assert result.epochs == tuple(seen)
+    assert result.details.epochs == tuple(seen)
     assert [epoch.epoch for epoch in seen] == list(range(1, 9))
     assert seen[-1].train_loss < seen[0].train_loss
     assert (seen[-1].validation_metric or 0) > 0.8
-    assert (result.best_epoch, result.stopped_early, result.metric) == (8, False, "accuracy")
+    details = result.details
+    assert (details.best_epoch, details.stopped_early, details.metric) == (8, False, "accuracy")
     assert not module.training
     assert all(parameter.grad is None for parameter in module.parameters())
 
@@ -145,8 +149,8 @@ def test_resumed_is_bit_by_bit_the_uninterrupted_one(setting: Setting, tmp_path:
     resumed = image_net()
     result = tuned(resumed, options_of(setting), teacher=image_net(1), checkpoint_dir=tmp_path)
 
-    assert result.resumed_from_epoch == 2
-    assert without_time(result.epochs) == without_time(expected.epochs)
+    assert result.details.resumed_from_epoch == 2
+    assert without_time(result.details.epochs) == without_time(expected.details.epochs)
     assert states_equal(straight, resumed)
 
 
@@ -155,7 +159,7 @@ def test_resuming_a_finished_training_trains_no_more(tmp_path: Path) -> None:
     tuned(first, checkpoint_dir=tmp_path)
     result = tuned(second, checkpoint_dir=tmp_path, on_epoch=interrupt_after(1))
 
-    assert result.resumed_from_epoch == 2
+    assert result.details.resumed_from_epoch == 2
     assert states_equal(first, second)
 
 
@@ -183,7 +187,7 @@ def test_a_damaged_checkpoint_starts_anew(damage: str, tmp_path: Path) -> None:
         tensors.write_bytes(tensors.read_bytes()[:100])
     module = image_net()
 
-    assert tuned(module, checkpoint_dir=tmp_path).resumed_from_epoch is None
+    assert tuned(module, checkpoint_dir=tmp_path).details.resumed_from_epoch is None
     assert states_equal(straight, module)
 
 
@@ -202,7 +206,7 @@ def test_the_checkpoint_of_another_training_is_not_used(
     with pytest.raises(InterruptionError):
         tuned(image_net(), checkpoint_dir=tmp_path, on_epoch=interrupt_after(1))
 
-    assert tuned(image_net(), checkpoint_dir=tmp_path, **change).resumed_from_epoch is None
+    assert tuned(image_net(), checkpoint_dir=tmp_path, **change).details.resumed_from_epoch is None
 
 
 def test_early_stopping_restores_the_best_epoch() -> None:
@@ -216,11 +220,11 @@ def test_early_stopping_restores_the_best_epoch() -> None:
         early_stopping=EarlyStopping(patience=2),
     )
     result = tuned(module, options)
-    losses = [epoch.validation_loss or 0.0 for epoch in result.epochs]
+    losses = [epoch.validation_loss or 0.0 for epoch in result.details.epochs]
 
-    assert result.stopped_early
-    assert len(result.epochs) == result.best_epoch + 2
-    assert losses[result.best_epoch - 1] == min(losses)
+    assert result.details.stopped_early
+    assert len(result.details.epochs) == result.details.best_epoch + 2
+    assert losses[result.details.best_epoch - 1] == min(losses)
     with torch.no_grad():
         logits = module(torch.from_numpy(VALIDATION.x))
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(VALIDATION.targets))
@@ -234,17 +238,14 @@ def test_zeros_of_sparse_layers_stay_exactly_zero(optimizer: str, weight_norm: b
     names = prune(
         module,
         Prune(unstructured=Unstructured(sparsity=0.6)),
-        signature=IMAGE_SIGNATURE,
+        problem(),
         example_inputs=(torch.randn(2, 1, 8, 8),),
-        train=None,
-        meaning="logits",
-        seed=0,
     ).sparse_layers
     before = {name: value == 0 for name, value in module.named_parameters()}
     options = Finetune(epochs=2, optimizer=optimizer, weight_norm=weight_norm)
     result = tuned(module, options, sparse_layers=names)
 
-    assert result.sparsity_kept == 1.0
+    assert result.details.sparsity_kept == 1.0
     after = dict(module.named_parameters())
     assert all(torch.equal(after[name] == 0, before[name]) for name in names)
 
@@ -254,7 +255,7 @@ def test_without_masks_zeros_grow_back() -> None:
     nn.init.zeros_(module[3].weight)  # type: ignore[arg-type]
     result = tuned(module)
 
-    assert result.sparsity_kept is None
+    assert result.details.sparsity_kept is None
     assert int((module[3].weight == 0).sum()) == 0  # type: ignore[union-attr]
 
 
@@ -314,8 +315,8 @@ def test_regression_reports_its_error() -> None:
         signature=signature((4,)),
     )
 
-    last = result.epochs[-1]
-    assert result.metric == "rmse"
+    last = result.details.epochs[-1]
+    assert result.details.metric == "rmse"
     assert last.validation_metric == pytest.approx((last.validation_loss or 0) ** 0.5)
     assert (last.validation_metric or 9) < 0.5
 
@@ -339,13 +340,13 @@ def test_regression_reports_its_error() -> None:
 def test_other_networks_train(module: nn.Module, data: ArrayData, spec: Any) -> None:
     result = tuned(module, train=data, validation=data, signature=spec)
 
-    assert len(result.epochs) == 2
+    assert len(result.details.epochs) == 2
 
 
 def test_a_last_batch_of_one_is_left_out_under_batch_norm() -> None:
     result = tuned(image_net(), Finetune(epochs=1, batch_size=17), train=image_data(35))
 
-    assert len(result.epochs) == 1
+    assert len(result.details.epochs) == 1
 
 
 def test_gives_torch_s_settings_back() -> None:

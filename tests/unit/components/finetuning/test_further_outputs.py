@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import ArrayData
+from small_models import ArrayData, problem
 from torch import Tensor, nn
 
 from fulcrum_components.finetuning import finetune
@@ -83,14 +83,8 @@ def error_after(layout: str, kept: tuple[int, ...]) -> tuple[float, float]:
     finetune(
         module,
         teacher,
-        data(),
-        None,
+        problem(data(), signature=signature(layout), seed=1, kept=kept),
         Finetune(epochs=15, batch_size=32, learning_rate=0.01, distillation=Distillation()),
-        task="classification",
-        meaning="logits",
-        signature=signature(layout),
-        seed=1,
-        kept=kept,
     )
     return before, error()
 
@@ -120,7 +114,11 @@ def test_teacher_gives_the_outputs_of_the_batch(layout: str) -> None:
     torch.manual_seed(0)
     module, examples = Two(layout).eval(), data(40)
     teacher = Teacher(
-        module, examples, signature(layout), positions=(0, 1), device=CPU, batch_size=16, keep=True
+        module,
+        problem(examples, signature=signature(layout), kept=(1,)),
+        device=CPU,
+        batch_size=16,
+        keep=True,
     )
     for batch in examples.batches(7, shuffle_seed=2):
         with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import ArrayData, signature
+from small_models import ArrayData, problem, signature
 from torch import Tensor, nn
 
 from fulcrum_components.finetuning import FinetuneResult, finetune
@@ -69,15 +69,12 @@ def tuned(module: nn.Module, **arguments: Any) -> FinetuneResult:
     if teacher is not None:
         asked["distillation"] = Distillation(weight=0.1)
     options = Finetune(epochs=6, batch_size=16, **asked)
-    given: dict[str, Any] = {"task": "classification", "meaning": "logits", "seed": 1} | arguments
     return finetune(
         module,
         teacher,
-        data(192, 0, shape),
-        data(96, 1, shape),
+        problem(data(192, 0, shape), **({"signature": signature((16,)), "seed": 1} | arguments)),
         options,
-        signature=signature((16,)),
-        **given,
+        validation=data(96, 1, shape),
     )
 
 
@@ -93,9 +90,10 @@ def test_half_precision_learns_and_stays_half(
 
     result = tuned(module, distil=True, options={"optimizer": optimizer, "learning_rate": rate})
 
-    assert result.epochs[-1].train_loss < result.epochs[0].train_loss
-    assert (result.epochs[-1].validation_metric or 0) > (0.8 if optimizer == "adamw" else 0.6)
-    assert result.precision == "bf16"
+    epochs = result.details.epochs
+    assert epochs[-1].train_loss < epochs[0].train_loss
+    assert (epochs[-1].validation_metric or 0) > (0.8 if optimizer == "adamw" else 0.6)
+    assert result.details.precision == "bf16"
     assert "half precision" in result.notes[0]
     assert {name: value.dtype for name, value in module.state_dict().items()} == kinds
     assert all(value.grad is None for value in module.parameters())
@@ -103,8 +101,8 @@ def test_half_precision_learns_and_stays_half(
 
 def test_full_precision_is_trained_as_asked() -> None:
     module = mlp()
-    assert tuned(module).precision == "fp32"
-    assert tuned(module, options={"precision": "bf16"}).precision == "bf16"
+    assert tuned(module).details.precision == "fp32"
+    assert tuned(module, options={"precision": "bf16"}).details.precision == "bf16"
     assert tuned(module).notes == ()
 
 
@@ -136,5 +134,6 @@ def test_one_number_an_example_is_a_binary_task(
 
     result = tuned(module, meaning=meaning, labels=labels, distil=distil)
 
-    assert result.epochs[-1].train_loss < 0.9 * result.epochs[0].train_loss
-    assert (result.epochs[-1].validation_metric or 0) > 0.8
+    epochs = result.details.epochs
+    assert epochs[-1].train_loss < 0.9 * epochs[0].train_loss
+    assert (epochs[-1].validation_metric or 0) > 0.8

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 import torch
-from small_models import IMAGE_SIGNATURE, ArrayBatch, ArrayData, image_data, image_net
+from small_models import ArrayBatch, ArrayData, image_data, image_net, problem
 from torch import Tensor, nn
 
 from fulcrum_components.finetuning import teacher as teacher_module
@@ -44,7 +44,7 @@ class Augmented(ArrayData):
 
 def passes(data: ArrayData, module: nn.Module, *, keep: bool, count: int = 3) -> None:
     """Go over shuffled data as training does, and check every answer."""
-    asked = Teacher(module, data, IMAGE_SIGNATURE, device=CPU, batch_size=16, keep=keep)
+    asked = Teacher(module, problem(data), device=CPU, batch_size=16, keep=keep)
     for seed in range(count):
         for batch in data.batches(10, shuffle_seed=seed):
             with torch.no_grad():
@@ -82,7 +82,7 @@ def test_too_many_outputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_answers_do_not_depend_on_when_they_were_first_wanted() -> None:
     data = image_data(50)
     early, late = (
-        Teacher(image_net().eval(), data, IMAGE_SIGNATURE, device=CPU, batch_size=16, keep=True)
+        Teacher(image_net().eval(), problem(data), device=CPU, batch_size=16, keep=True)
         for _ in range(2)
     )
     first, *_, last = list(data.batches(10, shuffle_seed=1))

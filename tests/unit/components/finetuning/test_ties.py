@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from small_models import ArrayData, signature
+from small_models import ArrayData, problem, signature
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
@@ -95,13 +95,8 @@ def trained(module: nn.Module) -> FinetuneResult:
     return finetune(
         module,
         None,
-        DATA,
-        None,
+        problem(DATA, signature=signature((WIDTH,))),
         Finetune(epochs=2, batch_size=16, learning_rate=0.01, weight_norm=True),
-        task="classification",
-        meaning="logits",
-        signature=signature((WIDTH,)),
-        seed=0,
     )
 
 
@@ -139,11 +134,8 @@ def test_pruning_and_training_keep_weights_tied(case: Case) -> None:
     pruned = prune(
         pair,
         Prune(unstructured=Unstructured(sparsity=0.5)),
-        signature=signature((WIDTH,)),
+        problem(signature=signature((WIDTH,))),
         example_inputs=inputs,
-        train=None,
-        meaning="logits",
-        seed=0,
     )
     if pruned.history is not None:
         replay(again, pruned.history, inputs)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-from small_models import IMAGE_SIGNATURE
+from small_models import problem
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -252,11 +252,8 @@ def halved(net: nn.Module, inputs: Tensor) -> PruneResult:
     return prune(
         net,
         Prune(structured=Structured(sparsity=0.5, round=1, tolerance=1.0)),
-        signature=IMAGE_SIGNATURE,
+        problem(),
         example_inputs=(inputs,),
-        train=None,
-        meaning="logits",
-        seed=0,
     )
 
 
@@ -269,7 +266,7 @@ def test_removing_dead_channels_changes_no_output(case: Case) -> None:
     result = halved(net, inputs)
 
     require_close(net, inputs, before)
-    layers = {layer.layer: layer for layer in result.layers}
+    layers = {layer.layer: layer for layer in result.figures.layers}
     assert {name: layers[name].sparsity for name in case.dead} == {
         name: 0.0 if name in case.whole else 0.5 for name in case.dead
     }

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import ArrayData
+from small_models import ArrayData, problem
 from torch import Tensor, nn
 
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.pruning import prune
-from fulcrum_components.pruning.importance import told_apart
+from fulcrum_components.pruning.gradients import told_apart
 from fulcrum_pipelines.resources.compressionjob import Prune, Structured
 
 HALF = 8
@@ -53,19 +53,19 @@ def channels_left(layout: str, kept: tuple[int, ...]) -> tuple[int, int]:
     prune(
         module,
         Prune(structured=Structured(sparsity=0.5, round=1, importance="taylor")),
-        signature=Signature(
-            (TensorSpec("x", ("batch", 4), "float32"),),
-            (
-                TensorSpec("scores", ("batch", 2), "float32"),
-                TensorSpec("feature", shape, "float32"),
+        problem(
+            ArrayData(x, (x[:, 0] > 0).astype(np.int64)),
+            signature=Signature(
+                (TensorSpec("x", ("batch", 4), "float32"),),
+                (
+                    TensorSpec("scores", ("batch", 2), "float32"),
+                    TensorSpec("feature", shape, "float32"),
+                ),
+                "logits",
             ),
-            "logits",
+            kept=kept,
         ),
         example_inputs=(torch.randn(2, 4),),
-        train=ArrayData(x, (x[:, 0] > 0).astype(np.int64)),
-        meaning="logits",
-        seed=0,
-        kept=kept,
     )
     left = torch.isin(marks, module.hidden.bias)
     return int(left[:HALF].sum()), int(left[HALF:].sum())

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from small_models import IMAGE_SIGNATURE, image_net
+from small_models import image_net, problem
 from torch import nn
 
 from fulcrum_components.pruning import History, prune, replay
@@ -21,11 +21,8 @@ def history() -> History:
     result = prune(
         image_net(),
         Prune(structured=Structured(sparsity=0.5, round=8)),
-        signature=IMAGE_SIGNATURE,
+        problem(),
         example_inputs=INPUTS,
-        train=None,
-        meaning="logits",
-        seed=0,
     )
     assert result.history is not None
     return result.history

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from fulcrum_components.pruning.pattern_nm import nm_mask
-from fulcrum_components.pruning.truncation import truncate
-from fulcrum_components.pruning.unstructured import keep_largest, magnitude_masks
+from fulcrum_components.pruning.methods.nm import nm_mask
+from fulcrum_components.pruning.methods.truncate import truncate
+from fulcrum_components.pruning.methods.unstructured import keep_largest, magnitude_masks
 from fulcrum_pipelines.resources.compressionjob import Unstructured
 
 floats = st.floats(-10, 10, width=32)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from builders.details import make_prune
+from small_models import problem
 from torch import nn
 
 from fulcrum_components.export import export_onnx
@@ -74,11 +75,8 @@ def half_pruned(original: nn.Module, recipe: dict[str, Any] = HALF) -> nn.Module
     prune(
         module,
         Prune.model_validate(recipe),
-        signature=SIGNATURE,
+        problem(signature=SIGNATURE),
         example_inputs=(IDS,),
-        train=None,
-        meaning="logits",
-        seed=0,
     )
     return module
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 from small_models import (
-    IMAGE_SIGNATURE,
     Encoder,
     OnlyRecurrent,
     image_data,
     image_net,
+    problem,
     tokens,
 )
 from torch import Tensor, nn
@@ -32,11 +32,8 @@ def pruned(
     return prune(
         module,
         Prune(**options),
-        signature=IMAGE_SIGNATURE,
+        problem(),
         example_inputs=inputs,
-        train=None,
-        meaning="logits",
-        seed=0,
         recover=recover,
     )
 
@@ -46,13 +43,13 @@ def test_unstructured_reaches_the_share_and_spares_the_output_layer(scope: str) 
     module = image_net()
     result = pruned(module, unstructured=Unstructured(sparsity=0.7, scope=scope))
 
-    assert result.achieved_sparsity == pytest.approx(0.7, abs=1e-3)
+    assert result.figures.achieved_sparsity == pytest.approx(0.7, abs=1e-3)
     assert result.sparse_layers == ("0.weight", "3.weight")
-    assert result.parameters_after == result.parameters_before
-    assert result.nonzero_after < result.parameters_after
-    assert (result.macs_before, result.history) == (result.macs_after, None)
+    assert result.figures.parameters_after == result.figures.parameters_before
+    assert result.figures.nonzero_after < result.figures.parameters_after
+    assert (result.figures.macs_before, result.history) == (result.figures.macs_after, None)
     assert bool((module[9].weight != 0).all())  # type: ignore[union-attr]
-    assert [layer.layer for layer in result.layers] == ["0", "3"]
+    assert [layer.layer for layer in result.figures.layers] == ["0", "3"]
 
 
 def test_every_step_removes_more_and_recovery_keeps_what_was_removed() -> None:
@@ -78,18 +75,18 @@ def test_n_of_m_reads_back_its_share() -> None:
     module = image_net()
     result = pruned(module, nm=PatternNM(keep=1, of=4))
 
-    assert result.asked_sparsity == 0.75
+    assert result.figures.asked_sparsity == 0.75
     weight = module[3].weight.detach()
     groups = weight.reshape(32, 4, 4, 3, 3)
     assert int((groups != 0).sum(dim=2).max()) == 1
-    assert {layer.layer: layer.sparsity for layer in result.layers}["3"] == 0.75
+    assert {layer.layer: layer.sparsity for layer in result.figures.layers}["3"] == 0.75
 
 
 def test_truncation_has_no_share_to_ask_for() -> None:
     result = pruned(image_net(), truncate=Truncate(threshold=1.0))
 
-    assert result.asked_sparsity is None
-    assert 0.3 < result.achieved_sparsity < 0.9
+    assert result.figures.asked_sparsity is None
+    assert 0.3 < result.figures.achieved_sparsity < 0.9
 
 
 def test_recurrent_and_attention_weights_can_be_sparse() -> None:
@@ -175,12 +172,9 @@ def test_batch_norm_is_reestimated_after_each_step() -> None:
     result = prune(
         module,
         Prune(nm=PatternNM(), batch_norm_samples=100),
-        signature=IMAGE_SIGNATURE,
+        problem(image_data()),
         example_inputs=INPUTS,
-        train=image_data(),
-        meaning="logits",
-        seed=0,
     )
 
-    assert result.batch_norm_examples == 100
+    assert result.figures.batch_norm_examples == 100
     assert not torch.equal(module[1].running_mean, before)  # type: ignore[arg-type]

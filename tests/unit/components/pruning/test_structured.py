@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from small_models import (
-    IMAGE_SIGNATURE,
     AttentionNet,
     Concatenating,
     Dense,
@@ -25,6 +24,7 @@ from small_models import (
     SeparateAttention,
     image_data,
     image_net,
+    problem,
     tokens,
 )
 from torch import Tensor, nn
@@ -45,11 +45,8 @@ def pruned(module: nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Pru
     return prune(
         module,
         Prune(structured=structured),
-        signature=IMAGE_SIGNATURE,
+        problem(image_data(64) if options.get("importance") == "taylor" else None),
         example_inputs=inputs,
-        train=image_data(64) if options.get("importance") == "taylor" else None,
-        meaning="logits",
-        seed=0,
     )
 
 
@@ -60,8 +57,8 @@ def test_resnet18_has_the_published_size_after_half_of_its_channels() -> None:
 
     result = pruned(module, inputs)
 
-    assert (result.macs_after, result.parameters_after) == (487_202_536, 3_055_880)
-    assert result.achieved_sparsity == 0.5
+    assert (result.figures.macs_after, result.figures.parameters_after) == (487_202_536, 3_055_880)
+    assert result.figures.achieved_sparsity == 0.5
     assert count_macs_and_parameters(module, (inputs[0][:1],))[0] == 487_202_536
 
 
@@ -219,9 +216,9 @@ def test_prunes_and_can_be_built_again(case: Case) -> None:
     module, inputs = copy.deepcopy(case.module), (case.inputs,)
     result = pruned(module, inputs, **case.options)
 
-    assert result.achieved_sparsity == pytest.approx(case.achieved)
-    assert result.parameters_after < result.parameters_before
-    assert result.macs_after < result.macs_before
+    assert result.figures.achieved_sparsity == pytest.approx(case.achieved)
+    assert result.figures.parameters_after < result.figures.parameters_before
+    assert result.figures.macs_after < result.figures.macs_before
     assert (case.skipped in result.warnings) if case.skipped else not result.warnings
 
     assert result.history is not None
@@ -279,7 +276,7 @@ def test_removes_whole_heads_and_tells_the_module() -> None:
 def test_keeps_outputs_and_ignored_layers() -> None:
     module = image_net()
     result = pruned(module, (IMAGES,), ignore=("3*",))
-    notes = {layer.layer: (layer.sparsity, layer.note) for layer in result.layers}
+    notes = {layer.layer: (layer.sparsity, layer.note) for layer in result.figures.layers}
 
     assert notes == {
         "0": (0.5, ""),
@@ -382,11 +379,8 @@ def test_taylor_without_data_is_refused() -> None:
         prune(
             image_net(),
             Prune(structured=Structured(sparsity=0.5, importance="taylor")),
-            signature=IMAGE_SIGNATURE,
+            problem(),
             example_inputs=(IMAGES,),
-            train=None,
-            meaning="logits",
-            seed=0,
         )
 
 
@@ -397,7 +391,7 @@ def test_an_exported_program_is_refused() -> None:
 
 
 def test_a_traced_module_with_layers_is_pruned() -> None:
-    assert pruned(torch.fx.symbolic_trace(image_net()), (IMAGES,)).achieved_sparsity == 0.5
+    assert pruned(torch.fx.symbolic_trace(image_net()), (IMAGES,)).figures.achieved_sparsity == 0.5
 
 
 def test_heads_that_cannot_be_told_are_a_warning() -> None:
@@ -415,11 +409,8 @@ def test_recovers_between_the_steps_only() -> None:
     prune(
         image_net(),
         Prune(structured=Structured(sparsity=0.75, round=8, iterations=3)),
-        signature=IMAGE_SIGNATURE,
+        problem(image_data(64)),
         example_inputs=(IMAGES,),
-        train=image_data(64),
-        meaning="logits",
-        seed=0,
         recover=recover,
     )
 

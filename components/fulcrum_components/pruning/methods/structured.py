@@ -6,14 +6,16 @@ back from the module and held against what was asked.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from fulcrum_components.objective import Examples, SignatureLike
+from fulcrum_components.objective import Problem
 from fulcrum_components.pruning import history as history_module
+from fulcrum_components.pruning.attention import find_attentions
+from fulcrum_components.pruning.criteria import CRITERIA
+from fulcrum_components.pruning.gradients import accumulate_gradients
 from fulcrum_components.pruning.graph import (
     CANNOT_GO,
     HEADS_KEPT,
@@ -23,9 +25,10 @@ from fulcrum_components.pruning.graph import (
     ChannelGraph,
     ChannelGroup,
 )
-from fulcrum_components.pruning.history import History, Removal
-from fulcrum_components.pruning.importance import accumulate_gradients, unit_scores
+from fulcrum_components.pruning.history import Removal
 from fulcrum_components.pruning.layers import matches
+from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult, PruningMethod
+from fulcrum_components.pruning.methods.unstructured import keep_largest
 from fulcrum_components.pruning.schedule import sparsities
 from fulcrum_components.pruning.selection import (
     Candidates,
@@ -37,7 +40,6 @@ from fulcrum_components.pruning.selection import (
 )
 from fulcrum_components.pruning.trials import Trials
 from fulcrum_components.pruning.vector_width import resolve_round
-from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import QualityError, UserError
 from fulcrum_pipelines.evidence import LayerSparsity
 from fulcrum_pipelines.resources.compressionjob import Structured
@@ -50,25 +52,6 @@ NOT_ASKED = (OUTPUT, RECURRENT, HEADS_KEPT, ONE_CHANNEL, IGNORED)
 """Why a layer does not count as prunable, and is not worth a warning."""
 
 
-@dataclass(frozen=True)
-class StructuredResult:
-    """What structured pruning did.
-
-    Attributes:
-        history: How to build the pruned module again.
-        layers: For each convolution and linear layer its shapes and the share of outputs gone.
-        achieved: Share of the prunable channels that are gone.
-        round_to: The multiple that channel counts were rounded to.
-        skipped: Layers that were asked for and left whole, each with the reason.
-    """
-
-    history: History
-    layers: tuple[LayerSparsity, ...]
-    achieved: float
-    round_to: int
-    skipped: dict[str, str]
-
-
 @dataclass
 class _Original:
     """A group's size before any step, and why it is left alone, once that is known."""
@@ -78,57 +61,43 @@ class _Original:
     note: str = ""
 
 
-def prune_structured(
+def _prune(
     module: nn.Module,
     options: Structured,
-    *,
-    signature: SignatureLike,
+    problem: Problem,
     example_inputs: tuple[Tensor, ...],
-    train: Examples | None,
-    meaning: Meaning,
-    seed: int,
-    kept: Sequence[int],
-    after_step: Callable[[], None],
-) -> StructuredResult:
+    after_step: AfterStep,
+) -> MethodResult:
     """Remove channels from `module` in place.
 
-    Args:
-        module: The trained module.
-        options: What to remove.
-        signature: Its inputs, for taylor.
-        example_inputs: A batch of at least 2 of its inputs.
-        train: Data for taylor; None if there are none.
-        meaning: What its first output means, for taylor.
-        seed: Seed of the sample for taylor.
-        kept: Positions of outputs after the first that count in taylor too.
-        after_step: Called after each step, to re-estimate statistics and recover.
-
     Raises:
-        UserError: Nothing can be pruned, or the structure cannot be followed.
+        UserError: Nothing can be pruned, the structure cannot be followed, or the criterion lacks
+            data.
         QualityError: Achieved and asked sparsity differ by more than `options.tolerance`.
     """
-    if options.importance == "taylor" and train is None:
-        message = "importance taylor needs data.train; give it, or use magnitude"
+    criterion = CRITERIA[options.importance]
+    if criterion.needs_gradients and problem.train is None:
+        message = f"importance {criterion.name} needs data.train; give it, or use magnitude"
         raise UserError(message, where="spec.recipe.prune.structured.importance")
     before = history_module.sizes(module)
     pruner = _Pruner(module, options, example_inputs)
     removals: list[Removal] = []
     for sparsity in sparsities(options.schedule, options.sparsity, options.iterations):
-        if options.importance == "taylor" and train is not None:
-            accumulate_gradients(module, train, signature, meaning, seed, kept)
+        if criterion.needs_gradients:
+            accumulate_gradients(module, problem)
         removals += pruner.step(sparsity)
         module.zero_grad(set_to_none=True)
-        after_step()
+        after_step(())
     achieved = pruner.achieved()
     skipped = pruner.skipped()
     _require_tolerance(options, achieved, pruner.multiple, skipped)
     after = history_module.sizes(module)
-    return StructuredResult(
-        history=history_module.difference(before, after, tuple(removals)),
-        layers=_layers(module, before, after, pruner.notes()),
+    return MethodResult(
         achieved=achieved,
+        layers=_layers(module, before, after, pruner.notes()),
+        history=history_module.difference(before, after, tuple(removals)),
         round_to=pruner.multiple,
-        skipped=skipped,
+        warnings=_warnings(module, options, skipped),
     )
 
 
@@ -140,6 +109,7 @@ class _Pruner:
     ) -> None:
         self._module = module
         self._options = options
+        self._criterion = CRITERIA[options.importance]
         self._inputs = example_inputs
         self._rearranged: set[str] = set()
         self.multiple = resolve_round(options.round)
@@ -222,7 +192,7 @@ class _Pruner:
     def _score(self, group: ChannelGroup) -> tuple[Scores | None, str]:
         """Return the score of each unit of `group`, or why there is none."""
         try:
-            score = unit_scores(group, self._options.importance)
+            score = self._criterion.unit_scores(group)
         except Exception as error:  # torch-pruning raises anything on layers it does not know
             return None, f"cannot be scored ({type(error).__name__}: {error})"
         return score, NO_SCORE if score is None else ""
@@ -298,3 +268,26 @@ def _require_tolerance(
         "ask for a sparsity that the sizes allow, or raise tolerance"
     )
     raise QualityError(message, where="spec.recipe.prune.structured")
+
+
+def _warnings(module: nn.Module, options: Structured, skipped: dict[str, str]) -> tuple[str, ...]:
+    left = tuple(f"{layer} was left whole: {reason}" for layer, reason in skipped.items())
+    if not options.heads or find_attentions(module):
+        return left
+    return (*left, "no attention heads could go: that needs separate query, key and value layers")
+
+
+def _one_layer(weight: Tensor, options: Structured) -> Tensor:
+    """Zero the output channels of least norm, which needs no change of shapes."""
+    keep = keep_largest(weight.flatten(1).norm(dim=1), options.sparsity)
+    return weight * keep.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+STRUCTURED = PruningMethod(
+    "structured",
+    prune=_prune,
+    one_layer=_one_layer,
+    asked_sparsity=lambda options: options.sparsity,
+    steps=lambda options: options.iterations,
+    changes_shapes=True,
+)

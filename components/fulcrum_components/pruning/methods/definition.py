@@ -1,0 +1,76 @@
+"""What a pruning method has to say about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from fulcrum_components.objective import Problem
+from fulcrum_components.pruning.history import History
+from fulcrum_pipelines.evidence import LayerSparsity
+
+AfterStep = Callable[[tuple[str, ...]], None]
+"""Called after each step with the names of the sparse parameters."""
+
+
+class MethodOptions(Protocol):
+    """What the recipe says of any method."""
+
+    @property
+    def ignore(self) -> Sequence[str] | None: ...
+
+
+Options = TypeVar("Options", bound=MethodOptions)
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What a method did to a module.
+
+    Attributes:
+        achieved: Share of what the method may touch that is gone or zero.
+        layers: The same for each layer.
+        sparse_layers: Names of the parameters whose zeros must stay.
+        history: How to build the pruned module again; None if shapes are as they were.
+        round_to: The multiple that channel counts were rounded to.
+        warnings: What the user should know: layers that were asked for and left whole.
+    """
+
+    achieved: float
+    layers: tuple[LayerSparsity, ...]
+    sparse_layers: tuple[str, ...] = ()
+    history: History | None = None
+    round_to: int | None = None
+    warnings: tuple[str, ...] = ()
+
+
+def _one_step(_: MethodOptions) -> int:
+    return 1
+
+
+@dataclass(frozen=True)
+class PruningMethod(Generic[Options]):
+    """A pruning method.
+
+    Attributes:
+        name: As in `spec.recipe.prune`.
+        prune: Prunes a module in place, given the method's options, the problem, a batch of 2 or
+            more inputs, and what to call after each step.
+        one_layer: Returns a weight tensor, of the same shape, as it is after pruning it alone.
+        asked_sparsity: The share that the options ask for; None if they ask for something else.
+        steps: How many steps `prune` takes.
+        changes_shapes: Whether layers become smaller; if not, values become zero.
+    """
+
+    name: str
+    prune: Callable[
+        [nn.Module, Options, Problem, tuple[Tensor, ...], AfterStep],
+        MethodResult,
+    ]
+    one_layer: Callable[[Tensor, Options], Tensor]
+    asked_sparsity: Callable[[Options], float | None]
+    steps: Callable[[Options], int] = _one_step
+    changes_shapes: bool = False

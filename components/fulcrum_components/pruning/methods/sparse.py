@@ -1,0 +1,36 @@
+"""What the methods share that set weights to zero and leave the shapes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from fulcrum_components.pruning.layers import layer_name
+from fulcrum_components.pruning.methods.definition import MethodResult
+from fulcrum_pipelines.evidence import LayerSparsity
+
+
+@torch.no_grad()
+def replace_weights(weights: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
+    """Write `values` into the parameters of the same names."""
+    for name, weight in weights.items():
+        weight.copy_(values[name])
+
+
+def read_back(weights: dict[str, nn.Parameter]) -> MethodResult:
+    """Return the share of zeros of each of `weights` and of all together.
+
+    The masks of the sparse parameters are `weight != 0`.
+    """
+    zeros = {name: int((weight == 0).sum()) for name, weight in weights.items()}
+    layers = tuple(
+        LayerSparsity(
+            layer=layer_name(name),
+            shape_before=tuple(weight.shape),
+            shape_after=tuple(weight.shape),
+            sparsity=zeros[name] / weight.numel(),
+        )
+        for name, weight in weights.items()
+    )
+    total = sum(weight.numel() for weight in weights.values())
+    return MethodResult(sum(zeros.values()) / total, layers, sparse_layers=tuple(weights))
