@@ -93,9 +93,14 @@ def _changed_deadline(seen: Observed) -> tuple[SetDeadline, ...]:
 
 
 def failed(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
-    """A run that ended without success is tried again while the budget of its class lasts."""
-    run = seen.run
-    if run is None or seen.job.status.run is None or run.state not in ("Failed", "Cancelled"):
+    """A run that ended without success is tried again while the budget of its class lasts.
+
+    After a verdict the engine's word counts no more: it may have lost what it knew of the run.
+    """
+    run, status = seen.run, seen.job.status
+    if run is None or status.run is None or status.verdict is not None:
+        return None
+    if run.state not in ("Failed", "Cancelled"):
         return None
     return try_again(seen, run, now, limits)
 

@@ -66,7 +66,8 @@ def suspended(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
         return Decision(after_s=limits.poll_s)
     if seen.going:
         return Decision(tuple(Cancel(handle) for handle in seen.runs), after_s=limits.poll_s)
-    done = seen.run is not None and seen.run.state == "Succeeded"
+    succeeded = seen.run is not None and seen.run.state == "Succeeded"
+    done = succeeded or job.status.verdict is not None
     message = "spec.suspend is true; its run was stopped" if job.status.attempt else "spec.suspend"
     edit = Editor(job, now).say("Suspended", message).set(active_since=None)
     edit.condition("Suspended", "True", "Suspended", message)

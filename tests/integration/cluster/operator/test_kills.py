@@ -10,6 +10,8 @@ import pytest
 from operator_site import Site, check_promoted, promoting_job
 from operators import END_TIMEOUT_S, OperatorProcess, wait_until
 
+from fulcrum_pipelines.store import object_path
+
 PROMOTED = ("Submitted", "Evaluated", "Succeeded")
 LIVES = 8
 """The effects until there is a promotion come one after the other, each with a life of its own."""
@@ -126,6 +128,25 @@ def test_killed_at_one_effect_after_the_other(site: Site, operator: OperatorProc
     site.jobs.ended(name)
     check_promoted(site, name)
     assert transitions(site, name) == PROMOTED
+
+
+def test_report_that_cannot_be_made_changes_nothing_else(
+    site: Site, operator: OperatorProcess
+) -> None:
+    operator.order("KILL", "verdict-written")
+    name = promoting_job(site, "succeed.unreported")
+    operator.wait_for_kill()
+    plan = site.jobs.status(name)["run"]["plan"]
+    (site.directory / "store" / object_path(plan)).unlink()
+    operator.start(ready=False)
+    status = site.jobs.ended(name)
+    assert (status["phase"], status["verdict"]) == ("Succeeded", "Pass")
+    assert site.jobs.status(name, "ModelChannel")["current"]["digest"]
+    assert "report" not in status
+    (reported,) = (each for each in status["conditions"] if each["type"] == "Reported")
+    assert reported["status"] == "False"
+    assert f"plan {plan} is missing" in reported["message"]
+    assert transitions(site, name) == ("Submitted", "Evaluated", "ReportFailed", "Succeeded")
 
 
 def test_killed_after_the_deletion_of_an_old_job(site: Site, operator: OperatorProcess) -> None:

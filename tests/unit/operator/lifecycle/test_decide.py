@@ -136,6 +136,41 @@ def test_report_waits_a_while_for_the_store() -> None:
     assert "ReportFailed" not in world.announced
 
 
+LATER_WORDS = (
+    RunStatus("Failed", "StageFailed", "the plan is missing", "infrastructure"),
+    RunStatus("Failed", "StageFailed", "no file", "user"),
+    RunStatus("Cancelled", "Cancelled", "it was"),
+    RunStatus("Unknown", "NotFound"),
+    None,
+)
+
+
+@pytest.mark.parametrize("word", LATER_WORDS, ids=lambda word: (word and word.message) or "other")
+@pytest.mark.parametrize("suspends", [False, True])
+def test_verdict_outlasts_what_the_engine_says_later(word: Any, suspends: bool) -> None:
+    world = World(job_body(**MANUAL), report=NoReport("no answer", retryable=True))
+    while "verdict" not in world.status:
+        world.step()
+        world.finish_runs()
+    if word is None:
+        world.runs.clear()
+    else:
+        world.runs[f"{KEY}-1"] = word
+    if suspends:
+        world.change(suspend=True)
+        for _ in range(4):
+            world.step()
+        assert world.status["phase"] == "Suspended"
+        world.change(suspend=False)
+    world.report = Report("s3://b/report.html")
+    world.settle()
+    assert world.status["phase"] == "AwaitingApproval"
+    assert world.status["run"]["key"] == f"{KEY}-1"
+    assert world.status["report"] == "s3://b/report.html"
+    assert world.status["attempt"] == 1
+    assert "failures" not in world.status
+
+
 def test_report_is_written_before_anybody_is_asked_to_promote() -> None:
     world = World(job_body(**MANUAL))
     while world.status.get("phase") != "AwaitingApproval":
