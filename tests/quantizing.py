@@ -14,6 +14,7 @@ from onnx_graphs import Arrays, images
 from fulcrum_components.graph import open_session, run_session
 from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.choosing import Quality, Speed, Wanted
+from fulcrum_components.quantization.methods import Measuring
 from fulcrum_pipelines.evidence import Interval, QuantizeDetails, RatioInterval
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
@@ -56,14 +57,16 @@ def run(
             source,
             source.with_name("int8.onnx"),
             Quantize.model_validate(options),
+            Measuring(
+                "accuracy",
+                higher_is_better=higher_is_better,
+                quality=None if quality is None else lambda path: accuracy(quality(path)),
+                speed=None
+                if speedup is None
+                else lambda _, path: speed(speedup(path), doubt=doubt),
+                wanted=wanted,
+            ),
             calibration=data,
-            measure_quality=None if quality is None else lambda path: accuracy(quality(path)),
-            quality_metric="accuracy",
-            higher_is_better=higher_is_better,
-            measure_speed=None
-            if speedup is None
-            else lambda _, path: speed(speedup(path), doubt=doubt),
-            wanted=wanted,
             work_dir=source.with_name("work"),
             batch_for_shapes=batch or {"x": images(1)},
         )

@@ -36,6 +36,7 @@ from fulcrum_components.latency.intervals import median_ratio
 from fulcrum_components.models.loading import LoadedModel, load_model
 from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.choosing import EQUAL_SPEED, Quality, Speed, Wanted
+from fulcrum_components.quantization.methods import Measuring
 from fulcrum_components.sessions import open_session
 from fulcrum_pipelines.resources.compressionjob import DataSource, Measure, Quantize
 from fulcrum_pipelines.store import Store
@@ -147,12 +148,14 @@ def compare_int8(subject: Subject, scratch: Path) -> dict[str, Any]:
         subject.path,
         files["fulcrum"],
         Quantize(method="auto"),
+        Measuring(
+            "accuracy",
+            higher_is_better=True,
+            quality=lambda path: _quality(subject, path),
+            speed=lambda first, second: _speed(first, second, inputs),
+            wanted=Wanted(),
+        ),
         calibration=subject.calibration,
-        measure_quality=lambda path: _quality(subject, path),
-        quality_metric="accuracy",
-        higher_is_better=True,
-        measure_speed=lambda first, second: _speed(first, second, inputs),
-        wanted=Wanted(),
         work_dir=scratch / f"{subject.name}-work",
         batch_for_shapes=inputs,
     )

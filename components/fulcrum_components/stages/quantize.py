@@ -17,6 +17,7 @@ from fulcrum_components.quantization.choosing import (
     largest_size,
     preference,
 )
+from fulcrum_components.quantization.methods import METHODS, Measuring
 from fulcrum_components.stages import fidelity, measuring
 from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
 from fulcrum_components.stages.headlines import left_out
@@ -36,7 +37,7 @@ def inputs(context: StageContext) -> dict[str, str]:
         "outputs": fidelity.what_is_asked(spec),
         "seed": spec.seed,
     }
-    if spec.recipe.quantize.method == "auto":  # else gates make no difference
+    if METHODS[spec.recipe.quantize.method].chooses:  # else gates make no difference
         asked["wanted"] = str(wanted_of(context))
     evaluated = context.evidence("evaluate").inputs
     calibration = "data.calibration" if "data.calibration" in evaluated else "data.train"
@@ -81,17 +82,19 @@ def run(context: StageContext) -> StageResult:
         source,
         output,
         spec.recipe.quantize,
+        Measuring(
+            metric,
+            higher_is_better=METRICS[metric].direction == "higher",
+            quality=measure_quality if validation is not None else None,
+            speed=measure_speed,
+            wanted=wanted_of(context),
+        ),
         calibration=calibration_data(context),
-        measure_quality=measure_quality if validation is not None else None,
-        quality_metric=metric,
-        higher_is_better=METRICS[metric].direction == "higher",
-        measure_speed=measure_speed,
-        wanted=wanted_of(context),
         work_dir=context.work_dir / "quantize",
         batch_for_shapes=measuring.first_examples(test, 1),
     )
     nothing = not details.weight_share and not details.int8_coverage
-    if nothing and spec.recipe.quantize.method != "auto":
+    if nothing and not METHODS[spec.recipe.quantize.method].chooses:
         context.did_nothing(f"nothing was quantized: {left_out(details) or details.reason}")
     return StageResult(details, {"model.onnx": Output(output, ONNX)})
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from fulcrum_components.pruning.criteria import CRITERIA
 from fulcrum_components.pruning.methods import METHODS as PRUNING_METHODS
-from fulcrum_pipelines.resources.compressionjob import Prune, Structured
+from fulcrum_components.quantization.methods import METHODS as QUANTIZATION_METHODS
+from fulcrum_pipelines.resources.compressionjob import Prune, Quantize, Structured
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def parts(model: type[BaseModel]) -> set[str]:
 REGISTRIES = [
     Registry("pruning criteria", CRITERIA, values(Structured, "importance")),
     Registry("pruning methods", PRUNING_METHODS, parts(Prune)),
+    Registry("quantization methods", QUANTIZATION_METHODS, values(Quantize, "method")),
 ]
 
 

@@ -14,6 +14,7 @@ from fulcrum_components.graph import GraphIndex, open_session, run_session
 from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.choosing import Wanted
 from fulcrum_components.quantization.equalization import equalize, find_pairs
+from fulcrum_components.quantization.methods import Measuring
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
 
@@ -114,12 +115,8 @@ def test_repairs_what_breaks_per_tensor(tmp_path: Path) -> None:
             source,
             path,
             options,
+            Measuring("accuracy", True, quality=None, speed=None, wanted=Wanted()),
             calibration=Arrays(x=x),
-            measure_quality=None,
-            quality_metric="accuracy",
-            higher_is_better=True,
-            measure_speed=None,
-            wanted=Wanted(),
             work_dir=tmp_path / "work",
             batch_for_shapes={"x": x[:1]},
         )

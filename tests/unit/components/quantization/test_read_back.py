@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx_graphs import Arrays, GraphBuilder, images, residual_net
 from quantizing import run
 
-from fulcrum_components.quantization.read_back import nothing_to_quantize
+from fulcrum_components.quantization.methods import METHODS
 from fulcrum_components.stages.headlines import quantized
 from fulcrum_pipelines.errors import UserError
 
@@ -133,7 +133,7 @@ def relu_chain(op_type: str, *constants: str) -> onnx.ModelProto:
     ],
 )
 def test_reason_says_what_the_graph_has(model: onnx.ModelProto, method: str, words: str) -> None:
-    found = nothing_to_quantize(model, method)
+    found = METHODS[method].nothing_to_quantize(model)
     assert found is not None
     assert words in found
 

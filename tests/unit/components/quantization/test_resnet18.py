@@ -18,6 +18,7 @@ from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.choosing import Speed, Wanted
 from fulcrum_components.quantization.coverage import optimized_graph
 from fulcrum_components.quantization.cpu import saturates
+from fulcrum_components.quantization.methods import Measuring
 from fulcrum_pipelines.resources.compressionjob import Measure, Quantize
 
 LEAST_SPEEDUP = {96: 1.4, 224: 1.4 if saturates() else 1.8}
@@ -57,12 +58,14 @@ def test_every_convolution_is_quantized_and_it_pays(
         source,
         target,
         Quantize(method="auto"),
+        Measuring(
+            "accuracy",
+            higher_is_better=True,
+            quality=lambda _: accuracy(0.5),
+            speed=partial(measure_speed, family),
+            wanted=Wanted(),
+        ),
         calibration=Arrays(**family.examples(8)),
-        measure_quality=lambda _: accuracy(0.5),
-        quality_metric="accuracy",
-        higher_is_better=True,
-        measure_speed=partial(measure_speed, family),
-        wanted=Wanted(),
         work_dir=tmp_path / "work",
         batch_for_shapes=family.examples(1),
     )

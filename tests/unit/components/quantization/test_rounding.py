@@ -15,8 +15,8 @@ from fulcrum_components.graph import open_session, run_session
 from fulcrum_components.quantization.bias_correction import correct_biases
 from fulcrum_components.quantization.calibration import calibrate
 from fulcrum_components.quantization.integer import IntegerOptions, IntegerType, build_static
+from fulcrum_components.quantization.methods.weight_only import round_weights
 from fulcrum_components.quantization.rounding import Rounding, rounding_for
-from fulcrum_components.quantization.weight_only import round_weights
 from fulcrum_pipelines.resources.compressionjob import Quantize
 
 

@@ -1,4 +1,4 @@
-"""Weights of b bits, simulated: what accuracy they would cost and what size they would have.
+"""weightOnly: weights of b bits, simulated, for the accuracy they cost and the size they save.
 
 No CPU kernel multiplies 3-bit weights, so the file that is written computes in fp32 with rounded
 weights: its outputs are those of a b-bit model, its speed and its size on disk are not. The size is
@@ -13,11 +13,16 @@ from dataclasses import dataclass
 
 import onnx
 
-from fulcrum_components.graph import GraphIndex, constants
+from fulcrum_components.graph import GraphIndex, constants, opset_of, write_graph
 from fulcrum_components.quantization.layers import weighted_layers
+from fulcrum_components.quantization.methods.definition import QuantizationMethod, Work
 from fulcrum_components.quantization.read_back import number_of_weights
-from fulcrum_components.quantization.rounding import Rounding
+from fulcrum_components.quantization.report import simulated_bits
+from fulcrum_components.quantization.rounding import Rounding, rounding_for
+from fulcrum_components.quantization.selection import make_record
 from fulcrum_components.quantization.tables import find_tied_tables, store_once
+from fulcrum_pipelines.errors import QualityError, UserError
+from fulcrum_pipelines.evidence import QuantizeDetails
 
 SCALE_BYTES = 4
 
@@ -75,3 +80,53 @@ def round_weights(
     share = sum(sizes[name] for name in kept) / max(1, number_of_weights(model))
     accounted = model.ByteSize() - sum(saved[name] for name in kept)
     return WeightOnly(tuple(nodes), accounted, share)
+
+
+def _quantize(work: Work, notes: str) -> QuantizeDetails:
+    """Write the simulation of b-bit weights.
+
+    Raises:
+        UserError: `bits` is missing.
+        QualityError: `minCoverage` asks for integer arithmetic, which this method has none of.
+    """
+    builder, output, options = work.builder, work.output, work.options
+    bits = options.bits
+    if bits is None:
+        message = "weightOnly needs bits, from 2 to 8"
+        raise UserError(message, where="spec.recipe.quantize.bits")
+    if options.min_coverage > 0:
+        message = "weightOnly computes in floating point, so no minCoverage above 0 can be met"
+        raise QualityError(message, where="spec.recipe.quantize.minCoverage")
+    rounded = round_weights(builder.model, rounding_for(options, False), bits, builder.excluded)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_graph(builder.model, output)
+    name = f"w{bits}-{'per-channel' if options.per_channel else 'per-tensor'}"
+    reason = (
+        f"{bits}-bit weights of {len(rounded.layers)} layers, simulated in fp32: "
+        f"no speed is claimed{notes}"
+    )
+    record = make_record(
+        name,
+        reason,
+        size_bytes=output.stat().st_size,
+        quality=work.quality(output),
+        before=work.quality_before,
+    )
+    return QuantizeDetails(
+        chosen=name,
+        reason=reason,
+        metric=work.measuring.metric,
+        candidates=(record.model_copy(update={"kept": True}),),
+        int8_coverage=0.0,
+        weight_share=rounded.share,
+        quantized_nodes=len(rounded.layers),
+        bits=bits,
+        accounted_bytes=rounded.accounted_bytes,
+        opset=opset_of(builder.model),
+        layers=simulated_bits(builder.model, rounded.layers, bits),
+    )
+
+
+WEIGHT_ONLY = QuantizationMethod(
+    "weightOnly", quantize=_quantize, applies=lambda index: any(weighted_layers(index))
+)
