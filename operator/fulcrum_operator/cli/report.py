@@ -13,7 +13,7 @@ from fulcrum_operator.cli.cluster import KubeconfigOption, NamespaceOption, work
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster import Desk
 
-SOURCE = "[RUN_DIR_OR_EVIDENCE | JOB | RUN]"
+SOURCE = "RUN_DIR|EVIDENCE|JOB|RUN"
 
 
 def report(
@@ -78,6 +78,7 @@ def _of_run(store: str, run: str) -> bytes:
 def _of_job(name: str, namespace: str, kubeconfig: Path | None) -> bytes:
     from fulcrum_operator.cli.refusals import CommandError
     from fulcrum_operator.resources.names import COMPRESSION_JOB
+    from fulcrum_pipelines.errors import UserError
 
     async def work(desk: Desk) -> dict[str, Any]:
         try:
@@ -86,8 +87,12 @@ def _of_job(name: str, namespace: str, kubeconfig: Path | None) -> bytes:
             message = f"{error.message}, and no file or folder of that name here"
             raise CommandError(message) from error
 
-    store, run = stored_at(work_on(kubeconfig, namespace, work))
-    return _of_run(store, run)
+    try:
+        job = work_on(kubeconfig, namespace, work)
+    except UserError as error:  # of the kubeconfig, which a mistyped folder has nothing to do with
+        message = f"{error.message}; and '{name}' is no file or folder here"
+        raise UserError(message, where=error.where) from error
+    return _of_run(*stored_at(job))
 
 
 def stored_at(job: dict[str, Any]) -> tuple[str, str]:

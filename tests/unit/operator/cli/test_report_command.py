@@ -84,7 +84,7 @@ REFUSED = (
     Refused(("s3://bucket/runs/mnist-1",), "give RUN and --store URL"),
     Refused(("runs/mnist-1",), "No such file"),
     Refused(("evidence.json",), "No such file"),
-    Refused(("mnist",), "none"),
+    Refused(("mnist",), "and 'mnist' is no file or folder here"),
 )
 
 
