@@ -5,65 +5,42 @@ The copy then runs a job whose gates use both, without a change to any other fil
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
+from copied_tree import ADDITIONS, change_schema, copy_tree, insert, run_jobs
 from onnx.helper import make_node
 from outcome_makers import save_graph
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
-FILES = ROOT / "tests" / "additions"
+METRICS = Path("components/fulcrum_components/evaluation/metrics")
 CATALOG = Path("pipelines/fulcrum_pipelines/catalog")
-PACKAGES = ("pipelines", "operator", "components")
 GATES = (
     {"name": "cubed", "kind": "nonInferiority", "metric": "cubedError", "margin": 20},
     {"name": "drift", "kind": "drift", "metric": "cubedError", "max": 20, "confidence": 0.9},
     {"name": "site", "kind": "drift", "metric": "rmse", "max": 1, "slices": [{"by": "site"}]},
 )
-RUN = """
-import json, sys
-from pathlib import Path
-from one_process import fulcrum_run, write_job
-ended = fulcrum_run(write_job(Path(sys.argv[1]), **json.loads(sys.argv[2])))
-print(json.dumps({"said": ended.said, **ended.result}))
-"""
-
-
-def insert(path: Path, before: str, text: str) -> None:
-    """Write `text` in front of `before`, which stands in the file once."""
-    source = path.read_text()
-    assert source.count(before) == 1, (path, before)
-    path.write_text(source.replace(before, text + before))
 
 
 def add_metric(tree: Path) -> None:
-    shutil.copy(FILES / "cubed_error.py", tree / "components/fulcrum_components/evaluation/metrics")
+    shutil.copy(ADDITIONS / "cubed_error.py", tree / METRICS)
     row = '    MetricKind("cubedError", "Mean cubed error", "lower"),\n'
     insert(tree / CATALOG / "metrics.py", ")\n\nMETRICS", row)
     insert(tree / CATALOG / "tasks.py", '"r2", "mse")', '"cubedError", ')
 
 
 def add_kind(tree: Path) -> None:
-    shutil.copy(FILES / "drift.py", tree / "operator/fulcrum_operator/gates")
+    shutil.copy(ADDITIONS / "drift.py", tree / "operator/fulcrum_operator/gates")
     row = '    GateKind("drift", "metrics", "metric change", ("max",), names_metric=True),\n'
     insert(tree / CATALOG / "gate_kinds.py", ")\n\nGATE_KINDS", row)
 
 
-def add_to_schema(tree: Path) -> None:
+def add_to_schema(schema: dict[str, Any]) -> None:
     """Append both to the enums, and to each list of a rule in which their likes stand."""
-    path = tree / "crds" / "compressionjob.yaml"
-    crd = yaml.safe_load(path.read_text())
-    schema = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
     gate = schema["properties"]["gates"]["items"]
     gate["properties"]["metric"]["enum"].append("cubedError")
     gate["properties"]["kind"]["enum"].append("drift")
@@ -71,21 +48,6 @@ def add_to_schema(tree: Path) -> None:
         text = rule["rule"].replace("'mae'", "'mae', 'cubedError'")
         text = text.replace("'change'", "'change', 'drift'")
         rule["rule"] = text.replace("['size', 'memory'", "['drift', 'size', 'memory'")
-    path.write_text(yaml.safe_dump(crd, sort_keys=False, width=10_000))
-
-
-def python(tree: Path, *arguments: str | Path) -> str:
-    """Run Python on the packages in `tree`, and return what it printed."""
-    paths = [*(str(tree / package) for package in PACKAGES), str(ROOT / "tests")]
-    done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def specification(directory: Path) -> dict[str, Any]:
@@ -110,15 +72,11 @@ def specification(directory: Path) -> dict[str, Any]:
 
 
 def test_metric_and_kind_are_one_file_and_one_row_each(tmp_path: Path) -> None:
-    tree = tmp_path / "tree"
-    for folder in (*PACKAGES, "crds"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    tree = copy_tree(tmp_path / "tree")
     add_metric(tree)
     add_kind(tree)
-    add_to_schema(tree)
-    python(tree, tree / "crds" / "generate_types.py")
-    job = json.dumps(specification(tmp_path))
-    result = json.loads(python(tree, "-c", RUN, tmp_path, job).splitlines()[-1])
+    change_schema(tree, add_to_schema)
+    (result,) = run_jobs(tree, tmp_path, specification(tmp_path))
     assert result["outcome"] == "Pass", result["said"]
     report = Path(result["report"]).read_text()
     assert "Mean cubed error" in report
