@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CRDS = ROOT / "crds"
 WAIST = ROOT / "pipelines" / "fulcrum_pipelines" / "resources"
 OPERATOR = ROOT / "operator" / "fulcrum_operator" / "resources"
-COPIES = ROOT / "operator" / "fulcrum_operator" / "crds"  # shipped, for offline validation
+COPIES = ROOT / "pipelines" / "fulcrum_pipelines" / "crds"  # shipped, for offline validation
 JOB = "compressionjob.yaml"
 
 INTRODUCTION = '''"""Generated from crds/{source} by `make crds`; do not edit."""

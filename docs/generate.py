@@ -16,7 +16,6 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
-from fulcrum_operator.manifests import load_job
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.settings import Settings
@@ -24,6 +23,7 @@ from fulcrum_pipelines.catalog import GATE_KINDS, METRICS, MetricKind, has_label
 from fulcrum_pipelines.compiled import Fuse, tasks_of
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES
 from fulcrum_pipelines.evidence import SCHEMA, Evidence, StageName
+from fulcrum_pipelines.manifests import load_job
 
 DOCS = Path(__file__).parent
 EXAMPLES = DOCS.parent / "examples"

@@ -19,7 +19,7 @@ CONSTRAINTS = ROOT / "constraints.txt"
 LOCKS = ROOT / "images" / "locks"
 PROJECTS = {
     "operator": ("pipelines", "operator"),
-    "components": ("pipelines", "operator", "components"),
+    "components": ("pipelines", "components"),
 }
 EXTRAS = {"operator": ("s3",), "components": ("s3", "local")}
 TOOLS = ("uv", "hatchling")

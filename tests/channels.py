@@ -11,8 +11,7 @@ from typing import Any
 from builders.plans import make_digest
 from stored_runs import GATES, Outcome, make_run_evidence
 
-from fulcrum_operator.gates import decide as decide_gates
-from fulcrum_operator.observed import Assessment, NoAssessment, Refusal
+from fulcrum_operator.observed import Refusal
 from fulcrum_operator.promotion import decide
 from fulcrum_operator.promotion.seen import Channel, Promotion, PromotionDecision, Seen
 from fulcrum_operator.resources.modelchannel import (
@@ -22,6 +21,8 @@ from fulcrum_operator.resources.modelchannel import (
     Move,
 )
 from fulcrum_operator.resources.modelpromotion import ModelPromotionSpec, ModelPromotionStatus
+from fulcrum_pipelines.gates import decide as decide_gates
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 RUN = "mnist-0123456789ab-1"

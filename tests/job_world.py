@@ -29,14 +29,10 @@ from fulcrum_operator.actions import (
     WriteStatus,
 )
 from fulcrum_operator.effects import merge_patch
-from fulcrum_operator.gates import Verdict
-from fulcrum_operator.gates.verdict import Outcome
 from fulcrum_operator.lifecycle import Limits, decide
 from fulcrum_operator.observed import (
-    Assessment,
     ChannelSeen,
     Job,
-    NoAssessment,
     NoReport,
     Observed,
     PromotionSeen,
@@ -51,6 +47,9 @@ from fulcrum_operator.reporting import has_no_report
 from fulcrum_operator.resources.names import API_VERSION, RUN_FINALIZER
 from fulcrum_operator.times import write_time
 from fulcrum_pipelines.contract import ResolvedSpec, canonical_json, digest_of
+from fulcrum_pipelines.gates import Verdict
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
+from fulcrum_pipelines.gates.verdict import Outcome
 
 UID = "0a1b2c3d-4e5f-6789-abcd-ef0123456789"
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)

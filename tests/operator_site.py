@@ -15,7 +15,7 @@ from cluster.control_plane import ControlPlane
 from operators import START_TIMEOUT_S, Jobs, OperatorProcess, wait_until
 
 from fulcrum_operator.cli.report import stored_at
-from fulcrum_operator.report.files import fetch_report
+from fulcrum_pipelines.report.files import fetch_report
 from fulcrum_pipelines.store import Store
 
 

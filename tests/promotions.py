@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from stored_runs import Validated
 
-from fulcrum_operator.composed import ChannelFile, promote
+from fulcrum_pipelines.composed import ChannelFile, promote
 from fulcrum_pipelines.store import Store
 
 CHANNEL = "digits"

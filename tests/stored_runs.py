@@ -11,11 +11,11 @@ from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison
 from builders.plans import make_digest, make_plan
 
-from fulcrum_operator.assessing import assess
-from fulcrum_operator.observed import Assessment
+from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.chain import STORE, Chain, write_chain
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap
+from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.resources.compressionjob import Gate
 from fulcrum_pipelines.store import Store, object_path, stage_path
 

@@ -110,7 +110,7 @@ def finetune(
         seed: Seed of everything that is random.
     """
     from fulcrum_components.stages.composed import compress
-    from fulcrum_operator.composed import check
+    from fulcrum_pipelines.composed import check
 
     uses_early_stopping = early_stopping != False or early_stopping_patience != 3 or early_stopping_min_delta != 0
     uses_distillation = distillation != False or distillation_temperature != 3 or distillation_weight != 0.7

@@ -128,7 +128,7 @@ COMPRESSED = ("compressed", "Model", "The model, with what later components need
 METRICS = ("metrics", "Metrics", "Its figures.")
 COMPRESS = """\
 from fulcrum_components.stages.composed import compress
-from fulcrum_operator.composed import check
+from fulcrum_pipelines.composed import check
 
 compress(
     "{name}",
@@ -154,7 +154,7 @@ evaluate(
 """
 VALIDATE = """\
 from fulcrum_components.stages.composed import validate
-from fulcrum_operator.composed import check, judge
+from fulcrum_pipelines.composed import check, judge
 
 validate(
     baseline.path,
@@ -170,7 +170,7 @@ return (judge(evidence.path, report.path),)
 PROMOTE = """\
 from datetime import UTC, datetime
 
-from fulcrum_operator.composed import promote
+from fulcrum_pipelines.composed import promote
 
 promote(channel, candidate.path, evidence.path, store, lambda: datetime.now(UTC))
 """

@@ -28,6 +28,6 @@ def promote(
     """
     from datetime import UTC, datetime
 
-    from fulcrum_operator.composed import promote
+    from fulcrum_pipelines.composed import promote
 
     promote(channel, candidate.path, evidence.path, store, lambda: datetime.now(UTC))

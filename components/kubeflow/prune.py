@@ -135,7 +135,7 @@ def prune(
         seed: Seed of everything that is random.
     """
     from fulcrum_components.stages.composed import compress
-    from fulcrum_operator.composed import check
+    from fulcrum_pipelines.composed import check
 
     uses_structured = structured_scope != 'uniform' or structured_importance != 'magnitude' or structured_round != 'auto' or structured_iterations != 1 or structured_schedule != 'linear' or structured_heads != False or structured_tolerance != 0.1 or structured_sparsity is not None or structured_ignore is not None
     uses_unstructured = unstructured_scope != 'layer' or unstructured_iterations != 1 or unstructured_schedule != 'linear' or unstructured_tolerance != 0.02 or unstructured_sparsity is not None or unstructured_ignore is not None

@@ -127,7 +127,7 @@ def quantize(
         measure_percentiles: Percentiles to report beside the median.
     """
     from fulcrum_components.stages.composed import compress
-    from fulcrum_operator.composed import check
+    from fulcrum_pipelines.composed import check
 
     compress(
         "quantize",

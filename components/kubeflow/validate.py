@@ -104,7 +104,7 @@ def validate(
         verdict: Pass, Fail, Inconclusive or Anomalous.
     """
     from fulcrum_components.stages.composed import validate
-    from fulcrum_operator.composed import check, judge
+    from fulcrum_pipelines.composed import check, judge
 
     validate(
         baseline.path,

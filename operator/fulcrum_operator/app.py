@@ -37,7 +37,7 @@ from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.metrics import Metrics, Sources, model_label
 from fulcrum_operator.metrics.families import MODEL
 from fulcrum_operator.objects import Body, Key, phases
-from fulcrum_operator.observed import Assessment, Job
+from fulcrum_operator.observed import Job
 from fulcrum_operator.observing import EngineDesk, Observer
 from fulcrum_operator.placement import Site
 from fulcrum_operator.promoting import PromotionReconciler
@@ -50,6 +50,7 @@ from fulcrum_operator.sweeping import Sweeper
 from fulcrum_operator.times import read_time, seconds_since
 from fulcrum_operator.wiring import default_engines
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
+from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.store import Store
 
 THREADS = 32

@@ -30,12 +30,13 @@ from fulcrum_operator.lifecycle import Limits, decide
 from fulcrum_operator.lifecycle.running import EVIDENCE, budgets, failure_kind
 from fulcrum_operator.lifecycle.starting import plan_of
 from fulcrum_operator.looking import at_engine, in_store
-from fulcrum_operator.observed import Assessment, Job, Observed, Snapshot
+from fulcrum_operator.observed import Job, Observed, Snapshot
 from fulcrum_operator.ports import Engine, RunHandle
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus, RunStatus
 from fulcrum_operator.times import write_time
 from fulcrum_pipelines.contract import Plan, canonical_json, digest_of, to_json
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
+from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.store import Store
 

@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fulcrum_operator.assessing import assess
 from fulcrum_operator.lifecycle.starting import plan_of
 from fulcrum_operator.lifecycle.summary import headlines
 from fulcrum_operator.observed import Job, Observed, Snapshot
 from fulcrum_operator.ports import Engine, RunStatus
+from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.runner.results import stage_states
 from fulcrum_pipelines.states import StageState

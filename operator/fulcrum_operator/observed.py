@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_operator.resources.names import RUN_FINALIZER, asks_to_remeasure
 from fulcrum_operator.times import read_time
 from fulcrum_pipelines.contract import ResolvedSpec
-from fulcrum_pipelines.errors import FailureClass
-from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 from fulcrum_pipelines.states import StageState
 
@@ -105,35 +103,6 @@ class Snapshot:
     spec: ResolvedSpec
     digest: str
     sources: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Assessment:
-    """What the gates say of the evidence of a run that succeeded.
-
-    Attributes:
-        evidence_digest: Of the evidence, which the verdict and a promotion name.
-        evidence_uri: Where the evidence is.
-        candidate_digest: Of the compressed model.
-        candidate_uri: Where the compressed model is; its content has the digest that was validated.
-        candidate_bytes: Its size.
-    """
-
-    evidence: Evidence
-    verdict: Verdict
-    evidence_digest: str
-    evidence_uri: str
-    candidate_digest: str
-    candidate_uri: str
-    candidate_bytes: int
-
-
-@dataclass(frozen=True)
-class NoAssessment:
-    """Why a run that succeeded cannot be judged: its evidence is missing, corrupt or of another."""
-
-    message: str
-    failure_class: FailureClass
 
 
 @dataclass(frozen=True)

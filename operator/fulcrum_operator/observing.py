@@ -17,14 +17,7 @@ from fulcrum_operator.kubernetes.errors import NotFound
 from fulcrum_operator.lifecycle.ending import MANAGED_BY
 from fulcrum_operator.looking import at_engine, in_store
 from fulcrum_operator.objects import Objects
-from fulcrum_operator.observed import (
-    ChannelSeen,
-    Job,
-    Observed,
-    PromotionSeen,
-    Refusal,
-    Snapshot,
-)
+from fulcrum_operator.observed import ChannelSeen, Job, Observed, PromotionSeen, Refusal, Snapshot
 from fulcrum_operator.placement import Site
 from fulcrum_operator.ports import Engine
 from fulcrum_operator.reporting import has_no_report, report

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fulcrum_operator.pools import DEFAULT_POOL, Pool
-from fulcrum_operator.validation.problem import Problem
 from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+from fulcrum_pipelines.validation.problem import Problem
 
 ENGINES_WITH_NODES = ("job", "kubeflow")
 """Those that run stages on nodes of a cluster."""

@@ -14,13 +14,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fulcrum_operator.actions import Announce
-from fulcrum_operator.assessing import assess
 from fulcrum_operator.effects import Probe, merge_patch, tell_nobody
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import Conflict, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
 from fulcrum_operator.objects import Body, Key, Objects
-from fulcrum_operator.observed import Assessment, NoAssessment, Refusal, read_job
+from fulcrum_operator.observed import Refusal, read_job
 from fulcrum_operator.promotion import decide, keep_up
 from fulcrum_operator.promotion.seen import (
     FINAL,
@@ -41,8 +40,10 @@ from fulcrum_operator.resources.names import (
     MODEL_PROMOTION,
     Kind,
 )
+from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.store import Store
 
 PLAN_BYTES = 16 << 20

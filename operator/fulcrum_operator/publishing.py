@@ -7,10 +7,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fulcrum_operator.gates import Verdict
-from fulcrum_operator.observed import Assessment
-from fulcrum_operator.report.files import store_report
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.gates import Verdict
+from fulcrum_pipelines.gates.assessment import Assessment
+from fulcrum_pipelines.report.files import store_report
 from fulcrum_pipelines.store import Store
 
 

@@ -13,9 +13,10 @@ from fulcrum_operator.kubernetes.errors import Conflict, NotFound
 from fulcrum_operator.lifecycle import Limits, decide
 from fulcrum_operator.logs import bind
 from fulcrum_operator.objects import Body, Key, Objects, is_finished
-from fulcrum_operator.observed import Assessment, Job, Observed, read_job
+from fulcrum_operator.observed import Job, Observed, read_job
 from fulcrum_operator.observing import Observer
 from fulcrum_operator.resources.names import COMPRESSION_JOB
+from fulcrum_pipelines.gates.assessment import Assessment
 
 MAX_STEPS = 32
 """More in one go would be a decision that undoes itself; the job then waits for its next turn."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import logging
 import threading
 
-from fulcrum_operator.gates import decide
 from fulcrum_operator.observed import NoReport, Report
-from fulcrum_operator.report.files import store_report
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_pipelines.errors import CorruptError, FulcrumError
 from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.gates import decide
+from fulcrum_pipelines.report.files import store_report
 from fulcrum_pipelines.store import Store, parse_record
 
 MOST_EVIDENCE_BYTES = 4 << 20

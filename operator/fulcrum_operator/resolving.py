@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fulcrum_operator.manifests import check_resolved, unsupported
 from fulcrum_operator.objects import Objects
 from fulcrum_operator.observed import Job, Refusal, Resolution
 from fulcrum_operator.placement import Site, unplaceable
 from fulcrum_operator.planning import resolve, resolve_references
 from fulcrum_pipelines.contract import ResolvedSpec
+from fulcrum_pipelines.manifests import check_resolved, unsupported
 from fulcrum_pipelines.resources.compressionjob import Gate, Recipe
 
 HERE = Site()

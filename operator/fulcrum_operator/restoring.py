@@ -9,10 +9,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from fulcrum_operator.gates import Verdict
 from fulcrum_operator.metrics import Metrics, model_label
 from fulcrum_operator.objects import Body
 from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.gates import Verdict
 from fulcrum_pipelines.store import Store
 
 log = logging.getLogger(__name__)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from fulcrum_operator.gates import wording
-from fulcrum_operator.gates.interval import Observation, declared
-from fulcrum_operator.gates.recompute import paired_interval
-from fulcrum_operator.gates.records import find_comparison
-from fulcrum_operator.gates.undecided import inconclusive
-from fulcrum_operator.gates.verdict import Limit
 from fulcrum_pipelines.catalog import METRICS
 from fulcrum_pipelines.evidence import ValidateDetails
+from fulcrum_pipelines.gates import wording
+from fulcrum_pipelines.gates.interval import Observation, declared
+from fulcrum_pipelines.gates.recompute import paired_interval
+from fulcrum_pipelines.gates.records import find_comparison
+from fulcrum_pipelines.gates.undecided import inconclusive
+from fulcrum_pipelines.gates.verdict import Limit
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
 

@@ -21,6 +21,7 @@ COMPILERS = ("gcc", "cc", "g++", "c++", "clang", "ld", "as", "make", "nvcc", "pt
 CONFIGURATION = ("pip.conf", "uv.toml", "sources.list", "debian.sources", ".netrc", ".pypirc")
 IMPORT_STAGES = (
     "import importlib.util as u, pkgutil, torch, fulcrum_components.stages as s;"
+    " assert not any(u.find_spec(name) for name in ('fulcrum_operator', 'kopf'));"
     " import fulcrum_pipelines.runner.pod;"
     " [__import__(m.name) for m in pkgutil.walk_packages(s.__path__, s.__name__ + '.')];"
     " print(torch.__version__)"

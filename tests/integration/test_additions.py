@@ -34,7 +34,7 @@ def add_metric(tree: Path) -> None:
 
 
 def add_kind(tree: Path) -> None:
-    shutil.copy(ADDITIONS / "drift.py", tree / "operator/fulcrum_operator/gates")
+    shutil.copy(ADDITIONS / "drift.py", tree / "pipelines/fulcrum_pipelines/gates")
     row = '    GateKind("drift", "metrics", "metric change", ("max",), names_metric=True),\n'
     insert(tree / CATALOG / "gate_kinds.py", ")\n\nGATE_KINDS", row)
 

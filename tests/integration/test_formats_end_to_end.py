@@ -15,8 +15,8 @@ from one_process import fulcrum_run
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from fulcrum_operator.manifests import check_file
 from fulcrum_operator.scaffolding import scaffold
+from fulcrum_pipelines.manifests import check_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

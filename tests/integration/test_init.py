@@ -14,8 +14,8 @@ from safetensors.torch import save_file, save_model
 from torch import nn
 
 from fulcrum_components.models.loading import load_model
-from fulcrum_operator.manifests import check_file
 from fulcrum_operator.scaffolding import scaffold
+from fulcrum_pipelines.manifests import check_file
 
 pytestmark = pytest.mark.slow
 

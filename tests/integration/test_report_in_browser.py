@@ -18,9 +18,9 @@ from builders.figures import make_comparison, make_confusion, make_delta, make_l
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-from fulcrum_operator.gates import decide
-from fulcrum_operator.report import render
 from fulcrum_pipelines.evidence import Evidence, LayerSparsity
+from fulcrum_pipelines.gates import decide
+from fulcrum_pipelines.report import render
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fulcrum_operator.manifests import load_job
 from fulcrum_operator.planning import resolve
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.manifests import load_job
 from fulcrum_pipelines.store import Store
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"

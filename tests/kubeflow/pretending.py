@@ -21,8 +21,8 @@ import stand_in
 from kfp import dsl
 from stored_runs import assess_run
 
-from fulcrum_operator.composed import ChannelFile, Held
 from fulcrum_operator.kubernetes.credentials import Credentials
+from fulcrum_pipelines.composed import ChannelFile, Held
 from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.store import Store, stage_path
 from kubeflow.artifacts_pipeline import read

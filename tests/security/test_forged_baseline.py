@@ -13,9 +13,9 @@ from model_files import FEATURES, LAYERS_CODE, onnx_model, weights, write_bundle
 
 from fulcrum_operator.embedded import run_job
 from fulcrum_operator.engines.process import ProcessEngine
-from fulcrum_operator.gates import decide
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.gates import decide
 from fulcrum_pipelines.resources.compressionjob import Gate
 from fulcrum_pipelines.store import Store
 

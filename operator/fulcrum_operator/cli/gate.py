@@ -10,7 +10,7 @@ import typer
 from fulcrum_operator.cli.run import OutputFormat
 
 if TYPE_CHECKING:
-    from fulcrum_operator.gates import GateResult, Verdict
+    from fulcrum_pipelines.gates import GateResult, Verdict
 
 
 def gate(
@@ -36,9 +36,9 @@ def gate(
     or anomalous.
     """
     from fulcrum_operator.cli.printing import EXIT_CODES
-    from fulcrum_operator.gates import decide
-    from fulcrum_operator.manifests import load_gates
-    from fulcrum_operator.report.files import read_evidence
+    from fulcrum_pipelines.gates import decide
+    from fulcrum_pipelines.manifests import load_gates
+    from fulcrum_pipelines.report.files import read_evidence
 
     verdict = decide(read_evidence(results), load_gates(policy))
     if output is OutputFormat.JSON:

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.text import Text
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
+from fulcrum_operator.cli.terminal import print_result
 from fulcrum_operator.publishing import Published, to_document
-from fulcrum_operator.report.formatting import byte_size
-from fulcrum_operator.report.terminal import print_result
 from fulcrum_operator.resources.compressionjob import Outcome
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.report.formatting import byte_size
 from fulcrum_pipelines.runner.results import failed_stage
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.store import Store, log_path

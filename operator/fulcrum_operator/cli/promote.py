@@ -78,8 +78,8 @@ def made_by_run(run: str, store: str) -> dict[str, Any]:
         FulcrumError: The store has no whole evidence of it, or does not answer.
     """
     from fulcrum_operator.cli.refusals import CommandError
-    from fulcrum_operator.gates import decide
     from fulcrum_pipelines.errors import UserError
+    from fulcrum_pipelines.gates import decide
     from fulcrum_pipelines.store import Store, object_path
 
     there = Store(store)

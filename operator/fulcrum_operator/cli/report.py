@@ -44,8 +44,8 @@ def report(
 
     The report of a job is read from its store, with your credentials for it.
     """
-    from fulcrum_operator.report.files import save_report, write_report
     from fulcrum_pipelines.errors import UserError
+    from fulcrum_pipelines.report.files import save_report, write_report
 
     on_cluster = bool(namespace or kubeconfig)
     if store and on_cluster:
@@ -69,7 +69,7 @@ def _is_path(source: str) -> bool:
 
 
 def _of_run(store: str, run: str) -> bytes:
-    from fulcrum_operator.report.files import fetch_report
+    from fulcrum_pipelines.report.files import fetch_report
     from fulcrum_pipelines.store import Store
 
     return fetch_report(Store(store), run)

@@ -24,7 +24,6 @@ from fulcrum_operator.cli.printing import (
 from fulcrum_operator.embedded import LIMITS, Ended, Watcher, run_job
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.lifecycle import Limits
-from fulcrum_operator.manifests import load_job, needs_cluster, unsupported
 from fulcrum_operator.planning import make_plan, missing_files
 from fulcrum_operator.ports import Engine
 from fulcrum_operator.publishing import publish
@@ -32,6 +31,7 @@ from fulcrum_operator.resources.names import asks_to_remeasure
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
+from fulcrum_pipelines.manifests import load_job, needs_cluster, unsupported
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.store import Store
 

@@ -28,7 +28,7 @@ def validate(
 
     Prints the field, what is wrong and what is allowed. Exit codes: 0 all are valid, 2 one is not.
     """
-    from fulcrum_operator.manifests import check_file
+    from fulcrum_pipelines.manifests import check_file
 
     problems = {str(file): check_file(file, against) for file in files}
     if output is OutputFormat.JSON:

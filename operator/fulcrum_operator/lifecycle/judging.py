@@ -21,11 +21,12 @@ from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.lifecycle.running import mirror_stages, try_again
 from fulcrum_operator.lifecycle.summary import describe_gates, describe_results, summarise
-from fulcrum_operator.observed import Assessment, Job, NoAssessment, NoReport, Observed
+from fulcrum_operator.observed import Job, NoReport, Observed
 from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_operator.resources.names import EventReason, Phase
 from fulcrum_operator.times import seconds_since
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 
 OUTCOMES = {
     "Fail": ("Rejected", "GatesFailed"),

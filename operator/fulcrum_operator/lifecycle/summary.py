@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from fulcrum_operator.gates.headline import headline
-from fulcrum_operator.gates.records import ALL
-from fulcrum_operator.gates.verdict import Verdict
 from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_pipelines.catalog import SHARES
 from fulcrum_pipelines.evidence import (
@@ -17,6 +14,9 @@ from fulcrum_pipelines.evidence import (
     StageEvidence,
     ValidateDetails,
 )
+from fulcrum_pipelines.gates.headline import headline
+from fulcrum_pipelines.gates.records import ALL
+from fulcrum_pipelines.gates.verdict import Verdict
 
 REASON_LIMIT = 1024
 HEADLINE_LIMIT = 253

@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from fulcrum_operator.gates import Outcome
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.resources.names import FinalPhase, Phase
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
+from fulcrum_pipelines.gates import Outcome
 
 Kind = Literal["counter", "gauge", "histogram", "summary"]
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fulcrum_operator.gates import Verdict
-from fulcrum_operator.gates.headline import headline
 from fulcrum_pipelines.evidence import (
     Comparison,
     Evidence,
@@ -21,6 +19,8 @@ from fulcrum_pipelines.evidence import (
     SizeComparison,
     ValidateDetails,
 )
+from fulcrum_pipelines.gates import Verdict
+from fulcrum_pipelines.gates.headline import headline
 
 MS_PER_S = 1000.0
 QUANTILES = {"p50": "0.5", "p95": "0.95"}

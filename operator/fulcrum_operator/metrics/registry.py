@@ -18,7 +18,6 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from fulcrum_operator.gates import Verdict
 from fulcrum_operator.metrics.collector import ScrapeCollector, Sources
 from fulcrum_operator.metrics.families import FAMILIES, MODEL, Family
 from fulcrum_operator.metrics.labels import Admission
@@ -26,6 +25,7 @@ from fulcrum_operator.metrics.models import model_samples
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines import __version__
 from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.gates import Verdict
 
 
 class Metrics:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from fulcrum_operator.actions import Announce
-from fulcrum_operator.observed import Assessment, NoAssessment, Refusal
+from fulcrum_operator.observed import Refusal
 from fulcrum_operator.promotion.moving import promote, roll_back, target_of
 from fulcrum_operator.promotion.seen import Channel, PromotionDecision, Seen, short
 from fulcrum_operator.promotion.telling import refuse, succeed, wait
 from fulcrum_operator.resources.names import EventReason
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 
 NOTHING = PromotionDecision()
 

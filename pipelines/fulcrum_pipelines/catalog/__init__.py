@@ -3,8 +3,8 @@
 Gates, reports, evaluators, advice and scaffolds all have to know which way a metric is better or
 what a kind of gate needs measured. They read it here, so that an addition cannot be forgotten in
 one of them. What is computed stands elsewhere: metrics in `fulcrum_components.evaluation.metrics`,
-decisions in `fulcrum_operator.gates`. `tests/unit/pipelines/test_catalog.py` holds all of them, the
-schema and the docs against these rows; CONTRIBUTING.md says how to add one.
+decisions in `fulcrum_pipelines.gates`. `tests/unit/pipelines/test_catalog.py` holds all of them,
+the schema and the docs against these rows; CONTRIBUTING.md says how to add one.
 """
 
 from fulcrum_pipelines.catalog.gate_kinds import GATE_KINDS, GateKind

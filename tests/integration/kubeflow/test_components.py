@@ -19,8 +19,8 @@ from kfp import dsl
 from typer.testing import CliRunner
 
 from fulcrum_operator.cli.main import app
-from fulcrum_operator.composed import ChannelFile, judge, promote
 from fulcrum_pipelines.chain import CHAIN_FILE, STORE, read_chain
+from fulcrum_pipelines.composed import ChannelFile, judge, promote
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Evidence, Metric
 from fulcrum_pipelines.resources.compressionjob import Gate

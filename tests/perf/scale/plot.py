@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from fulcrum_operator.report.svg import WIDTH, Scale, drawing, label, node, x_axis, y_axis
+from fulcrum_pipelines.report.svg import WIDTH, Scale, drawing, label, node, x_axis, y_axis
 
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 330.0, 46.0, 200.0
 BARS, BAR, GAP = 262.0, 12.0, 20.0

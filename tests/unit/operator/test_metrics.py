@@ -17,7 +17,6 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from fulcrum_operator import lifecycle
-from fulcrum_operator.gates import Verdict, decide
 from fulcrum_operator.lifecycle import judging, running
 from fulcrum_operator.metrics import Metrics, Sources, model_label
 from fulcrum_operator.metrics.families import FAMILIES, OUTCOME_REASONS, Family
@@ -25,6 +24,7 @@ from fulcrum_operator.metrics.labels import OTHER, Admission, Label
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import Evidence
+from fulcrum_pipelines.gates import Verdict, decide
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 SUFFIX = {"counter": "_total", "histogram": "_seconds"}

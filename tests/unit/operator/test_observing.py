@@ -13,7 +13,7 @@ from stand_in import stand_in_plan, work
 
 from fulcrum_operator.kubernetes.errors import NotFound
 from fulcrum_operator.objects import Objects
-from fulcrum_operator.observed import Assessment, NoAssessment, Observed, Report, read_job
+from fulcrum_operator.observed import Observed, Report, read_job
 from fulcrum_operator.observing import EngineDesk, Observer
 from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.resolving import Templates
@@ -21,6 +21,7 @@ from fulcrum_operator.resources.names import MODEL_CHANNEL, MODEL_PROMOTION
 from fulcrum_operator.slots import Slots
 from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
 from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.store import Store, stage_path, state_path
 
 PLAN = stand_in_plan("succeed").model_copy(update={"uid": UID})

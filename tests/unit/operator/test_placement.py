@@ -7,9 +7,9 @@ from job_world import SPEC
 
 from fulcrum_operator.placement import Placement, beyond_kubeflow, place
 from fulcrum_operator.pools import Pool
-from fulcrum_operator.validation.problem import Problem
 from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
+from fulcrum_pipelines.validation.problem import Problem
 
 GPU = Pool(node_selector={"pool": "gpu-a"}, accelerator_count=1)
 CPU = Pool(node_selector={"pool": "cpu"})

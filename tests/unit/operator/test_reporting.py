@@ -13,10 +13,10 @@ from stored_runs import assess_run
 from fulcrum_operator import reporting
 from fulcrum_operator.observed import NoReport, Report
 from fulcrum_operator.publishing import publish
-from fulcrum_operator.report.files import fetch_report
 from fulcrum_operator.reporting import has_no_report, report
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.report.files import fetch_report
 from fulcrum_pipelines.store import Store, object_path
 
 BEHAVIOURS = ("succeed", "worse", "undecided")

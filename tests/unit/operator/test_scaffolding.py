@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fulcrum_operator.manifests import check_file, load_job
 from fulcrum_operator.scaffolding import scaffold
 from fulcrum_operator.scaffolding.description import Description, Tensor, read_safetensors_header
 from fulcrum_operator.scaffolding.guessing import guess_input, guess_output
 from fulcrum_operator.scaffolding.writing import quoted
 from fulcrum_pipelines.errors import InfrastructureError, UserError
+from fulcrum_pipelines.manifests import check_file, load_job
 
 SHAPES = {"conv1.weight": [8, 3, 3, 3], "conv1.bias": [8], "fc.weight": [10, 128], "fc.bias": [10]}
 

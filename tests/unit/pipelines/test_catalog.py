@@ -40,12 +40,7 @@ from fulcrum_components.evaluation.fidelity import fidelity_levels
 from fulcrum_components.evaluation.metrics import DEFINED
 from fulcrum_components.latency import speedup_confidences
 from fulcrum_components.objective import per_example_loss
-from fulcrum_operator import gates
-from fulcrum_operator.gates.kinds import KINDS, module_name
-from fulcrum_operator.manifests import check_resolved
-from fulcrum_operator.report.formatting import SPACE
-from fulcrum_operator.report.sections.gates import gate_writer
-from fulcrum_operator.validation.schemas import gates_schema, job_spec_schema
+from fulcrum_pipelines import gates
 from fulcrum_pipelines.catalog import (
     GATE_KINDS,
     METRICS,
@@ -57,7 +52,12 @@ from fulcrum_pipelines.catalog import (
     tasks_of_metric,
 )
 from fulcrum_pipelines.evidence import Interval, Record, ValidateDetails
+from fulcrum_pipelines.gates.kinds import KINDS, module_name
+from fulcrum_pipelines.manifests import check_resolved
+from fulcrum_pipelines.report.formatting import SPACE
+from fulcrum_pipelines.report.sections.gates import gate_writer
 from fulcrum_pipelines.resources.compressionjob import Data, DataSlice, DataSource, Gate, GateSlice
+from fulcrum_pipelines.validation.schemas import gates_schema, job_spec_schema
 
 R = TypeVar("R", bound=Record)
 

@@ -52,6 +52,23 @@ def test_lock_has_hashes_and_no_addresses() -> None:
 
 
 @pytest.mark.parametrize(
+    ("image", "absent"),
+    [
+        # Typer and rich come with the package of CEL, kfp-server-api and kubernetes with kfp.
+        ("components", ("kopf", "prometheus-client", "pydantic-settings")),
+        ("operator", ("torch", "numpy", "onnx", "onnxruntime", "kfp")),
+    ],
+)
+def test_image_has_nothing_of_the_other_side(image: str, absent: tuple[str, ...]) -> None:
+    lock = (ROOT / "images" / "locks" / f"{image}.txt").read_text()
+    packages = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE))
+    assert packages.isdisjoint(absent)
+    assert "pydantic" in packages
+    copied = re.findall(r"^COPY (\w+) /src/", (ROOT / image / "Containerfile").read_text(), re.M)
+    assert sorted(copied) == sorted(["pipelines", image])
+
+
+@pytest.mark.parametrize(
     "script",
     [
         "docs/generate.py",
@@ -73,7 +90,7 @@ def test_command_line_does_not_load(module: str) -> None:
     assert importlib.util.find_spec(module)
     code = (
         "import sys, fulcrum_operator.cli.main as main, fulcrum_operator.cli.running,"
-        " fulcrum_operator.validation, fulcrum_operator.gates, fulcrum_operator.report;"
+        " fulcrum_pipelines.validation, fulcrum_pipelines.gates, fulcrum_pipelines.report;"
         f"sys.exit({module!r} in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -22,11 +22,11 @@ from fulcrum_operator.placement import Placement, place
 from fulcrum_operator.pools import Pool
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
 from fulcrum_operator.settings import Job
-from fulcrum_operator.validation.problem import Problem
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.validation.problem import Problem
 
 
 class JobEngine:

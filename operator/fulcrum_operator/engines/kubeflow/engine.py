@@ -28,11 +28,11 @@ from fulcrum_operator.pools import Pool
 from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.times import write_time
-from fulcrum_operator.validation.problem import Problem
 from fulcrum_pipelines.compiled import tasks_of
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.validation.problem import Problem
 
 
 class KubeflowEngine:

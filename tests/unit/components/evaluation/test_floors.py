@@ -17,10 +17,10 @@ from fulcrum_components.evaluation import Outcomes, compare, compute_metrics
 from fulcrum_components.evaluation.floor import beyond_worst
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.unseen import Stratum, lost_units, share_of_units
-from fulcrum_operator.gates.recompute import metric_interval, paired_interval
-from fulcrum_operator.gates.undecided import Undecided
 from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.evidence import Counts
+from fulcrum_pipelines.gates.recompute import metric_interval, paired_interval
+from fulcrum_pipelines.gates.undecided import Undecided
 from fulcrum_pipelines.statistics import (
     normal_quantile,
     paired_difference_interval,

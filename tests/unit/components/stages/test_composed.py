@@ -12,8 +12,8 @@ from builders.evidence import make_stage
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.stages import composed
 from fulcrum_components.stages.composed import Unshown, compress, validate
-from fulcrum_operator.composed import check
 from fulcrum_pipelines.chain import STORE, read_chain
+from fulcrum_pipelines.composed import check
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.store import Store, stage_path

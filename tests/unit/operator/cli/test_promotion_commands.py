@@ -19,8 +19,8 @@ from fulcrum_operator.cli.main import app
 from fulcrum_operator.cli.refusals import CommandError, explain
 from fulcrum_operator.cli.rollback import choose
 from fulcrum_operator.kubernetes.errors import error_from
-from fulcrum_operator.manifests import check_file
 from fulcrum_operator.promotion.seen import Channel
+from fulcrum_pipelines.manifests import check_file
 
 COMMANDS = ("promote", "approve", "rollback", "release", "history")
 DOCUMENT = Path(__file__).parents[4] / "docs" / "promotion.md"

@@ -15,8 +15,8 @@ from gate_subjects import GOOD_DETAILS, with_details
 from typer.testing import CliRunner, Result
 
 from fulcrum_operator.cli.main import app, main
-from fulcrum_operator.gates import Verdict
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.gates import Verdict
 
 EXAMPLE = Path(__file__).parents[4] / "examples" / "mnist" / "job.yaml"
 

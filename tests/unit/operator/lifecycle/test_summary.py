@@ -7,13 +7,13 @@ from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison, make_latency
 from job_world import make_verdict
 
-from fulcrum_operator.gates.verdict import GateResult, Verdict
 from fulcrum_operator.lifecycle.summary import (
     describe_gates,
     describe_results,
     headlines,
     summarise,
 )
+from fulcrum_pipelines.gates.verdict import GateResult, Verdict
 
 
 def verdict_on(*metrics: str) -> Verdict:

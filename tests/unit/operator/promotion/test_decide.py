@@ -17,11 +17,12 @@ from channels import (
     make_uri,
 )
 
-from fulcrum_operator.observed import Assessment, NoAssessment, Refusal
+from fulcrum_operator.observed import Refusal
 from fulcrum_operator.promotion import decide, keep_up
 from fulcrum_operator.promotion.seen import Channel, Promotion, Seen
 from fulcrum_operator.resources.modelchannel import Hold
 from fulcrum_operator.resources.modelpromotion import ModelPromotionStatus
+from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 
 B = make_digest("b")
 PASS = make_assessment(B)

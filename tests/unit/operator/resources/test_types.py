@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_operator.resources.modelchannel import ModelChannelSpec, ModelChannelStatus
 from fulcrum_operator.resources.modelpromotion import ModelPromotionSpec, ModelPromotionStatus
-from fulcrum_operator.validation.schemas import known_kinds
-from fulcrum_operator.validation.structure import check
+from fulcrum_pipelines.validation.schemas import known_kinds
+from fulcrum_pipelines.validation.structure import check
 
 TYPES: dict[str, type[BaseModel]] = {
     "CompressionJob": CompressionJobStatus,

@@ -1,0 +1,34 @@
+"""Finds the module that decides each kind of gate of the catalogue.
+
+The module is called as the kind, in snake case: `non_inferiority` decides `nonInferiority`. It has
+either `decide`, or, for kinds that look at an interval, the two functions of `interval.Kind`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from functools import partial
+
+from fulcrum_pipelines.catalog import GATE_KINDS
+from fulcrum_pipelines.evidence import ValidateDetails
+from fulcrum_pipelines.gates.interval import decide_interval
+from fulcrum_pipelines.gates.verdict import GateResult
+from fulcrum_pipelines.resources.compressionjob import Gate
+
+Decide = Callable[[Gate, ValidateDetails], GateResult]
+
+
+def module_name(kind: str) -> str:
+    """Return the name of the module that decides gates of `kind`."""
+    return "fulcrum_pipelines.gates." + re.sub("(?=[A-Z])", "_", kind).lower()
+
+
+def _decision(kind: str) -> Decide:
+    module = importlib.import_module(module_name(kind))
+    own: Decide | None = getattr(module, "decide", None)
+    return partial(decide_interval, kind=module) if own is None else own
+
+
+KINDS: dict[str, Decide] = {kind: _decision(kind) for kind in GATE_KINDS}

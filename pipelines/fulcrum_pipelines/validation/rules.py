@@ -1,0 +1,98 @@
+"""The schema's CEL rules, evaluated offline.
+
+The API server runs a rule at every value whose schema has it, with `self` the value. Rules about
+updates (`oldSelf`) are run where there is a value before to compare with.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path as FilePath
+from types import ModuleType
+from typing import Any
+
+from fulcrum_pipelines.validation.problem import Path
+from fulcrum_pipelines.validation.structure import Found, Schema
+
+_OLD_SELF = re.compile(r"\boldSelf\b")
+_ESCAPED = re.compile(r"\b__([a-z]+)__\b")
+"""A field that is called like a word which CEL keeps to itself, such as `function`."""
+ABSENT = object()
+Evaluate = Callable[[Any, Any], bool]
+
+
+def broken_rules(
+    value: Any, schema: Schema, skip: set[Path], path: Path = (), before: Any = ABSENT
+) -> Iterator[Found]:
+    """Yield the rules that `value` breaks, there and in everything within it.
+
+    Args:
+        value: With its defaults.
+        schema: Its schema.
+        skip: Paths at which the structure is wrong already. A rule over any of them is not run,
+            since what it says would only confuse.
+        path: Where the value stands.
+        before: What it was before an update. Items of lists are not told apart, so rules about
+            updates are not run within them; the schemas have none there.
+    """
+    if not any(wrong[: len(path)] == path for wrong in skip):
+        yield from _broken_here(value, schema, path, before)
+    if isinstance(value, dict):
+        properties = schema.get("properties", {})
+        for name, inner in value.items():
+            inner_schema = properties.get(name, schema.get("additionalProperties"))
+            if isinstance(inner_schema, dict):
+                old = before.get(name, ABSENT) if isinstance(before, dict) else ABSENT
+                yield from broken_rules(inner, inner_schema, skip, (*path, name), old)
+    elif isinstance(value, list) and "items" in schema:
+        for index, inner in enumerate(value):
+            yield from broken_rules(inner, schema["items"], skip, (*path, index))
+
+
+def _broken_here(value: Any, schema: Schema, path: Path, before: Any) -> Iterator[Found]:
+    for rule in schema.get("x-kubernetes-validations", []):
+        if before is ABSENT and _OLD_SELF.search(rule["rule"]):
+            continue
+        if not _compiled(rule["rule"])(value, before):
+            inner = tuple(part for part in rule.get("fieldPath", "").split(".") if part)
+            yield (*path, *inner), rule["message"], ""
+
+
+@cache
+def _compiled(rule: str) -> Evaluate:
+    cel = _cel()
+    program = cel.compile(_ESCAPED.sub(r"\1", rule))
+    functions = {
+        "split": str.split
+    }  # of Kubernetes' strings library; the package has the core only
+
+    def evaluate(value: Any, before: Any) -> bool:
+        variables = {"self": value} if before is ABSENT else {"self": value, "oldSelf": before}
+        return bool(program.execute(cel.Context(variables=variables, functions=functions)))
+
+    return evaluate
+
+
+@cache
+def _cel() -> ModuleType:
+    """Return the CEL package's extension without the package round it.
+
+    The package imports its own command line, and with it a terminal toolkit: half a second that
+    `fulcrum validate` does not have.
+    """
+    package = importlib.util.find_spec("cel")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("the package common-expression-language is not installed")
+    for suffix in EXTENSION_SUFFIXES:
+        extension = FilePath(package.origin).with_name(f"cel{suffix}")
+        if extension.exists():
+            spec = importlib.util.spec_from_file_location("cel", extension)
+            if spec is not None and spec.loader is not None:
+                module = importlib.util.module_from_spec(spec)
+                spec.loader.exec_module(module)
+                return module
+    return importlib.import_module("cel")
