@@ -11,7 +11,7 @@ from typing import Any
 from builders.plans import make_digest
 from stored_runs import GATES, Outcome, make_run_evidence
 
-from fulcrum_operator.observed import Refusal
+from fulcrum_operator.lifecycle.observation import Refusal
 from fulcrum_operator.promotion import decide
 from fulcrum_operator.promotion.seen import Channel, Promotion, PromotionDecision, Seen
 from fulcrum_operator.resources.modelchannel import (

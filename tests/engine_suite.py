@@ -11,7 +11,8 @@ import asyncio
 import pytest
 from stand_in import stand_in_plan
 
-from fulcrum_operator.ports import Engine, RunActiveError, RunHandle, RunState, RunStatus
+from fulcrum_operator.engines.base import Engine, RunActiveError
+from fulcrum_pipelines.states import RunHandle, RunState, RunStatus
 from fulcrum_pipelines.store import Store
 
 END_TIMEOUT_S = 60.0

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from fulcrum_operator.cli import running
 from fulcrum_operator.cli.main import app
-from fulcrum_operator.embedded import LIMITS
+from fulcrum_operator.controllers.embedded import LIMITS
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.store import Store
 

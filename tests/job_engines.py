@@ -14,9 +14,9 @@ from fulcrum_operator.engines.job.cluster import JobCluster
 from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.settings import Job
 from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.states import RunHandle, RunStatus
 
 IMAGE = "registry.example/fulcrum-components:1"
 

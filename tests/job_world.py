@@ -1,7 +1,8 @@
 """A cluster small enough to crash at will: what decisions about one job meet, without a network.
 
-It does what `execute` does, effect by effect, so that a test can stop between any two of them and
-go on from what stands written. Everything about the real API server is tested against a real one.
+It does what the executor does, effect by effect, so that a test can stop between any two of them
+and go on from what stands written. Everything about the real API server is tested against a real
+one.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from typing import Any
 from builders.evidence import make_evidence
 from builders.plans import make_plan
 
-from fulcrum_operator.actions import (
+from fulcrum_operator.controllers.effects import merge_patch
+from fulcrum_operator.controllers.report_writer import has_no_report
+from fulcrum_operator.lifecycle import Limits, decide
+from fulcrum_operator.lifecycle.actions import (
     Action,
     AddFinalizer,
     Announce,
@@ -28,9 +32,7 @@ from fulcrum_operator.actions import (
     Submit,
     WriteStatus,
 )
-from fulcrum_operator.effects import merge_patch
-from fulcrum_operator.lifecycle import Limits, decide
-from fulcrum_operator.observed import (
+from fulcrum_operator.lifecycle.observation import (
     ChannelSeen,
     Job,
     NoReport,
@@ -42,14 +44,13 @@ from fulcrum_operator.observed import (
     Snapshot,
     read_job,
 )
-from fulcrum_operator.ports import RunHandle, RunStatus
-from fulcrum_operator.reporting import has_no_report
 from fulcrum_operator.resources.names import API_VERSION, RUN_FINALIZER
-from fulcrum_operator.times import write_time
+from fulcrum_operator.resources.times import write_time
 from fulcrum_pipelines.contract import ResolvedSpec, canonical_json, digest_of
 from fulcrum_pipelines.gates import Verdict
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.gates.verdict import Outcome
+from fulcrum_pipelines.states import RunHandle, RunStatus
 
 UID = "0a1b2c3d-4e5f-6789-abcd-ef0123456789"
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)

@@ -23,8 +23,8 @@ from builders.evidence import make_evidence
 from builders.figures import make_latency
 from builders.plans import make_spec
 
-from fulcrum_operator.health import Check, HealthServer, Probe
 from fulcrum_operator.metrics import Metrics, Sources
+from fulcrum_operator.runtime.health import Check, HealthServer, Probe
 from fulcrum_operator.settings import Http, Settings
 from fulcrum_pipelines.evidence import Evidence, QuantizeDetails, StageEvidence, ValidateDetails
 from fulcrum_pipelines.gates import Verdict, decide

@@ -20,17 +20,16 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from fulcrum_operator.app import Operator
 from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.engines.registry import job_cluster
+from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.election import unique_identity
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.logs import configure
-from fulcrum_operator.observing import EngineDesk
+from fulcrum_operator.runtime.app import Operator
 from fulcrum_operator.settings import Settings, load_settings
-from fulcrum_operator.slots import Slots
-from fulcrum_operator.wiring import job_cluster
 from fulcrum_pipelines.store import Store
 
 BLOCK_S = 600.0

@@ -21,11 +21,11 @@ from manifest_tables.job import GOOD
 from stored_runs import GATES, PLAN, Outcome, StoredRun, evidence_path, store_run
 
 from fulcrum_operator.cli.main import main
+from fulcrum_operator.controllers.promotion_reconciler import PromotionReconciler
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.events import Events
 from fulcrum_operator.kubernetes.finding import load_credentials
-from fulcrum_operator.objects import Objects, key_of
-from fulcrum_operator.promoting import PromotionReconciler
+from fulcrum_operator.kubernetes.object_cache import Objects, key_of
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
     CONFIG_MAP,

@@ -9,6 +9,23 @@ from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Record, StageName
 from fulcrum_pipelines.texts import Told
 
+
+@dataclass(frozen=True)
+class RunHandle:
+    """One run at an engine.
+
+    Attributes:
+        key: The write-ahead key, `Plan.run`.
+        reference: The engine's own name of the run: a process id, a Job's name, a run id. For
+            people and for the engine; nobody else parses it.
+        url: Where the engine shows the run to people; empty if it does not.
+    """
+
+    key: str
+    reference: str
+    url: str = ""
+
+
 RunState = Literal["Pending", "Running", "Succeeded", "Failed", "Cancelled", "Unknown"]
 """Unknown: the engine does not answer, or no longer knows the run; ask again, never resubmit."""
 

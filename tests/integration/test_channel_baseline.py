@@ -11,7 +11,7 @@ import pytest
 from one_process import engine_for
 from onnx import TensorProto, helper, numpy_helper
 
-from fulcrum_operator.embedded import Ended, run_job
+from fulcrum_operator.controllers.embedded import Ended, run_job
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import EvaluateDetails, Evidence, ValidateDetails
 from fulcrum_pipelines.store import Store

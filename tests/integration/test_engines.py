@@ -18,10 +18,11 @@ from engine_suite import EngineSuite, ended, started
 from fake_engine import FakeEngine
 from stand_in import stand_in_plan
 
+from fulcrum_operator.engines.base import Engine
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.engines.process_tree import MARK, Leader
-from fulcrum_operator.ports import Engine, RunStatus
 from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.states import RunStatus
 from fulcrum_pipelines.store import Store
 
 COMMAND = (sys.executable, str(Path(stand_in.__file__)))

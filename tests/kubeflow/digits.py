@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fulcrum_operator.planning import resolve
+from fulcrum_operator.controllers.planner import resolve
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.manifests import load_job
 from fulcrum_pipelines.store import Store

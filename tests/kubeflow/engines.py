@@ -10,8 +10,8 @@ import stand_in
 from fulcrum_components.stages.component import plan_of
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.pools import Pool
 from fulcrum_operator.settings import Kubeflow
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.compiled import stages_of_task, tasks_of
 from fulcrum_pipelines.store import Store
 from kubeflow.launcher import launch

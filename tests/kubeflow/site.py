@@ -21,9 +21,9 @@ from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.engines.kubeflow.uploading import shipped
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.pools import Pool
-from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.settings import Kubeflow
+from fulcrum_operator.settings.pools import Pool
+from fulcrum_pipelines.states import RunHandle, RunStatus
 from fulcrum_pipelines.store import Store
 from kubeflow.others import OthersClient
 from kubeflow.server import Server

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from model_files import FEATURES, LAYERS_CODE, onnx_model, weights, write_bundle
 
-from fulcrum_operator.embedded import run_job
+from fulcrum_operator.controllers.embedded import run_job
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import Evidence

@@ -23,8 +23,8 @@ def operate(
     """
     import sys
 
-    from fulcrum_operator.app import run_operator
     from fulcrum_operator.logs import configure
+    from fulcrum_operator.runtime.app import run_operator
     from fulcrum_operator.settings import load_settings
 
     settings = load_settings(config)

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
 from fulcrum_operator.cli.terminal import print_result
-from fulcrum_operator.publishing import Published, to_document
+from fulcrum_operator.controllers.publisher import Published, to_document
 from fulcrum_operator.resources.compressionjob import Outcome
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.report.formatting import byte_size

@@ -21,12 +21,12 @@ from fulcrum_operator.cli.printing import (
     print_problems,
     print_success,
 )
-from fulcrum_operator.embedded import LIMITS, Ended, Watcher, run_job
+from fulcrum_operator.controllers.embedded import LIMITS, Ended, Watcher, run_job
+from fulcrum_operator.controllers.planner import make_plan, missing_files
+from fulcrum_operator.controllers.publisher import publish
+from fulcrum_operator.engines.base import Engine
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.lifecycle import Limits
-from fulcrum_operator.planning import make_plan, missing_files
-from fulcrum_operator.ports import Engine
-from fulcrum_operator.publishing import publish
 from fulcrum_operator.resources.names import asks_to_remeasure
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError

@@ -23,12 +23,13 @@ from pathlib import Path
 
 import psutil
 
+from fulcrum_operator.engines.base import RunActiveError
 from fulcrum_operator.engines.process_tree import MARK, Leader, stop
-from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.runner.pod import LOCAL_RUNNER
 from fulcrum_pipelines.runner.results import ended_status, unreadable
+from fulcrum_pipelines.states import RunHandle, RunStatus
 from fulcrum_pipelines.store import Store
 
 GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "fulcrum-gate")

@@ -12,8 +12,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from fulcrum_operator.kubernetes.object_cache import Body
 from fulcrum_operator.kubernetes.watching import resource_of
-from fulcrum_operator.objects import Body
 
 log = logging.getLogger(__name__)
 

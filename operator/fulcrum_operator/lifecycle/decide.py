@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from fulcrum_operator.actions import Decision
 from fulcrum_operator.lifecycle import ending, judging, queueing, running, starting
+from fulcrum_operator.lifecycle.actions import Decision
 from fulcrum_operator.lifecycle.limits import Limits
-from fulcrum_operator.observed import Observed
+from fulcrum_operator.lifecycle.observation import Observed
 
 Question = Callable[[Observed, datetime, Limits], Decision | None]
 

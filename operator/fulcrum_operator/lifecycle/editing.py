@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fulcrum_operator.conditions import cut, with_condition
-from fulcrum_operator.observed import Job
+from fulcrum_operator.lifecycle.observation import Job
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
+from fulcrum_operator.resources.conditions import cut, with_condition
 from fulcrum_operator.resources.names import ConditionStatus
-from fulcrum_operator.times import write_time
+from fulcrum_operator.resources.times import write_time
 
 
 class Editor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fulcrum_operator.actions import (
+from fulcrum_operator.lifecycle.actions import (
     Action,
     Announce,
     Cancel,
@@ -17,13 +17,13 @@ from fulcrum_operator.actions import (
     RemoveFinalizer,
     WriteStatus,
 )
-from fulcrum_operator.conditions import cut
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.observation import Job, Observed
 from fulcrum_operator.lifecycle.queueing import waits
-from fulcrum_operator.observed import Job, Observed
 from fulcrum_operator.resources.compressionjob import Outcome, StageStatus
-from fulcrum_operator.times import seconds_since
+from fulcrum_operator.resources.conditions import cut
+from fulcrum_operator.resources.times import seconds_since
 
 MANAGED_BY = "fulcrum.dev/operator"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from fulcrum_operator.actions import (
+from fulcrum_operator.lifecycle.actions import (
     Action,
     Announce,
     CreatePromotion,
@@ -19,14 +19,14 @@ from fulcrum_operator.actions import (
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.observation import Job, NoReport, Observed
 from fulcrum_operator.lifecycle.running import mirror_stages, try_again
 from fulcrum_operator.lifecycle.summary import describe_gates, describe_results, summarise
-from fulcrum_operator.observed import Job, NoReport, Observed
-from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources import compressionjob as resource
 from fulcrum_operator.resources.names import EventReason, Phase
-from fulcrum_operator.times import seconds_since
+from fulcrum_operator.resources.times import seconds_since
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
+from fulcrum_pipelines.states import RunStatus
 
 OUTCOMES = {
     "Fail": ("Rejected", "GatesFailed"),

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from fulcrum_operator.actions import Decision, WriteStatus
+from fulcrum_operator.lifecycle.actions import Decision, WriteStatus
 from fulcrum_operator.lifecycle.editing import Editor, condition_is
 from fulcrum_operator.lifecycle.limits import Limits
-from fulcrum_operator.observed import Observed
-from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.lifecycle.observation import Observed
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
-from fulcrum_operator.times import read_time, write_time
+from fulcrum_operator.resources.times import read_time, write_time
+from fulcrum_pipelines.states import RunStatus
 
 QUOTA = "QuotaReserved"
 

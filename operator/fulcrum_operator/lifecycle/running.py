@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from fulcrum_operator.actions import Announce, Cancel, Decision, SetDeadline, WriteStatus
-from fulcrum_operator.conditions import cut
+from fulcrum_operator.lifecycle.actions import Announce, Cancel, Decision, SetDeadline, WriteStatus
 from fulcrum_operator.lifecycle.editing import Editor
 from fulcrum_operator.lifecycle.ending import end
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.observation import Job, Observed
 from fulcrum_operator.lifecycle.queueing import leave_queue, mirror_queue, waits
-from fulcrum_operator.observed import Job, Observed
-from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.resources.compressionjob import StageStatus
-from fulcrum_operator.times import read_time, seconds_since, write_time
+from fulcrum_operator.resources.conditions import cut
+from fulcrum_operator.resources.times import read_time, seconds_since, write_time
 from fulcrum_pipelines.contract import STAGES
-from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.states import RunStatus, StageState
 
 EVIDENCE = "evidence"
 """The class of a run that ended without evidence, or with some that cannot be read."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from fulcrum_operator.actions import (
+from fulcrum_operator.lifecycle.actions import (
     Action,
     AddFinalizer,
     Announce,
@@ -21,10 +21,10 @@ from fulcrum_operator.actions import (
 )
 from fulcrum_operator.lifecycle.editing import Editor, condition_is
 from fulcrum_operator.lifecycle.limits import Limits
+from fulcrum_operator.lifecycle.observation import Job, Observed, Refusal, Snapshot
 from fulcrum_operator.lifecycle.queueing import leave_queue
-from fulcrum_operator.observed import Job, Observed, Refusal, Snapshot
 from fulcrum_operator.resources import compressionjob as resource
-from fulcrum_operator.times import read_time
+from fulcrum_operator.resources.times import read_time
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 
 

@@ -1,6 +1,6 @@
 """Whether a channel may move, decided purely: from what was seen to what is to be written.
 
-`decide` is for promotions and rollbacks, `keep_up` for a channel between its moves. `promoting`
+`decide` is for promotions and rollbacks, `keep_up` for a channel between its moves. The reconciler
 observes and acts.
 """
 

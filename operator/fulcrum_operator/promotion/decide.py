@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from fulcrum_operator.actions import Announce
-from fulcrum_operator.observed import Refusal
+from fulcrum_operator.lifecycle.actions import Announce
+from fulcrum_operator.lifecycle.observation import Refusal
 from fulcrum_operator.promotion.moving import promote, roll_back, target_of
 from fulcrum_operator.promotion.seen import Channel, PromotionDecision, Seen, short
 from fulcrum_operator.promotion.telling import refuse, succeed, wait

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from fulcrum_operator.actions import Announce
-from fulcrum_operator.conditions import with_condition
+from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.promotion.seen import Channel, ChannelDecision, short
+from fulcrum_operator.resources.conditions import with_condition
 from fulcrum_operator.resources.modelchannel import (
     CurrentModel,
     Hold,
@@ -14,7 +14,7 @@ from fulcrum_operator.resources.modelchannel import (
     Move,
 )
 from fulcrum_operator.resources.names import ConditionStatus
-from fulcrum_operator.times import write_time
+from fulcrum_operator.resources.times import write_time
 
 HOLD_LIMIT = 200
 """Of the schema. Any one hold holds, so the oldest may go."""

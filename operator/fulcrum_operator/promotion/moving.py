@@ -12,7 +12,7 @@ from fulcrum_operator.resources.modelchannel import (
     ModelChannelStatus,
     Move,
 )
-from fulcrum_operator.times import write_time
+from fulcrum_operator.resources.times import write_time
 
 
 def target_of(channel: Channel, digest: str) -> Move | None:

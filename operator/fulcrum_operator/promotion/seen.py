@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fulcrum_operator.actions import Announce
-from fulcrum_operator.observed import Refusal
+from fulcrum_operator.lifecycle.actions import Announce
+from fulcrum_operator.lifecycle.observation import Refusal
 from fulcrum_operator.resources.modelchannel import Hold, ModelChannelSpec, ModelChannelStatus
 from fulcrum_operator.resources.modelpromotion import ModelPromotionSpec, ModelPromotionStatus
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment

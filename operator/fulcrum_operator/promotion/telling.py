@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from fulcrum_operator.actions import Announce
-from fulcrum_operator.conditions import cut, with_condition
+from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.promotion.seen import Promotion, PromotionDecision, short
+from fulcrum_operator.resources.conditions import cut, with_condition
 from fulcrum_operator.resources.modelpromotion import ModelPromotionStatus
 from fulcrum_operator.resources.names import ConditionStatus, EventReason, PromotionPhase
-from fulcrum_operator.times import write_time
+from fulcrum_operator.resources.times import write_time
 
 NOTHING = PromotionDecision()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fulcrum_operator.observed import Job, Refusal
+from fulcrum_operator.lifecycle.observation import Job, Refusal
 from fulcrum_operator.promotion.seen import Promotion, short
 from fulcrum_operator.resources.names import SNAPSHOT_KEY
 from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of

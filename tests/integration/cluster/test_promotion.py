@@ -17,8 +17,8 @@ from cluster.control_plane import ControlPlane
 from promotion_team import Team
 from stored_runs import Outcome, store_run
 
+from fulcrum_operator.controllers.promotion_reconciler import PLAN_BYTES
 from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.promoting import PLAN_BYTES
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
     MODEL_CHANNEL,

@@ -27,9 +27,9 @@ from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.retries import CallPolicy
-from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.errors import InfrastructureError
+from fulcrum_pipelines.states import RunHandle, RunStatus
 from fulcrum_pipelines.store import Store
 
 CREATE = "POST /runs$"

@@ -20,8 +20,8 @@ from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.parameters import parameters
 from fulcrum_operator.engines.kubeflow.uploading import shipped
-from fulcrum_operator.placement import Placement
-from fulcrum_operator.pools import Pool, Toleration
+from fulcrum_operator.engines.placement import Placement
+from fulcrum_operator.settings.pools import Pool, Toleration
 from fulcrum_pipelines.compiled import Fuse, tasks_of
 from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.definition import ALL_TASKS

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from fulcrum_components.stages.component import plan_of
 from fulcrum_operator.cli.main import app
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.ports import RunHandle
 from fulcrum_pipelines.contract import NEW_RUN
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.states import RunHandle
 from fulcrum_pipelines.store import Store
 
 

@@ -17,8 +17,8 @@ from stand_in import stand_in_plan
 
 from fulcrum_components.stages.access import access_of, named_urls
 from fulcrum_operator.engines.kubeflow.parameters import parameters
-from fulcrum_operator.placement import Placement
-from fulcrum_operator.pools import Pool
+from fulcrum_operator.engines.placement import Placement
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.runner.results import ended_status
 from fulcrum_pipelines.store import Store
 

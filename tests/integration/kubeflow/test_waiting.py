@@ -17,8 +17,8 @@ from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.pods import NODE_NAME, launcher_failure
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.ports import RunStatus
 from fulcrum_pipelines.compiled import stages_of_task
+from fulcrum_pipelines.states import RunStatus
 from fulcrum_pipelines.store import Store
 
 WAITING = {

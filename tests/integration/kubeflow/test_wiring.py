@@ -13,11 +13,11 @@ import pytest
 import yaml
 
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
+from fulcrum_operator.engines.registry import default_engines
+from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.observing import EngineDesk
 from fulcrum_operator.settings import Settings
-from fulcrum_operator.wiring import default_engines
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
 
@@ -70,7 +70,7 @@ def test_settings_that_cannot_work_are_told(
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("fulcrum_operator.app", "kfp kfp_server_api torch numpy"),
+        ("fulcrum_operator.runtime.app", "kfp kfp_server_api torch numpy"),
         ("fulcrum_operator.engines.kubeflow.engine", "kfp torch numpy"),
     ],
 )

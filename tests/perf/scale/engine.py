@@ -17,10 +17,10 @@ from builders.details import make_validate
 from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison
 
-from fulcrum_operator.ports import RunActiveError, RunHandle, RunStatus
+from fulcrum_operator.engines.base import RunActiveError
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.states import RunHandle, RunStatus, StageState
 from fulcrum_pipelines.store import Store, stage_path, state_path
 
 RUN = "the-run"

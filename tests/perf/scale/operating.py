@@ -10,11 +10,10 @@ from pathlib import Path
 
 from perf.scale.engine import InstantEngine
 
-from fulcrum_operator.app import Operator
+from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.logs import configure
-from fulcrum_operator.observing import EngineDesk
+from fulcrum_operator.runtime.app import Operator
 from fulcrum_operator.settings import load_settings
-from fulcrum_operator.slots import Slots
 
 
 def main() -> None:

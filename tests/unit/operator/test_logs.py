@@ -41,12 +41,12 @@ def last(stream: io.StringIO) -> dict[str, object]:
 
 def test_json_line_has_time_level_logger_and_message(stream: io.StringIO) -> None:
     logs.configure("json", "INFO", stream)
-    logging.getLogger("fulcrum_operator.app").info("submitted %s", "run-1")
+    logging.getLogger("fulcrum_operator.runtime.app").info("submitted %s", "run-1")
     line = last(stream)
     assert str(line.pop("time")).endswith("+00:00")
     assert line == {
         "level": "INFO",
-        "logger": "fulcrum_operator.app",
+        "logger": "fulcrum_operator.runtime.app",
         "message": "submitted run-1",
     }
 

@@ -335,7 +335,7 @@ def test_two_operators_in_a_process_share_nothing() -> None:
 def test_importing_metrics_and_probes_loads_nothing_heavy() -> None:
     script = """
 import sys
-import fulcrum_operator.health, fulcrum_operator.logs
+import fulcrum_operator.runtime.health, fulcrum_operator.logs
 print(sorted({"torch", "numpy", "pandas", "scipy", "onnxruntime", "kfp"} & set(sys.modules)))
 """
     done = subprocess.run(

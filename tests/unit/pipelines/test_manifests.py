@@ -16,7 +16,7 @@ from manifest_tables.job import FASTER, GOOD, SHARES
 from manifest_tables.job_updates import BY_REFERENCE
 from manifest_tables.rows import DROP, Row, Table, Update, changed
 
-from fulcrum_operator.planning import resolve_references
+from fulcrum_operator.controllers.planner import resolve_references
 from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.manifests import (

@@ -34,14 +34,14 @@ from fulcrum_operator.engines.job.states import (
     words_of,
 )
 from fulcrum_operator.kubernetes.errors import Invalid
-from fulcrum_operator.ports import RunState, RunStatus
+from fulcrum_operator.resources.times import seconds_since
 from fulcrum_operator.settings import Job
-from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, UserError
 from fulcrum_pipelines.runner.exit_codes import CLASSES, EXIT_CODES, NO_EVIDENCE
 from fulcrum_pipelines.runner.results import part_status, unreadable
+from fulcrum_pipelines.states import RunState, RunStatus
 from fulcrum_pipelines.store import Store
 
 SILENCE_S = 10.0

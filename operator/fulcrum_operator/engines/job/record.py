@@ -6,10 +6,10 @@ forgotten with it is whether it was we who stopped it, and why; that is written 
 
 from __future__ import annotations
 
-from fulcrum_operator.engines.filing import RunFiles, RunRecord
-from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.engines.run_record import RunFiles, RunRecord
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Record
+from fulcrum_pipelines.states import RunStatus
 from fulcrum_pipelines.store import Store
 
 

@@ -25,9 +25,9 @@ from fulcrum_operator.engines.job.naming import (
     key_hash,
     label_value,
 )
-from fulcrum_operator.pools import Pool
 from fulcrum_operator.resources.names import API_VERSION, COMPRESSION_JOB
 from fulcrum_operator.settings import Job
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE

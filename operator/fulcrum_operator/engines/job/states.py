@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fulcrum_operator.engines.job.naming import PART_LABEL, QUEUE_LABEL
-from fulcrum_operator.times import seconds_since
+from fulcrum_operator.resources.times import seconds_since
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.runner.exit_codes import CLASSES, LastWords, last_words

@@ -16,11 +16,11 @@ from fulcrum_operator.engines.kubeflow.cluster import ClusterView
 from fulcrum_operator.engines.kubeflow.pods import Trouble, ended, launcher_failure, waiting
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission
-from fulcrum_operator.ports import RunState, RunStatus
+from fulcrum_operator.resources.times import seconds_since
 from fulcrum_operator.settings import Kubeflow
-from fulcrum_operator.times import seconds_since
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.results import ended_status, stage_states
+from fulcrum_pipelines.states import RunState, RunStatus
 from fulcrum_pipelines.store import Store
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fulcrum_operator.placement import Placement
-from fulcrum_operator.pools import Pool
+from fulcrum_operator.engines.placement import Placement
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.contract import Plan
 
 

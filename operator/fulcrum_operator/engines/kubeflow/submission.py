@@ -6,7 +6,7 @@ whether it was we who stopped it. Both must survive a crash, so both are written
 
 from __future__ import annotations
 
-from fulcrum_operator.engines.filing import RunFiles, RunRecord
+from fulcrum_operator.engines.run_record import RunFiles, RunRecord
 from fulcrum_pipelines.store import Store
 
 

@@ -174,7 +174,11 @@ def test_idle_memory_is_bounded_and_logs_say_whose_they_are_and_no_secrets(
     assert token not in operator.log
     assert token.rpartition(".")[2] not in operator.log
     lines = [json.loads(line) for line in operator.log.splitlines() if line.startswith("{")]
-    ours = [line for line in lines if line["logger"].startswith("fulcrum_operator.reconciling")]
+    ours = [
+        line
+        for line in lines
+        if line["logger"].startswith("fulcrum_operator.controllers.job_reconciler")
+    ]
     about = [line for line in ours if line["job"] == "flaky.logged"]
     assert {line["attempt"] for line in about} >= {1, 2}
     assert {(line["namespace"], line["uid"]) for line in about} == {

@@ -24,7 +24,7 @@ from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.job.rendering import Order, render
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.kubeconfig import from_kubeconfig
-from fulcrum_operator.pools import Pool
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.store import Store
 

@@ -12,12 +12,12 @@ from kubeflow.site import Seen, Site
 from stand_in import stand_in_plan
 
 from fulcrum_operator.engines.kubeflow.cluster import POD, WORKFLOW
-from fulcrum_operator.pools import Pool
-from fulcrum_operator.ports import RunHandle, RunStatus
 from fulcrum_operator.settings import Kubeflow
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.gates.assessment import Assessment
+from fulcrum_pipelines.states import RunHandle, RunStatus
 from fulcrum_pipelines.store import Store
 
 POOLS = {"default": Pool(cpu="2", memory="4Gi")}

@@ -18,14 +18,14 @@ from kubeflow.site import NAME, Site
 from fulcrum_components.stages.ui import MODEL_BYTES
 from fulcrum_components.stages.worker import must_time_again
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.pools import Pool
-from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.settings import Kubeflow
+from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.composed import ChannelFile
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import ValidateDetails
 from fulcrum_pipelines.gates.assessment import Assessment
+from fulcrum_pipelines.states import RunStatus
 from fulcrum_pipelines.store import Store
 
 COMPOSED = DIGITS.parent / "kubeflow" / "digits.yaml"

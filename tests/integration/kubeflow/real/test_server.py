@@ -8,9 +8,9 @@ from engine_suite import EngineSuite
 from kubeflow.site import Site
 from stand_in import stand_in_plan
 
-from fulcrum_operator.pools import Pool
-from fulcrum_operator.ports import RunStatus
 from fulcrum_operator.settings import Kubeflow
+from fulcrum_operator.settings.pools import Pool
+from fulcrum_pipelines.states import RunStatus
 from fulcrum_pipelines.store import Store
 
 

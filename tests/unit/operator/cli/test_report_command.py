@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from fulcrum_operator.cli.main import app
 from fulcrum_operator.cli.refusals import CommandError
 from fulcrum_operator.cli.report import stored_at
-from fulcrum_operator.publishing import publish
+from fulcrum_operator.controllers.publisher import publish
 from fulcrum_pipelines.errors import FulcrumError, UserError
 from fulcrum_pipelines.store import Store
 

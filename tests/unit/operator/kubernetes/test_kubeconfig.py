@@ -311,7 +311,7 @@ class Absent:
 
 askers = set()
 sys.meta_path.insert(0, Absent())
-import fulcrum_operator.app
+import fulcrum_operator.runtime.app
 from fulcrum_operator.kubernetes.finding import load_credentials
 print(load_credentials({path}, {environment}, Path({account!r})).server, *askers)
 """

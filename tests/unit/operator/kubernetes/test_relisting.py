@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from fulcrum_operator.kubernetes.object_cache import Body
 from fulcrum_operator.kubernetes.relisting import Relisting
-from fulcrum_operator.objects import Body
 
 EVERYWHERE = "/apis/fulcrum.dev/v1alpha1/compressionjobs"
 IN_A = "/apis/fulcrum.dev/v1alpha1/namespaces/a/compressionjobs"

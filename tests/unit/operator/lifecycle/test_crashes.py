@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from job_world import World, job_body
 
-from fulcrum_operator.observed import NoReport, Observed, Report
-from fulcrum_operator.ports import RunStatus
+from fulcrum_operator.lifecycle.observation import NoReport, Observed, Report
+from fulcrum_pipelines.states import RunStatus
 
 ENDS = (
     RunStatus("Succeeded"),

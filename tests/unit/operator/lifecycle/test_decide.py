@@ -10,10 +10,10 @@ import pytest
 from job_world import DIGEST, LIMITS, SPEC, START, UID, World, job_body
 
 from fulcrum_operator.lifecycle.judging import REPORT_LIMIT_S
+from fulcrum_operator.lifecycle.observation import NoReport, Refusal, Report, Snapshot, read_job
 from fulcrum_operator.lifecycle.starting import plan_of
-from fulcrum_operator.observed import NoReport, Refusal, Report, Snapshot, read_job
-from fulcrum_operator.ports import RunStatus
-from fulcrum_operator.times import write_time
+from fulcrum_operator.resources.times import write_time
+from fulcrum_pipelines.states import RunStatus
 
 KEY = f"mnist-{UID[:12]}"
 INFRASTRUCTURE = RunStatus("Failed", "StageFailed", "the disk is full", "infrastructure")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from job_world import START, UID, World, job_body
 
-from fulcrum_operator.ports import RunStatus
-from fulcrum_operator.times import seconds_since
+from fulcrum_operator.resources.times import seconds_since
+from fulcrum_pipelines.states import RunStatus
 
 KEY = f"mnist-{UID[:12]}-1"
 WHY = "waits in queue team: insufficient unused quota for nvidia.com/gpu in flavor gpu-a, 1 more"

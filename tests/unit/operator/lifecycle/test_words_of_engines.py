@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from job_world import World, job_body
 
-from fulcrum_operator.ports import RunHandle, RunStatus
-from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.states import RunHandle, RunStatus, StageState
 
 URL = "https://kubeflow.example/#/runs/details/1"
 WAITS = RunStatus("Running", "Unschedulable", "stage prune waits: 0/3 nodes are available")

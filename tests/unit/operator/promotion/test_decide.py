@@ -17,7 +17,7 @@ from channels import (
     make_uri,
 )
 
-from fulcrum_operator.observed import Refusal
+from fulcrum_operator.lifecycle.observation import Refusal
 from fulcrum_operator.promotion import decide, keep_up
 from fulcrum_operator.promotion.seen import Channel, Promotion, Seen
 from fulcrum_operator.resources.modelchannel import Hold

@@ -11,7 +11,7 @@ import pytest
 from builders.plans import make_digest, make_plan, make_spec
 from channels import RUN, make_promotion, make_rollback
 
-from fulcrum_operator.observed import Refusal, read_job
+from fulcrum_operator.lifecycle.observation import Refusal, read_job
 from fulcrum_operator.promotion.seen import Promotion
 from fulcrum_operator.promotion.tracing import Origin, trace
 from fulcrum_pipelines.contract import digest_of

@@ -1,0 +1,1 @@
+"""Observe, decide, act: what drives jobs and promotions, on a cluster and without one."""

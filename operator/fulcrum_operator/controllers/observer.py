@@ -1,0 +1,186 @@
+"""Looking at everything that the next decision about a job depends on, and at nothing else.
+
+What is asked depends on how far the job is: a finished one costs nothing, a waiting one a look into
+memory. Engines and stores are asked in threads, since they may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fulcrum_operator.controllers.report_writer import has_no_report, report
+from fulcrum_operator.controllers.resolver import HERE, Templates, resolve_job
+from fulcrum_operator.controllers.run_observer import at_engine, in_store
+from fulcrum_operator.engines.placement import Site
+from fulcrum_operator.engines.slots import EngineDesk
+from fulcrum_operator.kubernetes.api import Kube
+from fulcrum_operator.kubernetes.errors import NotFound
+from fulcrum_operator.kubernetes.object_cache import Objects
+from fulcrum_operator.lifecycle.ending import MANAGED_BY
+from fulcrum_operator.lifecycle.observation import (
+    ChannelSeen,
+    Job,
+    Observed,
+    PromotionSeen,
+    Refusal,
+    Snapshot,
+)
+from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
+from fulcrum_pipelines.contract import ResolvedSpec, digest_of
+from fulcrum_pipelines.store import Store
+
+SOURCES_KEY = "sources.json"
+
+
+@dataclass
+class Observer:
+    """Sees jobs.
+
+    Attributes:
+        kube: Reads snapshots.
+        store: Holds evidence.
+        engines: By name.
+        templates: Recipes and gate policies.
+        promotions: All ModelPromotions.
+        channels: All ModelChannels.
+        source_root: What relative addresses are relative to, as a URL.
+        site: The engines and pools that there are.
+    """
+
+    kube: Kube
+    store: Store
+    engines: Mapping[str, EngineDesk]
+    templates: Templates
+    promotions: Objects
+    channels: Objects
+    source_root: str
+    site: Site = HERE
+    _snapshots: dict[str, Snapshot] = field(default_factory=dict)  # of unfinished jobs, by uid
+    _submit_errors: dict[str, str] = field(default_factory=dict)  # likewise
+
+    async def observe(self, job: Job) -> Observed:
+        """Return what is to be known of `job` now.
+
+        Raises:
+            InfrastructureError: The API server or the store does not answer.
+        """
+        seen = Observed(job)
+        status = job.status
+        elsewhere = job.spec.managed_by not in (None, MANAGED_BY)
+        if job.deleted_at is None and (elsewhere or status.completion_time is not None):
+            return seen
+        if status.run is not None and (job.finalized or status.verdict is None):
+            seen = await self._engine(seen, status.run.engine, status.run.key)
+        if job.deleted_at is not None or status.outcome is not None:
+            return seen
+        if status.verdict is None:
+            return await self._before_verdict(seen)
+        if has_no_report(status) and not job.spec.suspend:
+            made = await asyncio.to_thread(report, self.store, status)
+            seen = replace(seen, report=made)
+        if status.verdict == "Pass" and job.spec.promotion is not None:
+            seen = self._promotion(seen, job.spec.promotion.channel)
+            if job.spec.baseline.kind == "Channel":
+                seen = replace(seen, snapshot=await self.snapshot(job))
+        return seen
+
+    async def _engine(self, seen: Observed, name: str, key: str) -> Observed:
+        desk = self.engines.get(name)
+        if desk is None:
+            return replace(seen, engine_error=f"this operator has no engine {name}")
+        seen = await at_engine(seen, desk.engine, key)
+        if seen.runs:
+            self._submit_errors.pop(seen.job.uid, None)
+        return replace(seen, submit_error=self._submit_errors.get(seen.job.uid, ""))
+
+    async def _before_verdict(self, seen: Observed) -> Observed:
+        job, status = seen.job, seen.job.status
+        if status.snapshot is None and job.uid not in self._snapshots:
+            resolution = resolve_job(
+                job, self.templates, self.channels, self.source_root, self.site
+            )
+            seen = replace(seen, resolution=resolution)
+            if not isinstance(resolution, Refusal):  # its creation tells whether there is one
+                return seen
+        seen = replace(seen, snapshot=await self.snapshot(job))
+        if status.run is None:
+            return replace(seen, slot=self._slot(job)) if seen.snapshot else seen
+        if seen.snapshot is not None and seen.run is not None:
+            seen = await asyncio.to_thread(in_store, seen, self.store, seen.snapshot, seen.run)
+        return seen
+
+    def _slot(self, job: Job) -> bool:
+        desk = self.engines.get(job.spec.engine)
+        if job.spec.suspend or desk is None:
+            return False
+        return desk.slots.take(job.uid, job.created_at, (job.namespace, job.name))
+
+    def _promotion(self, seen: Observed, channel: str) -> Observed:
+        job = seen.job
+        body = self.channels.get((job.namespace, channel))
+        current = ((body or {}).get("status") or {}).get("current") or {}
+        return replace(
+            seen,
+            promotion=self._promotion_of(job),
+            channel=ChannelSeen(current.get("digest", "")) if body is not None else None,
+        )
+
+    def _promotion_of(self, job: Job) -> PromotionSeen | None:
+        """Return the promotion of this job that is furthest, whoever asked for it."""
+        found = [
+            _promotion_seen(body)
+            for body in self.promotions
+            if (body["spec"].get("job") or {}).get("uid") == job.uid
+        ]
+        order = ("Promoted", "Pending", "AwaitingApproval", "Refused")
+        return min(found, key=lambda each: order.index(each.phase), default=None)
+
+    # --- snapshots
+
+    async def snapshot(self, job: Job) -> Snapshot | None:
+        """Return what the job started with, from memory or from its ConfigMap."""
+        if (known := self._snapshots.get(job.uid)) is not None:
+            return known
+        try:
+            body = await self.kube.get(CONFIG_MAP, job.snapshot_name, job.namespace)
+        except NotFound:
+            return None
+        owners = body["metadata"].get("ownerReferences") or ()
+        if not any(owner["uid"] == job.uid for owner in owners):
+            return None
+        return self.learn_snapshot(job, body)
+
+    def learn_snapshot(self, job: Job, body: Mapping[str, Any]) -> Snapshot:
+        """Return the snapshot in the ConfigMap `body`; it cannot change, so it is kept."""
+        text = body["data"][SNAPSHOT_KEY].encode()
+        snapshot = Snapshot(
+            spec=ResolvedSpec.model_validate_json(text),
+            digest=digest_of(text),
+            sources=json.loads(body["data"].get(SOURCES_KEY, "{}")),
+        )
+        self._snapshots[job.uid] = snapshot
+        return snapshot
+
+    def not_submitted(self, job: Job, why: str) -> None:
+        """Keep why the submission of a run failed until there is one."""
+        self._submit_errors[job.uid] = why
+
+    def forget(self, uid: str) -> None:
+        """Drop what is kept of a job that has ended."""
+        self._snapshots.pop(uid, None)
+        self._submit_errors.pop(uid, None)
+
+
+def _promotion_seen(body: Mapping[str, Any]) -> PromotionSeen:
+    status = body.get("status") or {}
+    return PromotionSeen(
+        name=body["metadata"]["name"],
+        phase=status.get("phase") or "Pending",
+        reason=status.get("reason") or "",
+        message=status.get("message") or "",
+        by=body["spec"].get("requestedBy", ""),
+    )

@@ -1,0 +1,119 @@
+"""What the watches have told: the newest known form of every object that still matters.
+
+A finished job matters no more, so only its phase and its time to live are kept; ten thousand of
+them take a few megabytes. Answers of our own writes are learned too, since the watch comes later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fulcrum_operator.resources.names import Kind
+
+Body = Mapping[str, Any]
+Key = tuple[str, str]
+"""Namespace and name; the namespace of cluster-scoped objects is empty."""
+
+
+def key_of(body: Body) -> Key:
+    """Return the key of the object `body`."""
+    metadata = body["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
+
+
+def version_of(body: Body) -> int:
+    """Return the version of `body`; within one kind later ones are larger (KEP-5504)."""
+    return int(body["metadata"]["resourceVersion"])
+
+
+@dataclass
+class Objects:
+    """The objects of one kind.
+
+    Attributes:
+        kind: Which.
+        keep: What of a body is kept; the whole by default.
+        warm: Whether the first list is through.
+    """
+
+    kind: Kind
+    keep: Callable[[Body], Body] = lambda body: body
+    warm: bool = False
+    _bodies: dict[Key, Body] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._bodies)
+
+    def __iter__(self) -> Iterator[Body]:
+        """Iterate over all of them as they are now."""
+        return iter(tuple(self._bodies.values()))
+
+    def get(self, key: Key) -> Body | None:
+        """Return the newest known form of the object at `key`."""
+        return self._bodies.get(key)
+
+    def within(self, namespace: str) -> Iterator[Body]:
+        """Iterate over those in a namespace, or over all if it is empty."""
+        return (
+            body for (where, _), body in tuple(self._bodies.items()) if namespace in ("", where)
+        )
+
+    def learn(self, body: Body) -> bool:
+        """Take `body` for the newest form unless a newer one is known; return whether it is new."""
+        key = key_of(body)
+        known = self._bodies.get(key)
+        if known is not None and version_of(known) >= version_of(body):
+            return False
+        self._bodies[key] = self.keep(body)
+        return True
+
+    def drop(self, body: Body) -> None:
+        """Forget an object that was deleted, unless a namesake has taken its place."""
+        key = key_of(body)
+        known = self._bodies.get(key)
+        if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
+            del self._bodies[key]
+
+
+def keep_job(body: Body) -> Body:
+    """Return what is kept of a job: all of it, or the little that matters of a finished one.
+
+    Who wrote which field is as large as the fields, and matters to nobody here.
+    """
+    status = body.get("status") or {}
+    metadata = body["metadata"]
+    if "completionTime" not in status or metadata.get("finalizers"):
+        others = {name: value for name, value in metadata.items() if name != "managedFields"}
+        return {**body, "metadata": others}
+    kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
+    ttl = body["spec"].get("ttlSecondsAfterFinished")
+    return {
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "spec": {} if ttl is None else {"ttlSecondsAfterFinished": ttl},
+        "status": {"phase": status.get("phase"), "completionTime": status["completionTime"]},
+    }
+
+
+def is_finished(body: Body) -> bool:
+    """Return whether a job has ended for good."""
+    return "completionTime" in (body.get("status") or {})
+
+
+def phases(jobs: Objects) -> Counter[str]:
+    """Return how many jobs are in each phase."""
+    return Counter((body.get("status") or {}).get("phase") or "Pending" for body in jobs)
+
+
+def needs_a_look(job: Body) -> bool:
+    """Return whether anything may be left to do for a job."""
+    if not is_finished(job):
+        return True
+    metadata, spec = job["metadata"], job["spec"]
+    held = bool(metadata.get("finalizers"))
+    return held or (
+        spec.get("ttlSecondsAfterFinished") is not None and not metadata.get("deletionTimestamp")
+    )

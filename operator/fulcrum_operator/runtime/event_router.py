@@ -1,0 +1,162 @@
+"""What a watch tells, put where it is needed: into memory, and to those who must look again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fulcrum_operator.engines.slots import EngineDesk
+from fulcrum_operator.kubernetes.object_cache import (
+    Body,
+    Key,
+    Objects,
+    is_finished,
+    keep_job,
+    key_of,
+    needs_a_look,
+)
+from fulcrum_operator.resources.names import (
+    CLUSTER_COMPRESSION_RECIPE,
+    CLUSTER_GATE_POLICY,
+    COMPRESSION_JOB,
+    COMPRESSION_RECIPE,
+    GATE_POLICY,
+    MODEL_CHANNEL,
+    MODEL_PROMOTION,
+    Kind,
+)
+
+TEMPLATES = (
+    COMPRESSION_RECIPE,
+    CLUSTER_COMPRESSION_RECIPE,
+    GATE_POLICY,
+    CLUSTER_GATE_POLICY,
+)
+WATCHED: tuple[Kind, ...] = (*TEMPLATES, MODEL_CHANNEL, MODEL_PROMOTION, COMPRESSION_JOB)
+"""In the order in which they are listed at the start, so that jobs find what they refer to."""
+
+DECIDED = frozenset({"Promoted", "Refused"})
+
+
+def _objects() -> dict[str, Objects]:
+    keep = {COMPRESSION_JOB.plural: keep_job}
+    return {
+        kind.plural: Objects(kind, keep.get(kind.plural, lambda body: body)) for kind in WATCHED
+    }
+
+
+@dataclass
+class Inbox:
+    """Takes events.
+
+    Attributes:
+        add: Lets an object have its turn: plural, key.
+        gone: Told of jobs that have ended or are no more: uid, engine.
+        engines: Whose places running jobs hold.
+    """
+
+    add: Callable[[str, Key], None]
+    gone: Callable[[str, str], None]
+    engines: Mapping[str, EngineDesk]
+    objects: dict[str, Objects] = field(default_factory=_objects)
+
+    def take(self, plural: str, event: str | None, body: Body) -> None:
+        """Take the event of an object; the type is None for those of the first list."""
+        objects = self.objects[plural]
+        if event == "DELETED":
+            objects.drop(body)
+            if plural == COMPRESSION_JOB.plural:
+                self.gone(body["metadata"]["uid"], body["spec"].get("engine", ""))
+        elif objects.learn(body):
+            if plural == COMPRESSION_JOB.plural:
+                self._keep_places(body)
+        else:
+            return  # our own write, whose answer was learned already
+        for item in self.affected(plural, body):
+            self.add(*item)
+
+    def everything(self) -> Iterator[tuple[str, Key]]:
+        """Yield all that a new leader must look at."""
+        for plural, objects in self.objects.items():
+            for body in objects:
+                if plural == COMPRESSION_JOB.plural and not needs_a_look(body):
+                    continue
+                if plural in _RECONCILED:
+                    yield plural, key_of(body)
+
+    def affected(self, plural: str, body: Body) -> Iterator[tuple[str, Key]]:
+        """Yield who must look again because of an object."""
+        namespace, name = key = key_of(body)
+        match plural:
+            case COMPRESSION_JOB.plural:
+                if needs_a_look(body):
+                    yield plural, key
+            case MODEL_PROMOTION.plural:
+                yield plural, key
+                if job := (body["spec"].get("job") or {}).get("name"):
+                    yield from self._jobs([(namespace, job)])
+            case MODEL_CHANNEL.plural:
+                yield plural, key
+                yield from self._on_channel(namespace, name)
+            case _:
+                yield from self._jobs(self._referring(body))
+
+    def _on_channel(self, namespace: str, channel: str) -> Iterator[tuple[str, Key]]:
+        for promotion in self.objects[MODEL_PROMOTION.plural]:
+            if promotion["metadata"]["namespace"] != namespace:
+                continue
+            undecided = (promotion.get("status") or {}).get("phase") not in DECIDED
+            if promotion["spec"]["channel"] == channel and undecided:
+                yield MODEL_PROMOTION.plural, key_of(promotion)
+        yield from self._jobs(
+            key_of(job)
+            for job in self.objects[COMPRESSION_JOB.plural]
+            if job["metadata"]["namespace"] == namespace
+            and (job["spec"].get("promotion") or {}).get("channel") == channel
+            and _waits_for_channel(job)
+        )
+
+    def _jobs(self, keys: Any) -> Iterator[tuple[str, Key]]:
+        for key in keys:
+            job = self.objects[COMPRESSION_JOB.plural].get(key)
+            if job is not None and not is_finished(job):
+                yield COMPRESSION_JOB.plural, key
+
+    def _referring(self, template: Body) -> Iterator[Key]:
+        """Yield the jobs without a snapshot that name `template`."""
+        namespace, name = key_of(template)
+        for job in self.objects[COMPRESSION_JOB.plural]:
+            if (job.get("status") or {}).get("snapshot") is not None:
+                continue
+            if namespace and job["metadata"]["namespace"] != namespace:
+                continue
+            references = (job["spec"].get(each) for each in ("recipeRef", "gatePolicyRef"))
+            if any(each is not None and each["name"] == name for each in references):
+                yield key_of(job)
+
+    def _keep_places(self, body: Body) -> None:
+        """A job holds a place while it runs, also where another leader started or ended the run.
+
+        A standby never looks at jobs: places that it did not give back here would be missing when
+        it leads.
+        """
+        status, uid = body.get("status") or {}, body["metadata"]["uid"]
+        if is_finished(body):
+            self.gone(uid, body["spec"].get("engine", ""))
+            return
+        run = status.get("run")
+        if run is None or status.get("verdict") is not None:
+            return
+        if (desk := self.engines.get(run["engine"])) is not None:
+            desk.slots.hold(uid)
+
+
+def _waits_for_channel(job: Body) -> bool:
+    """Return whether what its channel holds may decide something for a job now."""
+    status = job.get("status") or {}
+    compares = (job["spec"].get("baseline") or {}).get("kind") == "Channel"
+    return status.get("verdict") is not None or (compares and "snapshot" not in status)
+
+
+_RECONCILED = (COMPRESSION_JOB.plural, MODEL_PROMOTION.plural, MODEL_CHANNEL.plural)
