@@ -13,7 +13,9 @@ from fulcrum_components.student import expanded_cdf, expanded_quantile, t_cdf, t
 @settings(deadline=None)
 @given(st.integers(1, 999), st.floats(-40, 40))
 def test_the_distribution_is_scipys(degrees: int, t: float) -> None:
-    assert t_cdf(t, degrees) == pytest.approx(stats.t.cdf(t, degrees), abs=1e-12)
+    # SciPy takes a t below about 1e-11 as 0: of one degree and 3.6e-12 it gives 0.5, which is
+    # 1.1e-12 off.
+    assert t_cdf(t, degrees) == pytest.approx(stats.t.cdf(t, degrees), abs=1e-11)
 
 
 @settings(max_examples=30, deadline=None)
