@@ -112,7 +112,7 @@ def make_delta(
     delta = candidate - baseline
     fields: dict[str, Any] = {
         "metric": metric,
-        "direction": METRICS[metric].direction,
+        "direction": METRICS[metric].direction if metric in METRICS else "higher",
         "n": TEST_EXAMPLES,
         "baseline": baseline,
         "candidate": candidate,
