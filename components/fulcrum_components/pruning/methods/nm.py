@@ -7,12 +7,10 @@ the axis that a matrix product sums over.
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fulcrum_components.objective import Problem
-from fulcrum_components.pruning.layers import prunable_weights
-from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult, PruningMethod
-from fulcrum_components.pruning.methods.sparse import read_back, replace_weights
+from fulcrum_components.pruning.methods.definition import PruningMethod
+from fulcrum_components.pruning.methods.sparse import each_layer
 from fulcrum_pipelines.resources.compressionjob import PatternNM
 
 
@@ -36,23 +34,9 @@ def _one_layer(weight: Tensor, options: PatternNM) -> Tensor:
     return weight * nm_mask(weight, options.keep, options.of)
 
 
-def _prune(
-    module: nn.Module,
-    options: PatternNM,
-    problem: Problem,
-    example_inputs: tuple[Tensor, ...],
-    after_step: AfterStep,
-) -> MethodResult:
-    """Give the weights of `module` the pattern n of m along their inputs, in place."""
-    weights = prunable_weights(module, example_inputs, options.ignore or ())
-    replace_weights(weights, {name: _one_layer(w, options) for name, w in weights.items()})
-    after_step(tuple(weights))
-    return read_back(weights)
-
-
 NM = PruningMethod(
     "nm",
-    prune=_prune,
+    prune=each_layer(_one_layer),
     one_layer=_one_layer,
     asked_sparsity=lambda options: 1.0 - options.keep / options.of,
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from fulcrum_components.pruning.layers import layer_name
-from fulcrum_components.pruning.methods.definition import MethodResult
+from fulcrum_components.objective import Problem
+from fulcrum_components.pruning.layers import layer_name, prunable_weights
+from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult
 from fulcrum_pipelines.evidence import LayerSparsity
 
 
@@ -34,3 +38,27 @@ def read_back(weights: dict[str, nn.Parameter]) -> MethodResult:
     )
     total = sum(weight.numel() for weight in weights.values())
     return MethodResult(sum(zeros.values()) / total, layers, sparse_layers=tuple(weights))
+
+
+def each_layer(
+    one_layer: Callable[[Tensor, Any], Tensor],
+) -> Callable[..., MethodResult]:
+    """Return the `prune` of a method that treats each weight by itself, at once and in place.
+
+    Args:
+        one_layer: Returns what becomes of a weight by the method's options.
+    """
+
+    def prune(
+        module: nn.Module,
+        options: Any,
+        problem: Problem,
+        example_inputs: tuple[Tensor, ...],
+        after_step: AfterStep,
+    ) -> MethodResult:
+        weights = prunable_weights(module, example_inputs, options.ignore or ())
+        replace_weights(weights, {name: one_layer(w, options) for name, w in weights.items()})
+        after_step(tuple(weights))
+        return read_back(weights)
+
+    return prune

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fulcrum_components.objective import Problem
-from fulcrum_components.pruning.layers import prunable_weights
-from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult, PruningMethod
-from fulcrum_components.pruning.methods.sparse import read_back, replace_weights
+from fulcrum_components.pruning.methods.definition import PruningMethod
+from fulcrum_components.pruning.methods.sparse import each_layer
 from fulcrum_pipelines.resources.compressionjob import Truncate
 
 
@@ -34,20 +32,9 @@ def _one_layer(weight: Tensor, options: Truncate) -> Tensor:
     return truncate(weight, options.threshold, options.shrink)
 
 
-def _prune(
-    module: nn.Module,
-    options: Truncate,
-    problem: Problem,
-    example_inputs: tuple[Tensor, ...],
-    after_step: AfterStep,
-) -> MethodResult:
-    """Truncate the weights of `module` at a threshold, in place."""
-    weights = prunable_weights(module, example_inputs, options.ignore or ())
-    replace_weights(weights, {name: _one_layer(w, options) for name, w in weights.items()})
-    after_step(tuple(weights))
-    return read_back(weights)
-
-
 TRUNCATE = PruningMethod(
-    "truncate", prune=_prune, one_layer=_one_layer, asked_sparsity=lambda options: None
+    "truncate",
+    prune=each_layer(_one_layer),
+    one_layer=_one_layer,
+    asked_sparsity=lambda options: None,
 )
