@@ -75,11 +75,15 @@ class Uploads:
 
     async def ensure_version(self, namespace: str, tasks: tuple[str, ...]) -> tuple[str, str]:
         """Return the ids of our pipeline and of its version with these tasks."""
+        name = self.version_name(tasks)
+        pipeline, version = self._pipelines.get(namespace), self._versions.get((namespace, name))
+        if pipeline is not None and version is not None:
+            return pipeline, version
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "pipeline.yaml"
             path.write_text(self.compiled(tasks))
             try:
-                return await self._ensure_version(namespace, self.version_name(tasks), str(path))
+                return await self._ensure_version(namespace, name, str(path))
             except KubeflowError:
                 self.forget()  # the pipeline that another version was uploaded to may be gone
                 raise
