@@ -17,7 +17,7 @@ class RunHandle:
     Attributes:
         key: The write-ahead key, `Plan.run`.
         reference: The engine's own name of the run: a process id, a Job's name, a run id. For
-            people and for the engine; nobody else parses it.
+            people and for the engine; no other code parses it.
         url: Where the engine shows the run to people; empty if it does not.
     """
 
@@ -61,7 +61,7 @@ class RunStatus:
 
 
 class StageState(Record):
-    """How a stage is going: written at a bounded rate by the stage, read by whoever watches."""
+    """How a stage is going: written at a bounded rate by the stage, read by all that watch it."""
 
     stage: StageName
     state: Literal["Running", "Succeeded", "Failed"]

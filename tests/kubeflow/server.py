@@ -123,7 +123,7 @@ class Server:
             loop.close()
 
     def recur(self, run_id: str, **parameters: Any) -> str:
-        """Make the next run of a recurring run that somebody made from a run; return its id.
+        """Make the next run of a recurring run, made from another run; return its id.
 
         Kubeflow 2 gives each the very same parameters: it replaces no `[[ScheduledTime]]` in them.
 

@@ -47,7 +47,7 @@ from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.store import Store
 
 PLAN_BYTES = 16 << 20
-"""More than any plan has: whoever asks for a promotion names one by its digest, of anything."""
+"""More than any plan has. A promotion names its plan by a digest, which may be of anything."""
 MAX_STEPS = 8
 """Two are usual, a move and its end; each more is a write of somebody else in between."""
 

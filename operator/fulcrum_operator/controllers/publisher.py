@@ -61,7 +61,7 @@ def _candidate(store: Store, run: str, assessment: Assessment) -> str:
         return assessment.candidate_uri
     path = Path(store.locate(f"runs/{run}/candidate.onnx"))
     partial = path.with_suffix(".partial")
-    # A copy: somebody who edits it must not change the artifact.
+    # A copy: editing it must not change the artifact.
     os.replace(store.get(assessment.candidate_digest, partial), path)
     return str(path)
 

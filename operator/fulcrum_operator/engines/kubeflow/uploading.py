@@ -1,8 +1,8 @@
 """Compiled pipelines and the experiment in Kubeflow, made once and then known by their ids.
 
-Each list of tasks is a version of its own, named by its content, so that whoever uploads it first,
-all operators that ship the same pipeline use the same one, and an upgrade never changes a run that
-is going.
+Each list of tasks is a version of its own, named by its content. So all operators that ship the
+same pipeline use the same version, no matter which of them uploads it first, and an upgrade never
+changes a run that is going.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Uploads:
         return found
 
     def forget(self) -> None:
-        """Look again for everything: somebody deleted some of it."""
+        """Look again for everything: a person may have deleted some of it."""
         self._pipelines.clear()
         self._versions.clear()
         self._experiments.clear()
