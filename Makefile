@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
-IN_TWO := --numprocesses 2
+IN_TWO := --numprocesses 2 --no-loadscope-reorder
 IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 

@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
+UNIT_TESTS = "tests/unit/"
+
 pytest.register_assert_rewrite("engine_suite")
 
 
@@ -45,16 +47,22 @@ def _freeze_heap() -> None:
     gc.freeze()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run unit tests last: they are short, so processes that share the tests end together."""
+    items.sort(key=_is_unit_test)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    """Keep all but unit tests in one process, one after the other.
-
-    They share servers that are started once, and measure times; unit tests run beside them.
-    """
+    """Keep the tests of a file in one process, as they share servers, but not those of units."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class InOneProcess(LoadScopeScheduling):
+    class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith("tests/unit/") else "others"
+            return nodeid if nodeid.startswith(UNIT_TESTS) else nodeid.partition("::")[0]
 
-    return InOneProcess(config, log)
+    return ByFile(config, log)
+
+
+def _is_unit_test(item: pytest.Item) -> bool:
+    return item.nodeid.startswith(UNIT_TESTS)

@@ -1,6 +1,6 @@
 """`python -m s3 build|up|down|status`: an S3 server for trying Fulcrum out, with a bucket.
 
-`up` prints what a shell needs to use it: `eval "$(PYTHONPATH=tests python -m s3 up)"`. Its state is
+`up` prints what a shell needs to use it: `eval "$(PYTHONPATH=hack python -m s3 up)"`. Its state is
 under `.fulcrum/s3`.
 """
 

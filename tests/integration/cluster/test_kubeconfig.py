@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,7 +33,6 @@ from fulcrum_operator.kubernetes.watching import Watches, open_watch_session
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.store import Store
 
-TESTS = Path(__file__).parents[2]
 ACCOUNT = "pipeline"
 Command = Callable[..., tuple[int, str, str]]
 
@@ -136,7 +136,7 @@ class Place:
         pki = self.team.plane.directory / "pki"
         return write_plugin(
             self.directory / "bin" / "get-certificate",
-            f"sys.path.insert(0, {str(TESTS)!r})\n"
+            f"sys.path[:0] = {sys.path!r}\n"
             "import datetime, pathlib\n"
             "from cluster import certificates\n"
             f"open({str(self.directory / 'runs')!r}, 'a').write('x')\n"
