@@ -70,7 +70,7 @@ def test_another_order_of_sums_passes() -> None:
 
 @dataclass(frozen=True)
 class Change:
-    """What a step makes of the outputs, and what the error says."""
+    """How a step changes the outputs, and the expected error."""
 
     name: str
     change: Callable[[list[Array]], list[Array]]

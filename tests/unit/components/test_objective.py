@@ -1,4 +1,4 @@
-"""Outputs of a forward, whatever it wraps them in."""
+"""Read the outputs of a forward from every kind of container."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def values(model: type[BaseModel], field: str) -> set[str]:
 
 
 def parts(model: type[BaseModel]) -> set[str]:
-    """Return the names of those fields that hold options of their own."""
+    """Return the names of the fields that hold nested options."""
     return {
         name
         for name, field in model.model_fields.items()

@@ -1,4 +1,4 @@
-"""An archive is written from where it differs, and whatever stopped a writer is made good."""
+"""Write an archive from the first difference, and recover after every kind of interruption."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def layers_in(archive: Path) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """What two builds made, one after the other."""
+    """The outputs of two builds, one after the other."""
 
     name: str
     first: list[bytes]

@@ -1,4 +1,4 @@
-"""What the two Containerfiles promise, read from them: nothing is built here."""
+"""Check promises of the two Containerfiles by reading them; nothing is built here."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stage:
     steps: tuple[tuple[str, str], ...]
 
     def of(self, instruction: str) -> list[str]:
-        """Return what stands behind each `instruction`."""
+        """Return the arguments of each `instruction`."""
         return [rest for name, rest in self.steps if name == instruction]
 
 
@@ -171,7 +171,7 @@ def test_nothing_needs_a_compiler_at_run_time() -> None:
 
 
 def test_layer_with_cuda_depends_on_nothing_else() -> None:
-    """Any other package in its lock would build 5 GB anew with each of its updates."""
+    """Any other package in its lock would rebuild 5 GB with each of its updates."""
     assert "torch" in lock("cuda")
     assert not set(lock("cuda")) & set(lock("components"))
     assert all(re.match(r"torch$|nvidia-|cuda-", name) for name in lock("cuda"))

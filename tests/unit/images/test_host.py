@@ -1,4 +1,4 @@
-"""What a machine knows of package indexes goes into secrets, and its names are told to a test."""
+"""Settings of package indexes go into secrets, and their names into a test's environment."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ URL = "https://user:word@index.example/simple"
 
 @pytest.fixture(autouse=True)
 def _no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever this machine's own files say is not what is tested."""
+    """Hide the configuration files of this machine from the tests."""
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     for name in host.INDEX_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -24,7 +24,7 @@ def test_no_secret_where_nothing_is_configured(tmp_path: Path) -> None:
     assert host.secrets(tmp_path, {}) == {}
 
 
-def test_index_of_pip_is_told_to_uv_too(tmp_path: Path) -> None:
+def test_index_of_pip_is_set_for_uv_too(tmp_path: Path) -> None:
     found = host.secrets(tmp_path, {"PIP_INDEX_URL": URL})
     shown = subprocess.run(
         ["sh", "-c", f'. {found["index"]}; echo "$PIP_INDEX_URL $UV_DEFAULT_INDEX"'],

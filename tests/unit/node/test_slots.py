@@ -25,7 +25,7 @@ def test_first_free_slot_is_given_and_given_back(tmp_path: Path) -> None:
 
 def test_cluster_is_abandoned_without_its_owner_or_its_folder(tmp_path: Path) -> None:
     registry = tmp_path / "registry"
-    for name, owner in (("nobody", ""), ("this", this_process()), ("ended", ENDED)):
+    for name, owner in (("unowned", ""), ("this", this_process()), ("ended", ENDED)):
         (tmp_path / name).mkdir()
         claim(tmp_path / name, owner, registry)
     claim(tmp_path / "removed", "", registry)

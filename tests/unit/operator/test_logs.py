@@ -1,4 +1,4 @@
-"""Every line names its job, whoever wrote it, and none holds a secret."""
+"""Every log line of every module names its job, and none holds a secret."""
 
 from __future__ import annotations
 

@@ -259,7 +259,7 @@ def test_what_the_operator_does_is_counted() -> None:
     assert value(metrics, "fulcrum_events_total", result="known") == 1
 
 
-def test_leader_is_told_and_its_changes_are_counted() -> None:
+def test_leader_is_shown_and_its_changes_are_counted() -> None:
     metrics = make_metrics()
     assert value(metrics, "fulcrum_leader") == 0
     metrics.lease_moved(True)

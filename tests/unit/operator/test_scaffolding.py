@@ -117,19 +117,19 @@ KNOWN = Description(
 )
 
 
-@pytest.mark.parametrize(("ending", "told"), [(".pt2", True), (".onnx", False)])
+@pytest.mark.parametrize(("ending", "offered"), [(".pt2", True), (".onnx", False)])
 def test_recipe_names_what_a_program_can_have(
-    ending: str, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ending: str, offered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = tmp_path / f"m{ending}"
     model.touch()
     monkeypatch.setattr("fulcrum_operator.scaffolding.writing.describe", lambda path: KNOWN)
     scaffold(model, tmp_path, force=False)
     text = (tmp_path / "job.yaml").read_text()
-    assert ("    # prune: {unstructured" in text) == told
-    if told:
+    assert ("    # prune: {unstructured" in text) == offered
+    if offered:
         (tmp_path / "job.yaml").write_text(text.replace("    # prune", "    prune"))
-    assert (load_job(tmp_path / "job.yaml").spec.recipe.prune is not None) == told
+    assert (load_job(tmp_path / "job.yaml").spec.recipe.prune is not None) == offered
 
 
 def test_regression_gets_its_own_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

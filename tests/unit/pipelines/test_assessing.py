@@ -81,7 +81,7 @@ def not_finite(store: Store, stored: StoredRun) -> None:
 
 @dataclass(frozen=True)
 class Spoiled:
-    """What is done to a run that passes, and what is said then."""
+    """Damage to a run that passes, and the expected message."""
 
     name: str
     spoil: Callable[[Store, StoredRun], None]

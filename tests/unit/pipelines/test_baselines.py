@@ -1,4 +1,4 @@
-"""What is asked of a baseline, from evidence alone: ranges of outputs, metrics of a constant."""
+"""Check a baseline from evidence alone: ranges of outputs, metrics of a constant."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fulcrum_pipelines.evidence import FirstOutput, Metric
 
 @dataclass(frozen=True)
 class Range:
-    """What the first output held; `says` is empty if that can be."""
+    """Range of the first output; `says` is empty if the range is plausible."""
 
     name: str
     meaning: str

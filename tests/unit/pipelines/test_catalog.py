@@ -1,8 +1,8 @@
 """Schema, evaluators, gates, reports and docs know what the catalogue knows: no more, no less.
 
 Adding a metric, a task or a kind of gate fails here until all of them know it; CONTRIBUTING.md
-names the files. What the rows say is held against behaviour: what the schema accepts, what metrics
-do on outcomes, and what gates find in what validate measures for them.
+names the files. The rows are compared with behaviour: what the schema accepts, what metrics
+compute from outcomes, and what gates find in the results of validate.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ def asked(fields: dict[str, Any], confidence: float) -> Gate:
 
 @cache
 def asked_of(task: str) -> dict[str, Gate]:
-    """Return every gate, each at a confidence of its own, so that it finds its own figures only."""
+    """Return every gate, each at a different confidence, so that it finds its own figures only."""
     every = list(gates_of_task(task))
     return {
         f"{fields['kind']}-{fields.get('metric', '')}": asked(fields, 0.85 + 0.1 * i / len(every))
@@ -365,7 +365,7 @@ def named_in(node: ast.AST) -> list[str]:
     return [part.value for part in parts if isinstance(part, ast.Constant)]
 
 
-def test_nobody_else_has_a_list_of_metrics_kinds_or_tasks() -> None:
+def test_no_other_module_lists_metrics_kinds_or_tasks() -> None:
     """Nor decides by a metric's or a task's name: what differs is a field of its row."""
     found = []
     packages = ("operator/fulcrum_operator", "pipelines/fulcrum_pipelines", "components")

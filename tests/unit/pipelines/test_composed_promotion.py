@@ -28,7 +28,7 @@ def promoted(made: Validated, url: str) -> ChannelFile:
 
 @pytest.fixture
 def before_writing(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
-    """What happens, one a time, after a promotion has read the channel and before it writes."""
+    """Actions that run, one per promotion, after it reads the channel and before it writes."""
     waiting: list[Callable[[], object]] = []
     replace = Store.replace
 

@@ -115,7 +115,7 @@ def test_every_kind_has_a_table() -> None:
 
 
 def test_no_field_is_called_like_a_boolean() -> None:
-    """Kubectl's reader takes these for true and false; what stands under them would be lost."""
+    """Kubectl's reader takes these for true and false; their contents would be lost."""
 
     def names(schema: Any) -> Iterator[str]:
         for name, inner in schema.get("properties", {}).items():

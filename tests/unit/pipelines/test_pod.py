@@ -1,4 +1,4 @@
-"""What the pod's first process does: the pipeline's end in its exit code and last words."""
+"""The pod's first process reports the pipeline's end in its exit code and last message."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> Store:
         pytest.param("early-end", NO_EVIDENCE, "NoEvidence", "infrastructure", id="stages missing"),
     ],
 )
-def test_exit_code_tells_the_class(
+def test_exit_code_encodes_the_class(
     store: Store,
     tmp_path: Path,
     behaviour: str,

@@ -45,7 +45,7 @@ class Case:
     name: str
     error: Exception
     kind: type[InfrastructureError]
-    told: str
+    words: str
 
 
 CASES = (
@@ -75,7 +75,7 @@ def test_error_is_explained(case: Case) -> None:
     found = explain(case.error, "cannot read a.json", URL)
     assert type(found) is case.kind
     assert str(found).startswith(f"{URL}: cannot read a.json: ")
-    assert case.told in str(found)
+    assert case.words in str(found)
 
 
 def test_missing_file_is_not_a_missing_bucket() -> None:
@@ -99,7 +99,7 @@ def test_secrets_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Clock:
-    """Time that passes only if somebody sleeps."""
+    """Time that passes only during `sleep`."""
 
     now_s: float = 0.0
 

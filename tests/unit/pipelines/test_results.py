@@ -1,4 +1,4 @@
-"""What the store says of a run that is over; what it does not say is not made up."""
+"""Read the results of a finished run from the store, and invent nothing that is missing."""
 
 from __future__ import annotations
 

@@ -181,7 +181,7 @@ def test_the_interval_of_a_share_is_statsmodels_exact(
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
 @pytest.mark.parametrize("n", [1, 2, 10, 30, 100])
 def test_neither_end_of_a_share_is_wrong_more_often_than_said(n: int, level: float) -> None:
-    """Exactly, over all counts: at every end, where it is wrong most often, and in between."""
+    """Computed exactly over all counts, at every end, the worst points, and in between."""
     intervals = [proportion_interval(k, n, level) for k in range(n + 1)]
     lows, highs = (np.array([getattr(i, end) for i in intervals]) for end in ("low", "high"))
     ends = np.concatenate([lows, highs, np.linspace(0.0005, 0.9995, 50)])

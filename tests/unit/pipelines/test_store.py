@@ -1,4 +1,4 @@
-"""The store keeps what it is given, tells what is corrupt, and never shows half a file."""
+"""The store keeps its objects, detects corrupt ones, and never shows half a file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the repository promises about itself."""
+"""Check the repository's promises about itself."""
 
 from __future__ import annotations
 

@@ -575,7 +575,7 @@ def test_labels_beyond_take_do_not_matter(tmp_path: Path) -> None:
     assert len(dataset) == 7
 
 
-def test_column_that_nobody_declared(tmp_path: Path) -> None:
+def test_undeclared_column_error_suggests_a_name(tmp_path: Path) -> None:
     dataset = open_npz(tmp_path, age=np.arange(12))
     with pytest.raises(UserError, match=r"no column 'aeg' \(did you mean 'age'\?\)"):
         next(dataset.batches(4, columns=["aeg"]))

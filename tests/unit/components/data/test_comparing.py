@@ -43,7 +43,7 @@ def test_sample_of_more_than_there_is_is_the_whole() -> None:
     assert len(sample(dataset(10), 11, seed=0)) == 10
 
 
-def test_overlap_is_found_whatever_the_stored_type() -> None:
+def test_overlap_is_found_for_every_stored_type() -> None:
     train = dataset(600, seed=1, dtype="float64")
     arrays = examples(600, seed=2)
     x = arrays["x"].copy()
@@ -116,7 +116,7 @@ def test_all_inputs_count_for_overlap() -> None:
     assert find_overlap(one, other, "train").first_indices == (0, 1)
 
 
-def test_fingerprint_tells_inputs_answers_and_order() -> None:
+def test_fingerprint_depends_on_inputs_targets_and_order() -> None:
     arrays = examples()
     prints = {
         fingerprint(from_arrays({"x": x}, y, SIGNATURE, "classification"))

@@ -207,7 +207,7 @@ def test_order_skip_and_take(case: TestCase, tmp_path: Path) -> None:
     assert not np.array_equal(again.inputs["x"], X[order])
 
 
-def test_changed_file_is_read_anew(tmp_path: Path) -> None:
+def test_changed_file_is_read_again(tmp_path: Path) -> None:
     case = CASES[0]
     before = fingerprint(opened(case, tmp_path))
     path = tmp_path / "d.csv"

@@ -1,4 +1,4 @@
-"""Labels are mapped to classes once, over all data sets, where nothing else can be meant."""
+"""Map labels to classes once, over all data sets, and only if the mapping is unambiguous."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestCase:
         count: Classes of the model.
         folders: Data sets whose labels are names of folders.
         mapped: Class of each label.
-        names: Names of the classes, where the labels tell them.
+        names: Names of the classes, if the labels contain them.
         notes: Words of the notes, one a note.
         error: Words of the error.
     """

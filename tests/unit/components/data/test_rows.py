@@ -1,4 +1,4 @@
-"""Rows are counted and decoded in pieces, whatever the file holds."""
+"""Count and decode rows in pieces, for every content of the file."""
 
 from __future__ import annotations
 

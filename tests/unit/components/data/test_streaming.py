@@ -113,7 +113,7 @@ class TestCase:
 
     Attributes:
         name: Its name.
-        allowance_mib: Private memory that opening and reading may take, whatever the file's size.
+        allowance_mib: Private memory that opening and reading may take, at every file size.
         size_mib: Size of the inputs as float32.
         write: Writes that many rows and returns the file's name and the names of the inputs.
     """

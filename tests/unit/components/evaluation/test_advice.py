@@ -58,7 +58,7 @@ EVEN = (5000, 5000)
 
 @dataclass(frozen=True)
 class Advised:
-    """A gate on a test set, and parts of what is said; nothing if there are none."""
+    """A gate on a test set, and parts of the expected advice; no parts mean no advice."""
 
     name: str
     gate: Gate
@@ -223,7 +223,7 @@ def test_the_advised_margin_is_the_least_that_no_change_passes(row: Advised) -> 
     assert any(width > 0.95 * advised_margin for width in widths)
 
 
-def test_no_number_of_examples_is_advised_that_nobody_has() -> None:
+def test_unrealistic_number_of_examples_is_not_advised() -> None:
     (line,) = advised(gate(1e-8), answers(EVEN))
     assert "examples of the same kind" not in line
     assert f"{MOST_EXAMPLES:,}" not in line

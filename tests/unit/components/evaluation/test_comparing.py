@@ -338,9 +338,7 @@ def test_very_many_examples_are_pooled_into_parts() -> None:
 @given(
     st.integers(2, 40), st.integers(0, 10_000), st.sampled_from(CLASSIFICATION), st.integers(1, 5)
 )
-def test_evidence_is_finite_whatever_the_outcomes(
-    n: int, seed: int, metric: str, groups: int
-) -> None:
+def test_evidence_is_finite_for_all_outcomes(n: int, seed: int, metric: str, groups: int) -> None:
     generator = np.random.default_rng(seed)
     targets = generator.integers(0, 3, n)
     both = []

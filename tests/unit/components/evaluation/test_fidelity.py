@@ -43,9 +43,9 @@ def compared(
 
 @dataclass(frozen=True)
 class Case:
-    """Two graphs, and what is known of their second outputs.
+    """Two graphs, and the expected comparison of their second outputs.
 
-    `error` and `agreement` are expected values within 0.03, None if there are none.
+    `error` and `agreement` are expected values within 0.03; None if nothing is expected.
     """
 
     name: str
@@ -272,9 +272,7 @@ def lost_value(shape: tuple[int, ...], place: int, axis: int, scale: float) -> f
         ((9, 9, 3), 3),
     ],
 )
-def test_lost_value_shows_whatever_its_scale(
-    shape: tuple[int, ...], axis: int, scale: float
-) -> None:
+def test_lost_value_shows_at_every_scale(shape: tuple[int, ...], axis: int, scale: float) -> None:
     values = shape[axis - 1]
     assert lost_value(shape, 1, axis, scale) == pytest.approx(1 / math.sqrt(values), rel=0.05)
 
@@ -377,7 +375,7 @@ def test_error_of_true_values_is_covered() -> None:
         pytest.param(0.04, 1.0, {"max": 0.3, "mode": "DryRun"}, "7.0% is allowed", id="dry-run"),
     ],
 )
-def test_lost_outputs_are_told_by_the_gates_limits(
+def test_lost_outputs_are_judged_by_the_gates_limits(
     squared: float, same: float, limits: dict[str, Any] | None, words: str
 ) -> None:
     differences = {"e": made(np.full(100, squared), np.full(100, same))}

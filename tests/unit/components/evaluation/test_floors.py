@@ -90,7 +90,7 @@ def test_gates_accept_what_is_recorded(task: str, metric: str, groups: str, leve
 
 @dataclass(frozen=True)
 class Floor:
-    """What one more lost example costs, by hand."""
+    """The cost of one more lost example, computed by hand."""
 
     name: str
     metric: str

@@ -1,4 +1,4 @@
-"""Every metric against scikit-learn, and where it has no value."""
+"""Compare every metric with scikit-learn, and check when it has no value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outputs after the first with right answers of their own."""
+"""Evaluate outputs after the first that have their own targets."""
 
 from __future__ import annotations
 

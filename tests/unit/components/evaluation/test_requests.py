@@ -1,4 +1,4 @@
-"""What gates need is computed, at their confidence and on their slices, and nothing twice."""
+"""Compute what gates need once, at their confidence and on their slices."""
 
 from __future__ import annotations
 

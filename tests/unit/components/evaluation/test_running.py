@@ -47,7 +47,7 @@ def test_a_model_of_fixed_batch_is_fed_in_its_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("meaning", ["logits", "probabilities"])
-def test_one_output_tells_two_classes_apart(meaning: Meaning) -> None:
+def test_one_output_separates_two_classes(meaning: Meaning) -> None:
     raw = np.array([[0.25], [0.75]], dtype=np.float32)
     found = to_outcomes(raw, np.array([0, 1]), meaning, where="model").outputs
     expected = 1 / (1 + np.exp(-raw)) if meaning == "logits" else raw
@@ -56,7 +56,7 @@ def test_one_output_tells_two_classes_apart(meaning: Meaning) -> None:
 
 @pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 1, 1)])
 @pytest.mark.parametrize("target_shape", [(6,), (6, 1), (6, 1, 1)])
-def test_values_pair_up_whatever_axes_of_length_1_they_have(
+def test_values_pair_up_despite_axes_of_length_1(
     shape: tuple[int, ...], target_shape: tuple[int, ...]
 ) -> None:
     values = np.arange(6.0)

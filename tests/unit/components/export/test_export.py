@@ -1,4 +1,4 @@
-"""What is exported computes the same as torch, at sizes that the exporter never saw."""
+"""Exported models compute the same as torch, at sizes that the exporter never saw."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_exported_is_said(case: Refused, tmp_path: Path) -> None:
 
 
 def test_axis_that_the_model_fixes_is_refused(tmp_path: Path) -> None:
-    """A linear layer takes 4 features and no other number, whatever the signature says."""
+    """A linear layer takes 4 features and no other number, even if the signature says so."""
     inputs = (TensorSpec("x", ("batch", "features"), "float32"),)
     signature = Signature(inputs, (TensorSpec("y", ("batch", 2), "float32"),), "value")
     with pytest.raises(UserError, match="fixes axis 'features' of input 'x' at 4"):

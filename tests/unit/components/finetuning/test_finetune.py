@@ -109,7 +109,7 @@ def options_of(setting: Setting) -> Finetune:
 def test_the_same_seed_gives_the_same_bits(setting: Setting) -> None:
     modules = [image_net(), image_net()]
     for module in modules:
-        torch.manual_seed(id(module) % 1000)  # what ran before must not matter
+        torch.manual_seed(id(module) % 1000)  # earlier random numbers must not matter
         tuned(module, options_of(setting), teacher=image_net(1))
 
     assert states_equal(*modules)
@@ -173,7 +173,7 @@ def test_keeps_one_checkpoint_and_no_pickle(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated record", "no tensors", "truncated tensors"])
-def test_a_damaged_checkpoint_starts_anew(damage: str, tmp_path: Path) -> None:
+def test_damaged_checkpoint_restarts_training(damage: str, tmp_path: Path) -> None:
     straight = image_net()
     tuned(straight)
     with pytest.raises(InterruptionError):

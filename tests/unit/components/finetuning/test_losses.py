@@ -183,7 +183,7 @@ class Raising(nn.Module):
         raise self.error
 
 
-def test_what_user_code_raises_is_told_with_the_shapes() -> None:
+def test_error_of_user_code_names_the_shapes() -> None:
     with pytest.raises(UserError, match=r"\(2, 3\) torch\.float32: KeyError: 'w'"):
         call(Raising(KeyError("w")), (torch.zeros(2, 3),))
 

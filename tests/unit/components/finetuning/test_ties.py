@@ -75,7 +75,7 @@ class Case:
     name: str
     tie: Callable[[Pair], object]
     plain: str = ""
-    """What the note says is left plain in training under weight normalisation."""
+    """The weight that the note says is trained without weight normalisation."""
 
 
 CASES = [
@@ -101,7 +101,7 @@ def trained(module: nn.Module) -> FinetuneResult:
 
 
 def weights(pair: Pair, case: Case) -> tuple[Tensor, Tensor]:
-    """Return the two weights that are to be one, as they are used."""
+    """Return the two weights that must be tied, as they are used."""
     with torch.no_grad():
         pair.eval()(torch.zeros(1, WIDTH))  # hooks compute them
     other = pair.table if case.tie is embedding else pair.first

@@ -1,4 +1,4 @@
-"""Who is called when, and for how long, told by sessions and a clock that are made up."""
+"""Check the order and duration of calls with fake sessions and a fake clock."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_as_many_pairs_as_the_fewest_controls_see_a_fifth_of_difference(seed: in
     assert median_ratio(found.models, 0.99, seed).interval.high < 1
 
 
-def test_share_of_the_cpu_is_told() -> None:
+def test_share_of_the_cpu_is_measured() -> None:
     machine = Machine({BASELINE: 0.01, CANDIDATE: 0.005})
     effort = Effort(pairs=50, fewest_pairs=50, rounds=5, warmup=2, budget_seconds=60)
     found = interleave(

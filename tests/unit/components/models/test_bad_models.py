@@ -219,7 +219,7 @@ ENDLESS = (
     + ", ".join([f"&a{n} [{', '.join([f'*a{n - 1}' if n else 'x'] * 9)}]" for n in range(30)])
     + "]"
 )
-"""Nine to the thirtieth values, where one writes them out."""
+"""Nine to the power of thirty values, if the aliases are expanded."""
 
 
 def replaced(ending: str, content: bytes) -> Callable[[dict[str, bytes]], None]:
@@ -294,7 +294,7 @@ def nan_onnx(model: onnx.ModelProto) -> None:
 
 
 def unknown_operator(model: onnx.ModelProto) -> None:
-    """Use an operator of nobody's."""
+    """Use an operator that does not exist."""
     model.graph.node[0].op_type = "Gemmm"
 
 

@@ -1,4 +1,4 @@
-"""What a model file holds, as JSON for a process that has neither torch nor onnx."""
+"""Describe a model file as JSON for a process that has neither torch nor onnx."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ PATH = Path("model")
 
 
 class Held(nn.Module):
-    """A linear layer, and a tensor of its own that it adds to the input."""
+    """A linear layer whose module adds one of its tensors to the input."""
 
     def __init__(self, value: float, kind: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the first output of a file without a declaration means, whatever its graph ends with."""
+"""Infer the meaning of the first output of a file without a declaration, for all graph ends."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Ending:
     columns: int
     nodes: tuple[onnx.NodeProto, ...]
     meaning: str
-    shape: tuple[int, ...] | None = None  # of the output without the batch, where not (columns,)
+    shape: tuple[int, ...] | None = None  # of the output without the batch; default (columns,)
 
 
 SIGMOID = N("Sigmoid", ["z"], ["s"])

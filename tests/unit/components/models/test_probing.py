@@ -27,7 +27,7 @@ class Simple(nn.Module):
 
 class Convolutional(Simple):
     def forward(self, x: Tensor) -> Tensor:
-        """Pool whatever size there is."""
+        """Pool an image of any size."""
         return self.f(relu(self.c(x)).mean((2, 3)))
 
 
@@ -112,7 +112,7 @@ class Own(nn.Module):
         self.weight = nn.Parameter(torch.rand(7, 3))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Multiply with a parameter of its own."""
+        """Multiply with a parameter of this module itself."""
         return (x @ self.weight).softmax(-1)
 
 
@@ -223,7 +223,7 @@ CASES = [
         {"values": "float32[batch]", "embedding": "float32[batch, 8]"}, meaning="value",
     ),
     TestCase(
-        "a parameter of its own", Own, {"x": "float32[batch, 7]"},
+        "a parameter outside of layers", Own, {"x": "float32[batch, 7]"},
         {"output": "float32[batch, 3]"}, meaning="probabilities", doubts=set(),
     ),
     TestCase(

@@ -1,4 +1,4 @@
-"""What pruning removed of a whole model, from its files."""
+"""Read from the files what pruning removed from a whole model."""
 
 from __future__ import annotations
 

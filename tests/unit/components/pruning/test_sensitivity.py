@@ -1,4 +1,4 @@
-"""What each layer alone costs."""
+"""Measure the cost of pruning each layer alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Measured:
 
 
 def zeros_of_each_layer(module: nn.Module) -> tuple[Measured, Measured]:
-    """Metrics that tell which layers are pruned: 1 for the first, 10 for the second, and 7."""
+    """Metrics that show which layers are pruned: 1 for the first, 10 for the second, and 7."""
     first, second = (bool((module[i].weight == 0).any()) for i in (0, 3))  # type: ignore[index]
     return Measured("zeros", first + 10.0 * second), Measured("constant", 7.0)
 

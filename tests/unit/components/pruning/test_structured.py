@@ -264,7 +264,7 @@ def test_removing_dead_channels_changes_no_answer() -> None:
         torch.testing.assert_close(module(*inputs), before)
 
 
-def test_removes_whole_heads_and_tells_the_module() -> None:
+def test_removes_whole_heads_and_updates_the_module() -> None:
     module = AttentionNet(SeparateAttention(64, 4))
     pruned(module, (tokens(),), heads=True)
 
@@ -394,7 +394,7 @@ def test_a_traced_module_with_layers_is_pruned() -> None:
     assert pruned(torch.fx.symbolic_trace(image_net()), (IMAGES,)).figures.achieved_sparsity == 0.5
 
 
-def test_heads_that_cannot_be_told_are_a_warning() -> None:
+def test_unrecognised_heads_are_a_warning() -> None:
     result = pruned(Encoder(), (tokens(),), heads=True)
 
     assert any("no attention heads could go" in warning for warning in result.warnings)

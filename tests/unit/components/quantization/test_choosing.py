@@ -1,4 +1,4 @@
-"""What is chosen of made-up models, and that noise of the clock does not change it."""
+"""Choose among made-up models; noise of the clock does not change the choice."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ CASES = (
     Case("slower, though smaller", (FP32, ("a", 100, 0.9, 0.85)), "fp32"),
     Case("slower, but size is wanted", (FP32, ("a", 100, 0.9, 0.5)), "a", Wanted("size")),
     Case(
-        "a little larger, but better, where size is wanted",
+        "a little larger, but better, if size is wanted",
         (FP32, ("a", 100, 0.89, 1.0), ("b", 104, 0.9, 1.0)),
         "b",
         Wanted("size"),
@@ -79,7 +79,7 @@ CASES = (
         Wanted("size"),
     ),
     Case(
-        "faster, but worse, where quality is wanted",
+        "faster, but worse, if quality is wanted",
         (FP32, ("a", 100, 0.89, 3.0)),
         "fp32",
         Wanted("quality"),

@@ -69,7 +69,7 @@ def test_ranges_are_even_afterwards() -> None:
     np.testing.assert_allclose(rows, before, rtol=0.05)
 
 
-def test_spreads_tell_what_equalisation_did() -> None:
+def test_spreads_show_the_effect_of_equalisation() -> None:
     """Six decades between channels before; one scale a tensor fits far better afterwards."""
     first, *_ = equalize(rescaled(plain_net()))
     assert (first.first, first.second, first.channels) == ("conv1", "depthwise", 16)
@@ -99,7 +99,7 @@ def test_excluded_layers_are_left_alone() -> None:
 
 
 def test_repairs_what_breaks_per_tensor(tmp_path: Path) -> None:
-    """Per-tensor weights lose the small channels; equalised, it is as if nobody had rescaled.
+    """Per-tensor weights lose the small channels; equalisation undoes the rescaling.
 
     The figure is 1 - (error of the logits) / (how they differ between images); 0 is a constant.
     """

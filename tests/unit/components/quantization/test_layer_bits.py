@@ -76,7 +76,7 @@ def test_bits_of_a_residual_net(case: Case, tmp_path: Path) -> None:
 
 
 def test_simulated_bits_are_those_of_the_file(tmp_path: Path) -> None:
-    """No channel of the written weights has more values than 3 bits tell apart."""
+    """No channel of the written weights has more values than 3 bits can represent."""
     source = tmp_path / "model.onnx"
     onnx.save(residual_net(), str(source))
     details = run(source, method="weightOnly", bits=3, exclude=["b"])
@@ -88,7 +88,7 @@ def test_simulated_bits_are_those_of_the_file(tmp_path: Path) -> None:
         assert (layer.note == SIMULATED) is (layer.layer != "b")
 
 
-def test_rounded_but_multiplied_in_floating_point_is_told(tmp_path: Path) -> None:
+def test_rounded_weights_with_a_floating_point_kernel_are_reported(tmp_path: Path) -> None:
     """S8S8 at a skip connection: 8-bit weights in the file, a floating-point kernel behind."""
     source = tmp_path / "model.onnx"
     onnx.save(residual_net(), str(source))

@@ -153,9 +153,9 @@ def test_equalisation_and_correction_say_what_they_did(residual: Path) -> None:
 
 @dataclass(frozen=True)
 class Auto:
-    """What made-up candidates are like, and what `auto` must make of them.
+    """Made-up candidates, and the choice that `auto` must make among them.
 
-    Quality is 0.9 where none is named; fp32, `model`, has 0.9 too.
+    Quality is 0.9 if none is named; fp32, `model`, has 0.9 too.
     """
 
     name: str
@@ -462,7 +462,7 @@ def test_bad_files_are_named_and_leak_no_foreign_exception(
     assert "\n" not in str(caught.value)
 
 
-def test_size_is_told_before_anything_is_read(residual: Path) -> None:
+def test_size_error_comes_before_anything_is_read(residual: Path) -> None:
     beyond_two_gib(residual)
     with pytest.raises(UserError, match=r"takes 2\.00 GiB; an ONNX file .* less than 2 GiB"):
         run(residual, data=Arrays(x=images(8)), method="static")
@@ -472,7 +472,7 @@ def test_size_is_told_before_anything_is_read(residual: Path) -> None:
 def test_result_beyond_the_limit_is_refused(
     residual: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is written is measured too, since a graph can grow."""
+    """The written file is measured too, since a graph can grow."""
     model = onnx.load(str(residual))
     monkeypatch.setattr(graph, "MAX_PROTOBUF_BYTES", 1000)
     with pytest.raises(UserError, match="less than 2 GiB"):

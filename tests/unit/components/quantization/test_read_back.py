@@ -1,4 +1,4 @@
-"""What was done is read back from the written file, over all weights; nothing to do is said."""
+"""Read back from the written file what was done to all weights, even if it is nothing."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def normal(count: int, seed: int) -> np.ndarray:
 
 
 def choose(source: Path, examples: np.ndarray, **options: object) -> QuantizeDetails:
-    """Let `auto` choose by agreement with fp32 on validation, where all are equally fast."""
+    """Let `auto` choose by agreement with fp32 on validation, with all equally fast."""
     validation = normal(2000, seed=2)
     expected = outputs(source, validation).argmax(axis=1)
     return run(

@@ -1,4 +1,4 @@
-"""The supervisor tells a result from every way in which a worker can end without one."""
+"""The supervisor distinguishes a result from every way to end without one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_hanging_worker_is_stopped_with_its_children(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a worker ended, and what the user is told."""
+    """How a worker ended, and the message for the user."""
 
     name: str
     exit_code: int

@@ -152,7 +152,7 @@ def _no_data(world: World) -> object:
     return world.compress("quantize", world.model, data={"train": None})
 
 
-def _candidate_of_nobody(world: World) -> object:
+def _candidate_without_an_origin(world: World) -> object:
     return world.validate(world.file("candidate", "ONNX"))
 
 
@@ -179,7 +179,10 @@ def _baseline_of_another_format(world: World) -> object:
         (_other_task, "data.task: is 'regression' here, 'classification' when the model was made"),
         (_trained_on_other_data, "train: is not what stage prune was given"),
         (_no_data, "give train or validation"),
-        (_candidate_of_nobody, "candidate: no component prune, finetune or quantize made it"),
+        (
+            _candidate_without_an_origin,
+            "candidate: no component prune, finetune or quantize made it",
+        ),
         (_training_data_kept_back, "train: stage prune was given train; give it here too"),
         (_training_data_exchanged, "train: is not what stage prune was given"),
         (_baseline_of_another_format, "baseline: is another model than the candidate was made"),

@@ -157,7 +157,7 @@ def test_execution_that_succeeds_after_another_failed_counts(cluster: Cluster) -
     cluster.assert_result(9.0)
 
 
-def test_failure_that_is_told_too_late_does_not_stay(
+def test_failure_that_arrives_too_late_is_not_kept(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other succeeds between this one's last look and the state that it writes."""

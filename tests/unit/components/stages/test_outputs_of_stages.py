@@ -1,4 +1,4 @@
-"""What stages ask about the outputs after the first."""
+"""Check what stages require of the outputs after the first."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_finetuning_without_a_teacher_warns_of_outputs_that_nothing_keeps() -> N
 
 
 class Two(nn.Module):
-    """Scores and a feature, each by a layer of its own."""
+    """Scores and a feature, each from a separate layer."""
 
     def __init__(self) -> None:
         super().__init__()

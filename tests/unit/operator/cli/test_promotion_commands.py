@@ -1,4 +1,4 @@
-"""What the commands about channels make of histories, jobs and refusals, without a cluster."""
+"""Test the channel commands on histories, jobs and refusals, without a cluster."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Refused:
 
 
 REFUSED = (
-    Refused(("nobody-1", "--store", "{store}"), "the store has no evidence there"),
+    Refused(("unknown-1", "--store", "{store}"), "the store has no evidence there"),
     Refused(("mnist", "--store", "{store}", "-n", "team"), "give RUN with --store, or JOB"),
     Refused(("s3://bucket/runs/mnist-1",), "give RUN and --store URL"),
     Refused(("runs/mnist-1",), "No such file"),
@@ -97,7 +97,7 @@ def test_refusals_say_what_to_do(store: Store, case: Refused) -> None:
 
 @dataclass(frozen=True)
 class Place:
-    """A job's status, and where its report is, or what is said."""
+    """A job's status, and the place of its report or the error."""
 
     name: str
     status: dict[str, Any]

@@ -70,7 +70,7 @@ def run(store: Store, behaviour: str, **changes: object) -> tuple[RunResult, Rec
         pytest.param("fail", "Failed", 1, id="a stage failed"),
     ],
 )
-def test_exit_code_tells_the_outcome(
+def test_exit_code_encodes_the_outcome(
     store: Store, behaviour: str, outcome: str, exit_code: int
 ) -> None:
     result, _ = run(store, behaviour)
@@ -106,7 +106,7 @@ def test_candidate_in_a_remote_store_is_named_by_address(tmp_path: Path) -> None
     assert result.published.candidate_path.startswith(f"memory://{tmp_path.name}/objects/sha256/")
 
 
-def test_success_is_told_with_paths(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_success_message_names_the_paths(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     result, _ = run(store, "succeed")
     assert result.published is not None
     print_success(result.published)
@@ -145,7 +145,7 @@ def test_stack_trace_of_a_defect_stays_in_the_log(store: Store) -> None:
     assert log.startswith("log: ")
 
 
-def test_vanished_run_is_told_without_a_stage(store: Store) -> None:
+def test_message_about_a_vanished_run_names_no_stage(store: Store) -> None:
     result, recorder = run(store, "no-evidence", backoffLimit=0)
     first, _ = failure_lines(store, result)
     assert "failed (StageFailed): the run ended" in first

@@ -134,7 +134,7 @@ def test_what_is_no_evidence_is_an_error_of_the_user(text: str, tmp_path: Path) 
         "://x",
     ],
 )
-def test_url_without_evidence_is_told_in_one_line(
+def test_error_about_a_url_without_evidence_is_one_line(
     url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other.json").touch()
@@ -143,12 +143,12 @@ def test_url_without_evidence_is_told_in_one_line(
     monkeypatch.setattr(sys, "argv", words)
     with pytest.raises(SystemExit) as ended:
         main()
-    told = capsys.readouterr().err
+    error = capsys.readouterr().err
     assert ended.value.code in (1, 2)
-    assert told.startswith("error: ")
-    assert len(told.splitlines()) == 1
-    assert "defect" not in told
-    assert "secret-word" not in told
+    assert error.startswith("error: ")
+    assert len(error.splitlines()) == 1
+    assert "defect" not in error
+    assert "secret-word" not in error
 
 
 def run_and_list_modules(*arguments: str) -> tuple[set[str], float]:

@@ -1,4 +1,4 @@
-"""What only a job without a cluster has: joining, interruption, and an end that leaves nothing."""
+"""Test jobs without a cluster: joining, interruption, and cleaning up at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUICK = Limits(version="test", poll_s=0.01, first_backoff_s=0.01)
 
 @dataclass
 class Seen:
-    """What a watcher was told."""
+    """The events that a watcher received."""
 
     events: list[str] = field(default_factory=list)
 
@@ -50,7 +50,7 @@ def run(engine: FakeEngine, plan: Plan, limits: Limits = QUICK) -> tuple[Ended, 
     return ended, seen.events
 
 
-def test_attempts_are_told_and_have_keys_of_their_own(store: Store) -> None:
+def test_attempts_are_announced_and_have_separate_keys(store: Store) -> None:
     engine = FakeEngine(store, work)
     ended, events = run(engine, stand_in_plan("flaky"))
     assert ended.assessment is not None
@@ -210,7 +210,7 @@ def test_results_wait_for_a_store_that_is_silent(store: Store, returns: bool) ->
     else:
         with pytest.raises(InfrastructureError, match="cannot read"):
             asyncio.run(run_job(engine, store, plan, seen.watcher(), limits))
-    start, told = seen.events
+    start, note = seen.events
     assert start == "start 1"
-    assert told.endswith("it is asked again")
+    assert note.endswith("it is asked again")
     assert engine.submitted == [plan.run]

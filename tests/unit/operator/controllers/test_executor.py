@@ -1,4 +1,4 @@
-"""What becomes of the executor's writes where the world has moved."""
+"""Test the executor's writes after the cluster has changed."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Refusing:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "kept"),
     [
         (InfrastructureError("exceeded quota"), "exceeded quota"),
         (NotLeader("this process does not hold the lease"), ""),
@@ -149,7 +149,7 @@ class Refusing:
     ids=["refused", "another leads"],
 )
 def test_refused_submission_is_kept_for_the_jobs_status(
-    store: Store, error: Exception, told: str
+    store: Store, error: Exception, kept: str
 ) -> None:
     """But for a process that may not act, which knows nothing of the run."""
     run = {
@@ -170,4 +170,4 @@ def test_refused_submission_is_kept_for_the_jobs_status(
                 await bench.executor.perform(read_job(body), body, (Submit(PLAN),))
             return await bench.observer.observe(read_job(body))
 
-    assert asyncio.run(work()).submit_error == told
+    assert asyncio.run(work()).submit_error == kept

@@ -1,4 +1,4 @@
-"""What is seen of a job depends on how far it is, and nothing unreadable blocks what decides."""
+"""Observe what a job's phase needs; unreadable objects do not block the decision."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ async def succeeded(handle: RunHandle) -> RunStatus:
     return RunStatus("Succeeded")
 
 
-def test_unreadable_evidence_is_told(observer: Observer) -> None:
+def test_unreadable_evidence_is_reported(observer: Observer) -> None:
     submit(observer).write(f"runs/{PLAN.run}/evidence.json", b"{}")
     observer.engines["process"].engine.status = succeeded  # type: ignore[method-assign]
     assert isinstance(see(observer, running()).assessment, NoAssessment)
@@ -166,7 +166,7 @@ def test_no_report_is_made_without_need(observer: Observer, what: str) -> None:
     assert observer.store.read(f"runs/{PLAN.run}/report.html") is None
 
 
-def test_engine_that_does_not_answer_is_told(observer: Observer, tmp_path: Path) -> None:
+def test_unresponsive_engine_is_reported(observer: Observer, tmp_path: Path) -> None:
     desk = EngineDesk(Silent(observer.store, work), Slots(1))
     observer.engines = {"process": desk}
     seen = see(observer, running())
@@ -174,7 +174,7 @@ def test_engine_that_does_not_answer_is_told(observer: Observer, tmp_path: Path)
     assert seen.runs == ()
 
 
-def test_engine_that_this_operator_has_not_is_told(observer: Observer) -> None:
+def test_unconfigured_engine_is_reported(observer: Observer) -> None:
     observer.engines = {}
     assert "no engine process" in see(observer, running()).engine_error
 

@@ -42,7 +42,7 @@ TURNS = 500
 
 @dataclass(frozen=True)
 class Situation:
-    """What a job meets, and how it must end.
+    """Faults during a job, and how it must end.
 
     Attributes:
         behaviour: Of the stand-in, which is also the job's name.
@@ -53,7 +53,7 @@ class Situation:
         spec: Changes of the specification.
         harm: What is done to the store when an attempt has ended.
         harmed: The attempts that `harm` is done to, from the first.
-        cancelled: The attempts that somebody cancels, from the first.
+        cancelled: The attempts that a user cancels, from the first.
         silent: How often the engine does not answer about the first attempt, once it is on file.
         silence_s: After how long a run is lost.
     """
@@ -72,7 +72,7 @@ class Situation:
 
     @property
     def name(self) -> str:
-        """What tells it from others."""
+        """The properties that distinguish it from others."""
         changes = [f"{name}={value}" for name, value in self.spec.items()]
         harm = [f"{self.harm.__name__} x{self.harmed}"] if self.harm else []
         others = [f"{name} {getattr(self, name)}" for name in ("cancelled", "silent")]
@@ -132,7 +132,7 @@ class Troubled(FakeEngine):
         return is_over
 
     async def submit(self, key: str, plan: Plan) -> RunHandle:
-        """Submit, and let somebody cancel it."""
+        """Submit, and cancel the first attempts as a user would."""
         handle = await super().submit(key, plan)
         if plan.attempt <= self._situation.cancelled:
             await self.cancel(handle)
@@ -148,20 +148,20 @@ class Troubled(FakeEngine):
 
 @dataclass(frozen=True)
 class Course:
-    """What became of a job, and what people were told meanwhile.
+    """How a job ended, and the notes that users saw meanwhile.
 
     Attributes:
         status: The parts of its last status that people decide by.
         submitted: Keys of its runs.
-        told: Of attempts that follow, in order.
+        notes: About the attempts that follow, in order.
     """
 
     status: dict[str, Any]
     submitted: tuple[str, ...]
-    told: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def course(status: CompressionJobStatus, engine: FakeEngine, told: list[str]) -> Course:
+def course(status: CompressionJobStatus, engine: FakeEngine, notes: list[str]) -> Course:
     outcome = status.outcome
     assert outcome is not None
     parts = {
@@ -179,18 +179,18 @@ def course(status: CompressionJobStatus, engine: FakeEngine, told: list[str]) ->
     }
     root = engine.store.url
     parts["message"] = outcome.message.replace(root, "STORE")
-    return Course(parts, tuple(engine.submitted), tuple(t.replace(root, "STORE") for t in told))
+    return Course(parts, tuple(engine.submitted), tuple(t.replace(root, "STORE") for t in notes))
 
 
 def by_command(situation: Situation, store: Store, limits: Limits) -> Course:
     """Let `fulcrum run` do it."""
-    engine, told = Troubled(store, situation), list[str]()
+    engine, notes = Troubled(store, situation), list[str]()
     plan = stand_in_plan(situation.behaviour, **situation.spec)
     plan = plan.model_copy(update={"namespace": "team"})
-    ended = asyncio.run(run_job(engine, store, plan, Watcher(noted=told.append), limits))
+    ended = asyncio.run(run_job(engine, store, plan, Watcher(noted=notes.append), limits))
     passed = ended.assessment is not None and ended.assessment.verdict.outcome == "Pass"
     assert passed == (ended.status.verdict == "Pass")
-    return course(ended.status, engine, told)
+    return course(ended.status, engine, notes)
 
 
 def on_cluster(situation: Situation, store: Store, limits: Limits) -> Course:
@@ -237,8 +237,8 @@ def on_cluster(situation: Situation, store: Store, limits: Limits) -> Course:
         return CompressionJobStatus.model_validate(found["status"])
 
     status = asyncio.run(live())
-    told = [event["message"] for event in api.of(EVENT) if event["reason"] in TOLD]
-    return course(status, engine, told)
+    notes = [event["message"] for event in api.of(EVENT) if event["reason"] in TOLD]
+    return course(status, engine, notes)
 
 
 @pytest.mark.parametrize("situation", SITUATIONS, ids=lambda situation: situation.name)
@@ -252,5 +252,5 @@ def test_a_job_ends_alike_on_a_laptop_and_on_a_cluster(
     assert (here.status["phase"], here.status["reason"]) == (situation.phase, situation.reason)
     assert here.status["failures"] == situation.failures
     assert here.status["attempt"] == len(here.submitted) == situation.attempts
-    assert len(here.told) == situation.attempts - 1
+    assert len(here.notes) == situation.attempts - 1
     assert (here.status["verdict"] == "Pass") == (situation.phase == "Succeeded")

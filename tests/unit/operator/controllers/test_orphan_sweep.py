@@ -38,9 +38,9 @@ class Counting(FakeEngine):
     ("attempt", "status", "found"),
     [
         pytest.param(2, RUNNING, None, id="the run that status names"),
-        pytest.param(3, RUNNING, None, id="a later one, which status may not tell yet"),
+        pytest.param(3, RUNNING, None, id="a later one, which status may not name yet"),
         pytest.param(1, RUNNING, False, id="an earlier one"),
-        pytest.param(2, SUSPENDED, False, id="one that was to be stopped"),
+        pytest.param(2, SUSPENDED, False, id="one that must stop"),
         pytest.param(2, FINISHED, False, id="one of a job that is over"),
         pytest.param(2, None, True, id="one whose job is gone"),
     ],
@@ -52,7 +52,7 @@ def test_what_is_left_over(attempt: int, status: dict[str, Any] | None, found: b
 
 
 def test_strange_keys_are_left_alone() -> None:
-    assert leftovers([RunHandle("somebody-elses", "1")], []) == {}
+    assert leftovers([RunHandle("of-another-program", "1")], []) == {}
 
 
 def test_run_without_a_job_is_stopped_at_the_second_sweep_and_forgotten(tmp_path: Path) -> None:

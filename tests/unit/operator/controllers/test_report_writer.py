@@ -62,7 +62,7 @@ def test_report_is_the_page_that_fulcrum_run_writes(store: Store, behaviour: str
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong when the report is made, and what is said."""
+    """A fault while the report is made, and the expected message."""
 
     name: str
     spoil: Callable[[Store, Plan, pytest.MonkeyPatch], object]

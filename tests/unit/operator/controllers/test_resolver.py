@@ -1,4 +1,4 @@
-"""What a job starts with: its references followed, its addresses absolute, or why it cannot."""
+"""Resolve a job's references and addresses, or refuse the job with a reason."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ KUBEFLOW = {"engine": "kubeflow", "placement": {"compute": "gpu-a"}}
 
 
 @pytest.mark.parametrize(
-    ("site", "told"),
+    ("site", "message"),
     [
         pytest.param(Site(), "spec.engine: kubeflow is not set up", id="no such engine"),
         pytest.param(
@@ -72,12 +72,12 @@ KUBEFLOW = {"engine": "kubeflow", "placement": {"compute": "gpu-a"}}
         ),
     ],
 )
-def test_job_that_cannot_be_placed_is_refused(site: Site, told: str) -> None:
+def test_job_that_cannot_be_placed_is_refused(site: Site, message: str) -> None:
     job = read_job(job_body(**KUBEFLOW))
     refusal = resolve_job(job, templates(), channels(None), "file:///s", site)
     assert isinstance(refusal, Refusal)
     assert refusal.reason == "CannotBePlaced"
-    assert refusal.message.startswith(told)
+    assert refusal.message.startswith(message)
 
 
 def test_job_that_can_be_placed_is_accepted() -> None:
@@ -93,7 +93,7 @@ def test_addresses_become_absolute() -> None:
     assert resolution.spec.baseline_model is None
 
 
-def test_references_are_followed_and_told() -> None:
+def test_references_are_followed_and_recorded() -> None:
     resolution = resolve(
         ("CompressionRecipe", named("half", "team", spec={"quantize": {"method": "dynamic"}})),
         ("ClusterGatePolicy", named("strict", spec={"gates": GATES})),

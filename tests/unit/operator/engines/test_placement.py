@@ -1,4 +1,4 @@
-"""From the names in a manifest to pools: what is found, and how a wrong name is told."""
+"""Map names in a manifest to pools, and report unknown names."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_pool_named_default_is_for_jobs_that_name_none() -> None:
         ({"measure": "x"}, "spec.placement.measure"),
     ],
 )
-def test_unknown_pool_is_told_with_those_that_there_are(asked: dict[str, str], path: str) -> None:
+def test_unknown_pool_error_lists_known_pools(asked: dict[str, str], path: str) -> None:
     problem = place(spec(**asked), POOLS)
     assert isinstance(problem, Problem)
     assert problem.path == path
@@ -84,7 +84,7 @@ def test_placement_means_nothing_on_the_operators_own_machine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placement", "told"),
+    ("placement", "messages"),
     [
         pytest.param(Placement(GPU, CPU), [], id="all can be given"),
         pytest.param(
@@ -104,8 +104,8 @@ def test_placement_means_nothing_on_the_operators_own_machine() -> None:
         ),
     ],
 )
-def test_what_kubeflow_cannot_give_is_told(placement: Placement, told: list[str]) -> None:
+def test_placement_beyond_kubeflow_is_reported(placement: Placement, messages: list[str]) -> None:
     problems = [str(each) for each in beyond_kubeflow(placement)]
-    assert [problem.startswith(start) for problem, start in zip(problems, told, strict=True)] == [
-        True
-    ] * len(told)
+    assert [
+        problem.startswith(start) for problem, start in zip(problems, messages, strict=True)
+    ] == [True] * len(messages)

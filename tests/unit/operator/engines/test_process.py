@@ -1,4 +1,4 @@
-"""What the operator's process holds in memory before it does anything."""
+"""Limit what the operator's process loads before it does anything."""
 
 from __future__ import annotations
 

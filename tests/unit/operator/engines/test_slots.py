@@ -1,4 +1,4 @@
-"""Who may start: in the order of creation, and never nobody where there is room."""
+"""Runs start in the order of creation, and no free slot stays unused."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_who_gives_up_its_turn_passes_it_on() -> None:
     assert slots.release("uid-2") == (("team", "job-3"),)  # deleted or suspended meanwhile
 
 
-def test_nobody_is_next_where_there_is_no_room() -> None:
+def test_full_slots_admit_no_run() -> None:
     slots = Slots(1)
     assert take(slots, 1)
     assert not take(slots, 2)
@@ -55,11 +55,9 @@ steps = st.lists(
 
 
 @given(steps, st.integers(1, 3))
-def test_room_is_never_left_empty_while_somebody_waits(
-    script: list[tuple[str, int]], limit: int
-) -> None:
-    """Whoever is told that it may start has its turn some time later."""
-    slots, holding, waiting, told = Slots(limit), set[int](), set[int](), list[int]()
+def test_no_slot_stays_free_while_a_run_waits(script: list[tuple[str, int]], limit: int) -> None:
+    """A job that may start takes its turn some time later."""
+    slots, holding, waiting, admitted = Slots(limit), set[int](), set[int](), list[int]()
 
     def have_turn(number: int) -> None:
         if take(slots, number):
@@ -75,11 +73,11 @@ def test_room_is_never_left_empty_while_somebody_waits(
             case "leave":
                 holding.discard(number)
                 waiting.discard(number)
-                told += [int(key[1][len("job-") :]) for key in slots.release(f"uid-{number}")]
-            case "turn" if told and (first := told.pop(0)) in waiting:
+                admitted += [int(key[1][len("job-") :]) for key in slots.release(f"uid-{number}")]
+            case "turn" if admitted and (first := admitted.pop(0)) in waiting:
                 have_turn(first)
         assert len(holding) <= limit
-    for number in told:
+    for number in admitted:
         if number in waiting:
             have_turn(number)
     assert not waiting or len(holding) == limit

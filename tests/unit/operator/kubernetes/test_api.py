@@ -96,7 +96,7 @@ PASSING = [
 
 
 @pytest.mark.parametrize("row", PASSING, ids=lambda row: row.name)
-def test_what_passes_is_tried_again_and_each_try_is_told(row: Passing) -> None:
+def test_transient_error_is_retried_and_each_try_is_recorded(row: Passing) -> None:
     async def main() -> None:
         async with serve(row.answer, row.answer, Answer(body=JOB)) as (server, kube):
             assert await patch(kube) == JOB

@@ -1,4 +1,4 @@
-"""Where credentials are found, how they are renewed, and what TLS makes of them."""
+"""Find credentials, renew them, and use them for TLS."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_replaced_token_file_is_read_again(tmp_path: Path) -> None:
         tokens.token()
 
 
-def test_server_is_checked_unless_told_otherwise() -> None:
+def test_server_certificate_is_verified_by_default() -> None:
     assert ssl_context(Credentials("https://host")).verify_mode == ssl.CERT_REQUIRED
     assert ssl_context(Credentials("https://host", insecure=True)).verify_mode == ssl.CERT_NONE
     with pytest.raises(UserError, match="must be PEM"):

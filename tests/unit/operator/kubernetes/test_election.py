@@ -1,4 +1,4 @@
-"""Whatever clocks, pauses and lost answers do, two candidates never both may write.
+"""Two candidates never may both write, despite clocks, pauses and lost answers.
 
 The electors are the real ones; the API server, the clocks and the passing of time are simulated.
 """
@@ -28,7 +28,7 @@ T0 = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def lease(version: str = "1", holder: str = "other", duration_s: float = 15.0) -> Lease:
-    """Return a Lease that somebody holds."""
+    """Return a Lease that `holder` holds."""
     return Lease(version, holder, duration_s, T0, 3)
 
 
@@ -62,7 +62,7 @@ def test_decision(row: Row) -> None:
     assert decide(row.sighting, "me", 15.0, row.now_s) == row.expected
 
 
-def test_only_a_new_version_starts_the_wait_anew() -> None:
+def test_only_a_new_version_restarts_the_wait() -> None:
     first = sight(None, lease("1"), 10.0)
     assert sight(first, lease("1"), 20.0) == first
     assert sight(first, lease("2"), 20.0).since_s == 20.0
@@ -71,7 +71,7 @@ def test_only_a_new_version_starts_the_wait_anew() -> None:
     assert sight(None, None, 0.0).seen_before is False
 
 
-def test_every_claim_differs_even_where_the_wall_clock_stands() -> None:
+def test_every_claim_differs_even_if_the_wall_clock_stops() -> None:
     again = claim(lease(holder="me"), "me", 15, T0)
     assert again["renewTime"] == "2026-11-25T00:00:00.000001Z"
     assert "leaseTransitions" not in again
@@ -113,10 +113,10 @@ def simulate(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 @dataclass(frozen=True)
 class Trouble:
-    """What befalls one call.
+    """Delays and loss of one call.
 
     Attributes:
-        before_s: Until it reaches the server, where the process is paused or the network slow.
+        before_s: Until it reaches the server, if the process is paused or the network slow.
         after_s: Until its answer is back.
         lost: The answer never comes.
     """
@@ -224,7 +224,7 @@ class Candidate:
 
 @dataclass
 class Outcome:
-    """What a simulation saw: true times of double leadership, and the takings of each."""
+    """Result of a simulation: true times of double leadership, and changes of each candidate."""
 
     overlaps: list[float] = field(default_factory=list)
     changes: list[tuple[str, bool]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""An Event is told once, fits, and never fails the work that it tells of."""
+"""Each Event is recorded once, fits the limits, and never fails the work it describes."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_message_is_cut_between_letters() -> None:
     assert len(cut("×" * 600, 1024).encode()) <= 1024
 
 
-def test_event_that_is_there_is_told_already(caplog: pytest.LogCaptureFixture) -> None:
+def test_existing_event_is_not_an_error(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with serve(refusal(409, "AlreadyExists", "is there")) as (server, kube):
             await Events(kube, "x").tell(JOB, STARTED)
@@ -94,7 +94,7 @@ def test_failure_is_logged_and_no_more(
     assert [record.levelname for record in caplog.records] == [level]
 
 
-def test_standby_tells_nothing() -> None:
+def test_standby_records_nothing() -> None:
     async def main() -> None:
         async with serve() as (server, kube):
             await Events(kube.behind(Fence()), "x").tell(JOB, STARTED)

@@ -63,28 +63,28 @@ def log_in(
     return login.renew()
 
 
-TELL_ALL = "answer(token=json.dumps([info, sys.argv[1:], os.environ.get('A'), os.getcwd()]))"
+REPORT_ALL = "answer(token=json.dumps([info, sys.argv[1:], os.environ.get('A'), os.getcwd()]))"
 
 
-def told(directory: Path, cluster: Mapping[str, Any] | None = None, **fields: Any) -> list[Any]:
-    """Return what a plugin is told: its information, arguments, variable A and directory."""
-    found: list[Any] = json.loads(log_in(directory, TELL_ALL, cluster, **fields).token)
+def reported(directory: Path, cluster: Mapping[str, Any] | None = None, **fields: Any) -> list[Any]:
+    """Return what a plugin receives: its information, arguments, variable A and directory."""
+    found: list[Any] = json.loads(log_in(directory, REPORT_ALL, cluster, **fields).token)
     return found
 
 
 def test_plugin_gets_arguments_and_environment(tmp_path: Path) -> None:
     env = [{"name": "A", "value": "1"}]
-    info, arguments, value, directory = told(tmp_path, args=["get", 7], env=env)
+    info, arguments, value, directory = reported(tmp_path, args=["get", 7], env=env)
     assert info == {"apiVersion": VERSION, "kind": "ExecCredential", "spec": {"interactive": False}}
     assert (arguments, value, directory) == (["get", "7"], "1", str(Path.cwd()))
 
 
 @pytest.mark.parametrize("nothing", [{"args": None, "env": None}, {"installHint": None}])
 def test_plugin_fields_may_be_null(nothing: dict[str, None], tmp_path: Path) -> None:
-    assert told(tmp_path, **nothing)[1] == []
+    assert reported(tmp_path, **nothing)[1] == []
 
 
-def test_plugin_is_told_about_the_cluster_if_it_asks(tmp_path: Path) -> None:
+def test_plugin_gets_cluster_details_if_it_asks(tmp_path: Path) -> None:
     name = "client.authentication.k8s.io/exec"
     cluster = {
         "certificate-authority": "ca.pem",
@@ -92,14 +92,14 @@ def test_plugin_is_told_about_the_cluster_if_it_asks(tmp_path: Path) -> None:
         "proxy-url": "http://p:1",
         "extensions": [{"name": name, "extension": {"audience": "x"}}, {"name": "else"}],
     }
-    assert told(tmp_path, cluster, provideClusterInfo=True)[0]["spec"]["cluster"] == {
+    assert reported(tmp_path, cluster, provideClusterInfo=True)[0]["spec"]["cluster"] == {
         "server": "https://host:6443",
         "tls-server-name": "api",
         "certificate-authority-data": encoded("ca.pem of file\n"),
         "proxy-url": "http://p:1",
         "config": {"audience": "x"},
     }
-    assert "cluster" not in told(tmp_path, cluster, provideClusterInfo=False)[0]["spec"]
+    assert "cluster" not in reported(tmp_path, cluster, provideClusterInfo=False)[0]["spec"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_plugin_may_ask_on_a_terminal(
     mode: str, terminal: bool, interactive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stdin", Terminal() if terminal else io.StringIO())
-    assert told(tmp_path, interactiveMode=mode)[0]["spec"]["interactive"] == interactive
+    assert reported(tmp_path, interactiveMode=mode)[0]["spec"]["interactive"] == interactive
 
 
 @pytest.mark.parametrize("command", ["bin/plugin", "./bin/plugin"])
@@ -132,10 +132,10 @@ def test_command_without_a_slash_is_looked_up_in_path(
     assert log_in(tmp_path, "answer(token='t')", command="plugin").token == "t"
 
 
-def test_what_a_plugin_says_is_shown_while_it_waits(
+def test_messages_of_a_plugin_are_shown_while_it_waits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Or nobody could type the code that it prints into a browser."""
+    """Otherwise the user could not type the code that it prints into a browser."""
     log_in(tmp_path, "print('enter AB12', file=sys.stderr)\nanswer(token='t')")
     assert capsys.readouterr().err == "enter AB12\n"
 

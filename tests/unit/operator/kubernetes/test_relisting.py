@@ -1,4 +1,4 @@
-"""What a new list no longer has was deleted, and is told."""
+"""Report objects that a new list no longer has as deleted."""
 
 from __future__ import annotations
 

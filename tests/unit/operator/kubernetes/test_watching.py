@@ -1,4 +1,4 @@
-"""Signs of life of watches, and refusals in the form after which kopf begins them anew."""
+"""Signs of life of watches, and refusals in the form after which kopf restarts them."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_watches_go_through_the_proxy() -> None:
 
 @dataclass(frozen=True)
 class Stream:
-    """What a server says within a watch, and what kopf gets to read."""
+    """A server's message within a watch, and the event that kopf reads."""
 
     name: str
     chunks: tuple[str, ...]

@@ -36,7 +36,7 @@ steps = st.lists(
 
 
 def check(world: World) -> None:
-    """What must hold at every moment."""
+    """Assert the invariants, which hold at every moment."""
     assert len(world.submitted) == len(set(world.submitted)), "submitted twice under one key"
     assert len(world.asked) <= 1, "two promotions of one job"
     going = [key for key, run in world.runs.items() if not run.finished]

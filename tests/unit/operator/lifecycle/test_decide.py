@@ -47,7 +47,7 @@ LIVES = (
     Life("promotion refused", "Failed", "PromotionRefused", spec=AUTOMATIC, promotes="Refused"),
     Life("is worse", "Rejected", "GatesFailed", verdict="Fail"),
     Life("is worse, with a channel", "Rejected", "GatesFailed", verdict="Fail", spec=AUTOMATIC),
-    Life("cannot tell", "Inconclusive", "Undecided", verdict="Inconclusive", spec=AUTOMATIC),
+    Life("is undecided", "Inconclusive", "Undecided", verdict="Inconclusive", spec=AUTOMATIC),
     Life("cannot be trusted", "Inconclusive", "Anomalous", verdict="Anomalous", spec=AUTOMATIC),
     Life("user error", "Failed", "InvalidInput", outcomes=(USER,)),
     Life(
@@ -110,16 +110,16 @@ def test_missing_report_changes_nothing_but_what_is_said(verdict: Any, retryable
     ]
     for world in worlds:
         world.settle(steps=120)
-    told, silent = worlds
+    reported, silent = worlds
     for field in ("phase", "verdict", "candidate", "evidence", "attempt"):
-        assert told.status[field] == silent.status[field]
-    assert told.status["outcome"]["reason"] == silent.status["outcome"]["reason"]
-    assert told.asked == silent.asked
-    assert told.status["report"] == "s3://b/report.html"
-    assert conditions(told)["Reported"] == ("True", "Reported")
+        assert reported.status[field] == silent.status[field]
+    assert reported.status["outcome"]["reason"] == silent.status["outcome"]["reason"]
+    assert reported.asked == silent.asked
+    assert reported.status["report"] == "s3://b/report.html"
+    assert conditions(reported)["Reported"] == ("True", "Reported")
     assert "report" not in silent.status
     assert conditions(silent)["Reported"] == ("False", "ReportFailed")
-    assert [each for each in silent.announced if each not in told.announced] == ["ReportFailed"]
+    assert [each for each in silent.announced if each not in reported.announced] == ["ReportFailed"]
 
 
 def test_report_waits_a_while_for_the_store() -> None:
@@ -171,7 +171,7 @@ def test_verdict_outlasts_what_the_engine_says_later(word: Any, suspends: bool) 
     assert "failures" not in world.status
 
 
-def test_report_is_written_before_anybody_is_asked_to_promote() -> None:
+def test_report_is_written_before_promotion_is_asked_for() -> None:
     world = World(job_body(**MANUAL))
     while world.status.get("phase") != "AwaitingApproval":
         world.step()
@@ -262,7 +262,7 @@ def test_deleted_job_stops_its_run_and_goes() -> None:
     assert world.cancelled == [f"{KEY}-1"]
 
 
-def test_deleted_job_does_not_wait_for_a_dead_engine_for_ever() -> None:
+def test_deleted_job_does_not_wait_forever_for_a_dead_engine() -> None:
     world = World(job_body(), outcomes=(RunStatus("Running"),))
     for _ in range(5):
         world.step()
@@ -351,7 +351,7 @@ def test_held_channel_leaves_the_decision_to_a_person() -> None:
     assert "because" in world.status["message"]
 
 
-def test_missing_channel_is_told_and_waited_for() -> None:
+def test_missing_channel_is_reported_and_waited_for() -> None:
     world = World(job_body(**AUTOMATIC), channel=False)
     world.settle()
     assert world.status["phase"] == "Promoting"

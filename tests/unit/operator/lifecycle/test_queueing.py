@@ -19,7 +19,7 @@ RUNS = RunStatus("Running", quota_reserved=True)
 
 
 def queued_world(first: RunStatus = WAITS, **spec: Any) -> World:
-    """Return a world whose job was submitted, and whose run stands so."""
+    """Return a world whose job was submitted, and whose run has state `first`."""
     world = World(job_body(**spec))
     while not world.submitted:
         world.step()
@@ -28,7 +28,7 @@ def queued_world(first: RunStatus = WAITS, **spec: Any) -> World:
 
 
 def goes_on(world: World, run: RunStatus, seconds: float = 0) -> None:
-    """Let the run stand so from now on, and look several times after so many seconds."""
+    """Give the run state `run`, advance the clock by `seconds`, and step several times."""
     key = next(reversed(world.runs))
     world.runs[key] = run
     world.now += timedelta(seconds=seconds)
@@ -145,7 +145,7 @@ def test_time_before_an_eviction_and_after_it_add_up() -> None:
 def test_run_that_is_lost_in_the_queue_takes_the_condition_along() -> None:
     world = queued_world(activeDeadlineSeconds=100)
     goes_on(world, WAITS, seconds=500)
-    goes_on(world, RunStatus("Failed", "JobDeleted", "somebody deleted it", "infrastructure"))
+    goes_on(world, RunStatus("Failed", "JobDeleted", "a user deleted it", "infrastructure"))
     assert world.status["failures"] == {"infrastructure": 1}
     assert quota(world) is None
     assert seconds_since(world.status["activeSince"], world.now) == 0
@@ -168,7 +168,7 @@ def test_suspended_job_is_in_no_queue() -> None:
 
 
 def test_clock_of_a_job_that_started_later_than_its_queue_spoke_is_not_set_back() -> None:
-    """Resuming starts the clock anew; an older word of a queue does not change that."""
+    """Resuming restarts the clock; an older state of the queue does not change that."""
     world = queued_world()
     later = {"activeSince": "2026-11-25T09:10:00Z"}
     world.body["status"] = {**world.status, **later}

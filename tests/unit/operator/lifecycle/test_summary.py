@@ -40,7 +40,7 @@ def test_headline_is_the_metric_of_the_first_gate() -> None:
     assert describe_results(evidence, verdict_on()).metric == "accuracy"
 
 
-def test_speed_that_is_not_reliable_is_not_told() -> None:
+def test_unreliable_speed_is_left_out() -> None:
     slow = make_latency().model_copy(update={"reliable": False})
     evidence = make_evidence(validate=make_validate(latency=(slow,)))
     results = describe_results(evidence, verdict_on("accuracy"))
@@ -55,7 +55,7 @@ def test_identical_files_are_exactly_as_fast() -> None:
     assert summarise(results).speedup == "x1"
 
 
-def test_slices_are_best_and_worst_for_whoever_reads_them() -> None:
+def test_slices_are_best_and_worst_by_the_metrics_direction() -> None:
     def sliced(value: str, delta: float, direction: str) -> object:
         changes = {"slice": f"class={value}", "delta": delta, "direction": direction}
         return make_comparison().model_copy(update=changes)

@@ -1,4 +1,4 @@
-"""What an engine says of a run besides its state: where people see it, and what it waits for."""
+"""Show users the link to a run and the reason why it waits, besides its state."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ def held(channel: Channel) -> Channel:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What is seen, and the phase, reason and message that it leads to without a move."""
+class Unmoved:
+    """Observed objects, and the phase, reason and message they lead to without a move."""
 
     name: str
     promotion: Promotion
@@ -47,138 +47,138 @@ class Told:
     artifact: str | None = ""
 
 
-TOLD = (
-    Told("no channel", make_promotion(), None, "Pending", "ChannelNotFound", "no ModelChannel"),
-    Told(
+UNMOVED = (
+    Unmoved("no channel", make_promotion(), None, "Pending", "ChannelNotFound", "no ModelChannel"),
+    Unmoved(
         "channel holds another model",
         make_promotion(from_="a"),
         make_channel("a", "c"),
         *("Refused", "ChannelMoved", r"since promotion to-c moved it, and spec.from expects"),
         assessment=None,
     ),
-    Told(
+    Unmoved(
         "channel holds nothing",
         make_promotion(from_="a"),
         make_channel(),
         *("Refused", "ChannelMoved", "holds nothing yet"),
         assessment=None,
     ),
-    Told(
+    Unmoved(
         "channel was expected to hold nothing",
         make_promotion(),
         make_channel("a"),
         *("Refused", "ChannelMoved", "since promotion to-a moved it, and .* expects nothing"),
     ),
-    Told(
+    Unmoved(
         "automatic while held",
         make_promotion(from_="a", automatic=True),
         held(make_channel("a")),
         *("Refused", "ChannelHeld", "held since old-rollback; fulcrum release production"),
         assessment=None,
     ),
-    Told(
+    Unmoved(
         "job is gone",
         make_promotion(),
         make_channel(),
         *("Refused", "JobNotFound", "it is gone"),
         assessment=Refusal("JobNotFound", "it is gone"),
     ),
-    Told(
+    Unmoved(
         "evidence is gone",
         make_promotion(),
         make_channel(),
         *("Refused", "EvidenceUnreadable", "it is missing"),
         assessment=NoAssessment("it is missing", "infrastructure"),
     ),
-    Told(
+    Unmoved(
         "other evidence",
         make_promotion(evidence={"run": "r-1", "digest": make_digest("other")}),
         make_channel(),
         *("Refused", "EvidenceChanged", f"has digest {PASS.evidence_digest}"),
     ),
-    Told(
+    Unmoved(
         "another artifact was validated",
         make_promotion(target={"digest": make_digest("c"), "uri": make_uri(B)}),
         make_channel(),
         *("Refused", "OtherCandidate", f"{B[7:19]} was validated, not "),
     ),
-    Told(
+    Unmoved(
         "address elsewhere",
         make_promotion(target={"digest": B, "uri": "s3://elsewhere/b"}),
         make_channel(),
         *("Refused", "OtherAddress", "is s3://elsewhere/b, and .* lies at s3://models/"),
     ),
-    Told(
+    Unmoved(
         "gates failed",
         make_promotion(outcome="Fail", approved_by="eve"),
         make_channel(),
         *("Refused", "GatesFailed", "the gates say Fail: accuracy: "),
         assessment=make_assessment(B, "Fail"),
     ),
-    Told(
+    Unmoved(
         "anomalous",
         make_promotion(outcome="Anomalous", approved_by="eve"),
         make_channel(),
         *("Refused", "Anomalous", "test examples are also in train"),
         assessment=make_assessment(B, "Anomalous"),
     ),
-    Told(
+    Unmoved(
         "inconclusive",
         make_promotion(outcome="Inconclusive"),
         make_channel(),
         *("AwaitingApproval", "Inconclusive", "fulcrum approve p1 does"),
         assessment=make_assessment(B, "Inconclusive"),
     ),
-    Told(
+    Unmoved(
         "approval required",
         make_promotion(),
         make_channel(approval="Required"),
         *("AwaitingApproval", "ApprovalRequired", "fulcrum approve p1"),
     ),
-    Told(
+    Unmoved(
         "rollback waits for approval too",
         make_rollback(),
         make_channel("a", "b", approval="Required"),
         *("AwaitingApproval", "ApprovalRequired", "fulcrum approve back"),
     ),
-    Told(
+    Unmoved(
         "same model again",
         make_promotion("b", from_="b"),
         make_channel("a", "b"),
         *("Promoted", "AlreadyCurrent", "holds .* already"),
     ),
-    Told(
+    Unmoved(
         "moved before a crash",
         replace(make_promotion("b", from_="a"), uid="uid-to-b"),
         make_channel("a", "b", "c"),
         *("Promoted", "Promoted", f"moved from .* to {B[7:19]}, asked by bob"),
         assessment=None,
     ),
-    Told(
+    Unmoved(
         "rollback to what was never there",
         make_rollback("z"),
         make_channel("a", "b"),
         *("Refused", "NotInHistory", "is not in the history"),
     ),
-    Told(
+    Unmoved(
         "rollback to what is there",
         make_rollback("b", from_="b"),
         make_channel("a", "b"),
         *("Refused", "AlreadyCurrent", "already"),
     ),
-    Told(
+    Unmoved(
         "rollback whose hold would not hold",
         make_rollback(name="back"),
         make_channel("a", "b", released_holds=("back",)),
         *("Refused", "NameReleased", "choose another name"),
     ),
-    Told(
+    Unmoved(
         "rollback to an address elsewhere",
         make_rollback(target={"digest": make_digest("a"), "uri": "s3://elsewhere/a"}),
         make_channel("a", "b"),
         *("Refused", "OtherAddress", "s3://elsewhere/a"),
     ),
-    Told(
+    Unmoved(
         "rollback to a lost artifact",
         make_rollback(),
         make_channel("a", "b"),
@@ -188,8 +188,8 @@ TOLD = (
 )
 
 
-@pytest.mark.parametrize("case", TOLD, ids=lambda case: case.name)
-def test_without_a_move(case: Told) -> None:
+@pytest.mark.parametrize("case", UNMOVED, ids=lambda case: case.name)
+def test_without_a_move(case: Unmoved) -> None:
     seen = Seen(case.promotion, case.channel, case.assessment, case.artifact)
     decision = decide(seen, NOW)
     assert decision.channel is None
@@ -202,13 +202,13 @@ def test_without_a_move(case: Told) -> None:
     assert status.conditions[0].type == "Promoted"
     assert (status.conditions[0].status == "True") == (case.phase == "Promoted")
     assert (status.time is not None) == (case.phase in ("Promoted", "Refused"))
-    told = replace(seen, promotion=replace(case.promotion, status=status))
-    assert decide(told, NOW).status is None, "it says so once"
+    decided = replace(seen, promotion=replace(case.promotion, status=status))
+    assert decide(decided, NOW).status is None, "it says so once"
 
 
 @dataclass(frozen=True)
 class Moves:
-    """What is seen, and the last move that it leads to."""
+    """Observed objects, and the last move they lead to."""
 
     name: str
     promotion: Promotion
@@ -333,7 +333,7 @@ def test_channel_says_what_it_is_before_its_first_move() -> None:
     assert keep_up(replace(make_channel(), status=status), NOW.replace(day=25)).status is None
 
 
-def test_released_holds_are_forgotten_and_told_of() -> None:
+def test_released_holds_are_removed_and_announced() -> None:
     before = held(make_channel("a"))
     assert keep_up(before, NOW).announce == ()
     decision = keep_up(

@@ -1,4 +1,4 @@
-"""What must hold of a channel whoever asks for what, in whatever order."""
+"""Properties of a channel that hold for all requests in all orders."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ def test_what_was_compared_with_a_channel_replaces_that_only(
 
 @dataclass(frozen=True)
 class Lost:
-    """What is there, and why the gates are not known then."""
+    """Existing objects, and the reason why the gates are unknown."""
 
     name: str
     reason: str

@@ -1,4 +1,4 @@
-"""Types of status read whatever an operator wrote; types of specifications read nothing wrong."""
+"""Status types accept everything that an operator wrote; spec types accept no errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a watch tells reaches memory, and wakes whom it concerns and nobody else."""
+"""Events of a watch update the cache and wake only the objects they concern."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ JOBS, PROMOTIONS, CHANNELS = "compressionjobs", "modelpromotions", "modelchannel
 
 
 class Woken:
-    """An inbox, and whom it woke."""
+    """An inbox, and the objects it woke."""
 
     def __init__(self) -> None:
         self.items: list[tuple[str, Key]] = []
@@ -27,7 +27,7 @@ class Woken:
         )
 
     def take(self, plural: str, event: str | None, body: dict[str, Any]) -> list[tuple[str, str]]:
-        """Take an event and return whom it woke: plural and name."""
+        """Take an event and return the plural and name of each object it woke."""
         self.items.clear()
         self.inbox.take(plural, event, body)
         return [(plural, name) for plural, (_, name) in self.items]
@@ -56,7 +56,7 @@ def test_new_job_is_looked_at() -> None:
     assert Woken().take(JOBS, "ADDED", job()) == [(JOBS, "mnist")]
 
 
-def test_our_own_write_wakes_nobody() -> None:
+def test_our_own_write_wakes_no_object() -> None:
     woken = Woken()
     woken.inbox.objects[JOBS].learn(job(7))
     assert woken.take(JOBS, "MODIFIED", job(7)) == []

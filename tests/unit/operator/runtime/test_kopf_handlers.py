@@ -32,7 +32,7 @@ def test_every_wait_of_kopf_is_bounded() -> None:
     assert settings.networking.enforce_retry_after
 
 
-def test_kopf_writes_nothing_and_elects_nobody() -> None:
+def test_kopf_writes_nothing_and_runs_no_election() -> None:
     settings = make_settings(API)
     assert not settings.posting.enabled
     assert settings.peering.standalone

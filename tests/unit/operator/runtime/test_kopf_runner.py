@@ -52,7 +52,7 @@ def test_watchers_whose_owner_failed_are_ended_too() -> None:
         await fail()
 
     async def main() -> None:
-        other = asyncio.create_task(forever(), name="somebody who scrapes")
+        other = asyncio.create_task(forever(), name="a scraper")
         with pytest.raises(RuntimeError):
             await run_together([asyncio.create_task(own())], grace_s=0.1)
         assert watchers[0].cancelled()

@@ -1,4 +1,4 @@
-"""What waits is worked on once, by one worker at a time, and nothing is lost."""
+"""One worker at a time handles each waiting object once, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fulcrum_operator.runtime.work_queue import WorkQueue
 
 
 class Clock:
-    """Seconds that stand still until they are told."""
+    """A clock that moves only when the test sets it."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -1,4 +1,4 @@
-"""What the dispatcher makes of a reconcile's end."""
+"""Test how the dispatcher handles the end of a reconcile."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ class End:
     Attributes:
         name: Of the case.
         error: That it raised.
-        looks: How often the object is looked at, where the second look ends well.
-        told: Whether its readers are told.
+        looks: How often the object is reconciled, if the second reconcile succeeds.
+        noted: Whether an Event is recorded for its readers.
     """
 
     name: str
     error: Exception | None
     looks: int
-    told: bool = False
+    noted: bool = False
 
 
 ENDS = (
     End("well", None, 1),
-    End("no answer", Unavailable("no answer"), 2, told=True),
+    End("no answer", Unavailable("no answer"), 2, noted=True),
     End("a defect", ValueError("a defect"), 2),
-    End("a right is missing", Forbidden("not allowed"), 2, told=True),
+    End("a right is missing", Forbidden("not allowed"), 2, noted=True),
     End("deposed", NotLeader("another leads"), 1),
     End("namespace ends", Forbidden("it ends", causes=("NamespaceTerminating",)), 1),
 )
@@ -46,7 +46,7 @@ ENDS = (
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.name)
 def test_end_of_a_look(end: End) -> None:
-    errors, looks, told = [end.error, None], list[Key](), list[Item]()
+    errors, looks, noted = [end.error, None], list[Key](), list[Item]()
 
     async def look(key: Key) -> float | None:
         looks.append(key)
@@ -55,7 +55,7 @@ def test_end_of_a_look(end: End) -> None:
         return None
 
     async def troubled(item: Item, error: FulcrumError) -> None:
-        told.append(item)
+        noted.append(item)
 
     async def work() -> None:
         dispatcher = Dispatcher(
@@ -73,4 +73,4 @@ def test_end_of_a_look(end: End) -> None:
 
     asyncio.run(work())
     assert looks == [KEY] * end.looks
-    assert told == ([("jobs", KEY)] if end.told else [])
+    assert noted == ([("jobs", KEY)] if end.noted else [])

@@ -1,4 +1,4 @@
-"""Pools as a platform engineer writes them: what is accepted, and how mistakes are told."""
+"""Read pools as a platform engineer writes them, and report mistakes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_promised_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         pytest.param("pools: {a: {memory: 8 GB}}", "pools.a.memory: String should match", id="GB"),
         pytest.param("pools: {a: {cpu: -1}}", "pools.a.cpu: Input should be", id="not a text"),
@@ -78,12 +78,12 @@ def test_promised_defaults() -> None:
         pytest.param("kubeflow: {token: t, token_path: /t}", "exclude each other", id="two tokens"),
     ],
 )
-def test_mistakes_are_told(text: str, told: str, tmp_path: Path) -> None:
+def test_mistakes_are_reported(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as error:
         load_settings(path)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_token_comes_from_the_environment_and_is_never_shown(

@@ -1,4 +1,4 @@
-"""Settings: the promised defaults, what goes over what, and that mistakes are told."""
+"""Settings: the promised defaults, precedence, and reports of mistakes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("strore: x", "strore: Extra inputs are not permitted"),
         ("reconcile: {wokers: 3}", "reconcile.wokers: Extra inputs"),
@@ -40,10 +40,10 @@ def test_environment_goes_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("a: [", "cannot be read"),
     ],
 )
-def test_mistake_is_named_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+def test_mistake_is_named_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "settings.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=told.replace("(", r"\(")) as caught:
+    with pytest.raises(UserError, match=message.replace("(", r"\(")) as caught:
         load_settings(path)
     assert str(path) in str(caught.value)
 

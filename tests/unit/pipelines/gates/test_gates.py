@@ -1,4 +1,4 @@
-"""What the gates say, and the figures behind it."""
+"""Verdicts of the gates, and the figures in their reasons."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_an_inconclusive_gate_says_how_many_examples_would_decide() -> None:
     assert "examples would decide it" in said
 
 
-def test_a_small_test_without_discordant_pairs_is_not_told_thousands() -> None:
+def test_small_test_set_without_discordant_pairs_is_not_advised_thousands() -> None:
     few = make_comparison(n=100, broken=0, fixed=0)
     said = reason(make_gate(metric="accuracy", margin=0.01, min_samples=50), few)
     assert "about 1,100 examples would decide it" in said

@@ -1,4 +1,4 @@
-"""What must hold of every verdict, whatever the evidence."""
+"""Properties of every verdict, for all evidence."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_no_evidence_whatsoever_raises(data: st.DataObject) -> None:
 
 @untimed
 @given(policies)
-def test_anybody_can_decide_again(policy: list[Gate]) -> None:
+def test_verdict_can_be_recomputed_from_the_files(policy: list[Gate]) -> None:
     verdict = decide(make_evidence(), policy)
     read = Evidence.model_validate_json(make_evidence().model_dump_json())
     again = [Gate.model_validate_json(gate.model_dump_json(by_alias=True)) for gate in policy]

@@ -33,7 +33,7 @@ def table(of: Evidence, caption: str) -> list[list[str]]:
     ]
 
 
-def test_bits_stand_beside_sparsity() -> None:
+def test_bits_are_shown_beside_sparsity() -> None:
     rows = table(evidence(make_quantize()), "Bits of 4 layers")
     assert [(row[1], row[3], row[4], row[5], row[6]) for row in rows] == [
         ("stem.conv.weight", "8", "8", "integer", "50.0 %"),
@@ -43,7 +43,7 @@ def test_bits_stand_beside_sparsity() -> None:
     ]
 
 
-def test_floating_point_and_absent_operands_are_told_apart() -> None:
+def test_floating_point_and_absent_operands_differ() -> None:
     layers = (
         LayerBits(
             layer="scores", op_type="MatMul", weight_bits=None, activation_bits=8, integer=True
@@ -73,7 +73,7 @@ def test_equalised_pairs_are_listed_with_their_spreads() -> None:
     assert table(evidence(make_quantize(equalized=())), "equalised") == []
 
 
-def test_weights_are_told_in_the_bits_that_they_have() -> None:
+def test_weights_are_reported_with_their_bits() -> None:
     layers = tuple(
         LayerBits(
             layer=f"layer{bits}",

@@ -1,4 +1,4 @@
-"""What the report says: each part of the evidence, and each part that is missing."""
+"""The report shows each part of the evidence, and names each missing part."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_every_outcome_has_a_word_and_a_tone() -> None:
     assert len({tone for _, _, tone in seen | {headline(None)}}) == 5
 
 
-def test_why_a_candidate_failed_stands_at_the_top() -> None:
+def test_reasons_for_failure_are_at_the_top() -> None:
     evidence = validated(comparisons=(make_comparison(broken=40, fixed=5),))
     verdict = decide(evidence, GATES[:1])
     page = render(evidence, verdict, title="job")
@@ -120,7 +120,7 @@ def test_why_a_candidate_failed_stands_at_the_top() -> None:
     assert all(reason in top.replace("&#39;", "'") for reason in verdict.reasons)
 
 
-def test_tiles_tell_a_slower_candidate_from_a_faster_one() -> None:
+def test_tiles_distinguish_slower_from_faster_candidates() -> None:
     def speed(**changes: Any) -> str:
         details = validate_of(validated(latency=(make_latency(**changes),)))
         return next(tile.value for tile in tiles(details) if tile.name.startswith("Speed"))
@@ -139,7 +139,7 @@ def test_memory_that_stays_is_not_called_smaller() -> None:
     assert (memory.name, memory.value) == ("Peak memory", "unchanged")
 
 
-def test_accuracy_comes_first_in_whatever_order_it_was_recorded() -> None:
+def test_accuracy_comes_first_in_every_recorded_order() -> None:
     evidence = validated(comparisons=(make_delta("mse", 0.1, 0.2, 0.01), make_comparison()))
     page = render(evidence, None, title="job")
     assert page.index('id="metric-accuracy"') < page.index('id="metric-mse"')

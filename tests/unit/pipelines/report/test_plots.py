@@ -152,7 +152,7 @@ def test_a_curve_of_one_epoch_is_a_dot() -> None:
     assert len(of_class(root, "dot")) == 1
 
 
-def test_levers_stand_from_left_to_right_and_lower_is_lower() -> None:
+def test_levers_are_drawn_left_to_right_and_lower_is_lower() -> None:
     steps = [
         Step("baseline", 0.98, 0.97, 0.99, "98 %", "baseline"),
         Step("pruned", 0.90, 0.89, 0.91, "90 %", "candidate"),

@@ -38,7 +38,7 @@ def test_names_of_attributes() -> None:
 
 
 def test_a_drawing_says_what_it_shows() -> None:
-    root = ET.fromstring(drawing("a b<c", "Title", "What is seen", 80, [label(1, 2, "x")]))
+    root = ET.fromstring(drawing("a b<c", "Title", "Description", 80, [label(1, 2, "x")]))
     assert root.get("role") == "img"
     assert root.get("id") == "a-b-c"
     identifiers = {child.get("id") for child in root}

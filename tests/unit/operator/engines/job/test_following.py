@@ -74,8 +74,8 @@ class World:
 
     def say(self, kind: str, reason: str = "", message: str = "", **status: Any) -> None:
         """Give the newest Job a condition."""
-        told = {"type": kind, "status": "True", "reason": reason, "message": message}
-        self.made[-1]["status"] = {"conditions": [told], **status}
+        condition = {"type": kind, "status": "True", "reason": reason, "message": message}
+        self.made[-1]["status"] = {"conditions": [condition], **status}
 
     def pod(self, phase: str, *conditions: Object, **state: Any) -> None:
         """Let there be one pod."""
@@ -149,10 +149,10 @@ class End:
 
 ENDS = {
     "stage says that the user is wrong": End("fail", terminated(USER), "StageFailed", "user"),
-    "the user is wrong, whatever the cluster did then": End(
+    "the user is wrong, and the pod is disrupted too": End(
         "fail", terminated(USER), "StageFailed", "user", (DISRUPTED,)
     ),
-    "drained, whatever a stage made of it": End(
+    "drained, and a stage failed too": End(
         "fail", terminated(INFRASTRUCTURE), "EvictionByEvictionAPI", "infrastructure", (DISRUPTED,)
     ),
     "out of memory": End(
@@ -194,7 +194,7 @@ def test_failed_job(store: Store, end: End) -> None:
     assert status.message
 
 
-def test_evidence_is_a_success_whatever_became_of_the_job(store: Store) -> None:
+def test_evidence_is_a_success_even_if_the_job_failed(store: Store) -> None:
     case = Case(store, "succeed")
     case.work()
     case.world.say("Failed", "PodFailurePolicy")
@@ -222,7 +222,7 @@ def test_deadline_goes_before_the_pod_that_is_ended_for_it(store: Store) -> None
     assert case.status().failure_class == "deadline"
 
 
-def test_pod_that_somebody_deletes_is_told(store: Store) -> None:
+def test_deleted_pod_is_reported(store: Store) -> None:
     case = Case(store, "hang")
     case.world.pod("Running", running={}, due=write_time(NOW))
     case.status()
@@ -232,7 +232,7 @@ def test_pod_that_somebody_deletes_is_told(store: Store) -> None:
     assert (status.reason, status.failure_class) == ("PodDeleted", "infrastructure")
 
 
-def test_disruption_that_was_seen_is_told_after_the_pod_is_gone(store: Store) -> None:
+def test_disruption_is_reported_after_the_pod_is_gone(store: Store) -> None:
     case = Case(store, "hang")
     case.world.pod("Running", DISRUPTED, running={}, due=write_time(NOW))
     assert case.status().reason == "Terminating"
@@ -339,7 +339,9 @@ def test_job_without_a_pod_says_why_as_far_as_it_may_be_seen(store: Store, why: 
         ("fail", ("Failed", "StageFailed")),
     ],
 )
-def test_job_that_somebody_deleted(store: Store, behaviour: str, expected: tuple[str, str]) -> None:
+def test_state_after_the_job_is_deleted(
+    store: Store, behaviour: str, expected: tuple[str, str]
+) -> None:
     case = Case(store, behaviour)
     case.work()
     case.world.made = []
@@ -451,7 +453,7 @@ class TestTwoParts:
         assert self.parts(case) == ["compute"]
 
 
-def test_runs_are_told_once_however_many_jobs_they_have(store: Store) -> None:
+def test_run_of_several_jobs_is_listed_once(store: Store) -> None:
     case = Case(store, "succeed", **APART)
     case.work("compute")
     case.world.say("Complete")

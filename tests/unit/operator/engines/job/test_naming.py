@@ -36,7 +36,7 @@ def test_runs_have_different_names_and_labels() -> None:
         assert key_hash(one) != key_hash(other)
 
 
-def test_both_parts_of_a_run_have_names_of_their_own() -> None:
+def test_both_parts_of_a_run_have_different_names() -> None:
     key = KEYS["plain"]
     assert job_name(key, "all") == job_name(key, "compute")
     assert job_name(key, "measure") == f"{job_name(key, 'compute')}-measure"

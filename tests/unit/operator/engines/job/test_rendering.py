@@ -1,4 +1,4 @@
-"""The Job of a plan, row by row: where it runs, what it gets, and what its pod may do."""
+"""Render the Job of a plan: its node, its inputs, and the rights of its pod."""
 
 from __future__ import annotations
 
@@ -172,14 +172,14 @@ def test_kueue_gets_the_job_suspended_and_only_where_the_pool_has_a_queue() -> N
     assert plain["spec"]["suspend"] is False
 
 
-def test_kubernetes_tries_nothing_again_and_tells_classes_apart() -> None:
+def test_kubernetes_retries_nothing_and_exit_codes_distinguish_classes() -> None:
     spec = job_of()["spec"]
     assert spec["backoffLimit"] == 0
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     disruption, *codes = spec["podFailurePolicy"]["rules"]
     assert disruption["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
-    told = [value for rule in codes for value in rule["onExitCodes"]["values"]]
-    assert told == sorted({*EXIT_CODES.values(), NO_EVIDENCE} - {EXIT_CODES["infrastructure"]})
+    listed = [value for rule in codes for value in rule["onExitCodes"]["values"]]
+    assert listed == sorted({*EXIT_CODES.values(), NO_EVIDENCE} - {EXIT_CODES["infrastructure"]})
     assert {rule["action"] for rule in spec["podFailurePolicy"]["rules"]} == {"FailJob"}
 
 

@@ -1,4 +1,4 @@
-"""What Jobs, pods and Workloads say, row by row: as the API has them, and what users read."""
+"""Translate states of Jobs, pods and Workloads from the API into what users read."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_end_from_outside_is_infrastructure(given: dict[str, Any], reason: str, 
 
 
 @pytest.mark.parametrize("code", [0, 1, 64, 75])
-def test_end_of_its_own_is_not_from_outside(code: int) -> None:
+def test_own_exit_is_not_a_kill_from_outside(code: int) -> None:
     given = pod("Failed" if code else "Succeeded", terminated={"exitCode": code, "reason": "Error"})
     assert states.ended_from_outside([given]) is None
 
@@ -310,7 +310,7 @@ def test_why_a_suspended_job_waits(
     ("given", "expected"),
     [
         pytest.param(job(), None, id="no queue"),
-        pytest.param(job(suspend=True), None, id="no queue, suspended by somebody"),
+        pytest.param(job(suspend=True), None, id="no queue, suspended by a user"),
         pytest.param(job(suspend=True, queue="gpu"), False, id="waits"),
         pytest.param(job(queue="gpu"), True, id="let in"),
         pytest.param(job(condition("Complete"), queue="gpu"), True, id="done"),
@@ -361,7 +361,7 @@ DISRUPTED = "Pod team-a/p has condition DisruptionTarget matching FailJob rule a
         ),
     ],
 )
-def test_job_without_a_pod_still_tells_the_class(
+def test_job_without_a_pod_still_gives_the_class(
     given: dict[str, Any], reason: str, failure_class: str
 ) -> None:
     trouble = states.job_failure(given, states.exit_code_of(given, []))
@@ -376,7 +376,7 @@ def test_job_without_a_pod_still_tells_the_class(
         pytest.param(66, "PodFailed", "deadline", id="a stage's deadline"),
     ],
 )
-def test_exit_code_of_the_pod_tells_the_class(code: int, reason: str, failure_class: str) -> None:
+def test_exit_code_of_the_pod_gives_the_class(code: int, reason: str, failure_class: str) -> None:
     pods = [pod("Failed", terminated={"exitCode": code})]
     given = job(condition("Failed", "PodFailurePolicy", "…"))
     assert states.exit_code_of(given, pods) == code
@@ -391,7 +391,7 @@ def test_exit_code_of_the_pod_tells_the_class(code: int, reason: str, failure_cl
         ("", None),
         ("Traceback (most recent call last)", None),
         ("[1]", None),
-        ('{"failure_class": "a word of somebody else"}', None),
+        ('{"failure_class": "a word of another program"}', None),
     ],
 )
 def test_last_words_are_believed_only_in_their_form(text: str, expected: LastWords | None) -> None:

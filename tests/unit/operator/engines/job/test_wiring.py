@@ -1,4 +1,4 @@
-"""The engine is there if it is set up, and what keeps it from working is told."""
+"""The engine exists if it is set up; otherwise an error names the missing setting."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def test_engine_is_there_where_it_is_set_up() -> None:
         engines_of(enabled=False)
 
 
-def test_store_that_pods_do_not_reach_is_told() -> None:
+def test_store_that_pods_cannot_reach_is_refused() -> None:
     with pytest.raises(UserError, match="store: engine job needs a URL that pods reach"):
         engines_of("/tmp/store", enabled=True)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         pytest.param({"enabled": True}, "image is needed with enabled", id="no image"),
         pytest.param({"scratch_size": "much"}, "scratch_size", id="no quantity"),
@@ -55,12 +55,12 @@ def test_store_that_pods_do_not_reach_is_told() -> None:
         pytest.param({"ttl_seconds": 5}, "ttl_seconds", id="gone before it is seen"),
     ],
 )
-def test_settings_that_cannot_work_are_refused(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_settings_that_cannot_work_are_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Job(**fields)
 
 
-def test_job_for_an_engine_that_is_off_is_told_the_switch() -> None:
+def test_error_about_a_disabled_engine_names_its_switch() -> None:
     spec = SPEC.model_copy(update={"engine": "job"})
     (problem,) = unplaceable(spec, Site(("process",)))
     assert problem.path == "spec.engine"
@@ -75,11 +75,11 @@ def test_pool_may_have_all_that_kubeflow_has_not() -> None:
     )
     pool = Pool(priority_class="high", ephemeral_storage="9Gi", queue="team")
     assert unplaceable(spec, Site(("job",), {"gpu": pool})) == []
-    told = unplaceable(
+    problems = unplaceable(
         spec.model_copy(update={"engine": "kubeflow"}), Site(("kubeflow",), {"gpu": pool})
     )
-    assert {problem.path for problem in told} == {
+    assert {problem.path for problem in problems} == {
         "spec.placement.compute",
         "spec.placement.measure",
     }
-    assert any("queue team" in problem.message for problem in told)
+    assert any("queue team" in problem.message for problem in problems)
