@@ -11,9 +11,9 @@ import asyncio
 import pytest
 from stand_in import stand_in_plan
 
-from fulcrum_operator.engines.base import Engine, RunActiveError
+from fulcrum_operator.engines.protocol import Engine, RunActiveError
 from fulcrum_pipelines.states import RunHandle, RunState, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 END_TIMEOUT_S = 60.0
 LOOK_S = 0.02

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fulcrum_operator.engines.base import RunActiveError
+from fulcrum_operator.engines.protocol import RunActiveError
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.results import ended_status
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 class FakeEngine:

@@ -14,11 +14,11 @@ from harms import Harm
 from stand_in import work
 from typer.testing import CliRunner, Result
 
-from fulcrum_operator.cli import running
+from fulcrum_operator.cli import local_run
 from fulcrum_operator.cli.main import app
 from fulcrum_operator.controllers.embedded import LIMITS
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 QUICK = replace(LIMITS, poll_s=0.01, first_backoff_s=0.01)
 
@@ -67,8 +67,8 @@ def fulcrum_run(
     manifest = folder / "job.yaml"
     manifest.write_text(yaml.safe_dump(job))
     engine = type("Engine", (Harmful,), {"harm": staticmethod(harm), "harmed": harmed})
-    monkeypatch.setattr(running, "ProcessEngine", engine)
-    monkeypatch.setattr(running, "run_plan", partial(running.run_plan, limits=QUICK))
+    monkeypatch.setattr(local_run, "ProcessEngine", engine)
+    monkeypatch.setattr(local_run, "run_plan", partial(local_run.run_plan, limits=QUICK))
     monkeypatch.chdir(folder)
     arguments = ["run", str(manifest), "--store", store.url, "--output", output, "--quiet"]
     return CliRunner().invoke(app, arguments)

@@ -8,7 +8,7 @@ from stored_runs import evidence_path
 
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 Harm = Callable[[Store, Plan], None]
 

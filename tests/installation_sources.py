@@ -28,7 +28,7 @@ MISBEHAVIOUR = {
     "hangs": "import time; time.sleep(3600)",
     "exits": "import os; os._exit(0)",
     "forges": (
-        "import fulcrum_pipelines.store as store\n"
+        "import fulcrum_pipelines.storage.store as store\n"
         "    store.Store.write_record = lambda self, path, record: self.write(path, b'[1, 2')"
     ),
 }

@@ -20,14 +20,14 @@ from fulcrum_components.stages import worker
 from fulcrum_components.stages.component import timestamp
 from fulcrum_components.stages.recording import conclude, record
 from fulcrum_operator.cli.displays.plain import PlainDisplay
+from fulcrum_operator.cli.local_run import plan_of, run_plan
 from fulcrum_operator.cli.printing import document, failure_lines, print_success
-from fulcrum_operator.cli.running import plan_of, run_plan
 from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Evidence, StageName
 from fulcrum_pipelines.runner.results import failed_stage
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, state_path
+from fulcrum_pipelines.storage.store import Store, state_path
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from operators import START_TIMEOUT_S, Jobs, OperatorProcess, wait_until
 
 from fulcrum_operator.cli.report import stored_at
 from fulcrum_pipelines.report.files import fetch_report
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @dataclass

@@ -20,9 +20,9 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
+from fulcrum_operator.engines.factory import job_cluster
 from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.process import ProcessEngine
-from fulcrum_operator.engines.registry import job_cluster
 from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.election import unique_identity
@@ -30,7 +30,7 @@ from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.logs import configure
 from fulcrum_operator.runtime.app import Operator
 from fulcrum_operator.settings import Settings, load_settings
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 BLOCK_S = 600.0
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))

@@ -37,7 +37,7 @@ from fulcrum_operator.resources.names import (
     Kind,
 )
 from fulcrum_pipelines.contract import canonical_json, digest_of
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 T = TypeVar("T")
 ROLES = {

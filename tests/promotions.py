@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from stored_runs import Validated
 
 from fulcrum_pipelines.composed import ChannelFile, promote
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 CHANNEL = "digits"
 PROMOTE = """

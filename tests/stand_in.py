@@ -26,7 +26,7 @@ from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, patient_store, stage_path, state_path
+from fulcrum_pipelines.storage.store import Store, patient_store, stage_path, state_path
 
 FOREVER_S = 600
 LOOK_S = 0.05

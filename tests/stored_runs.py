@@ -17,7 +17,7 @@ from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.store import Store, object_path, stage_path
+from fulcrum_pipelines.storage.store import Store, object_path, stage_path
 
 PLAN = make_digest("plan")
 GATES = (Gate(name="accuracy", kind="nonInferiority", metric="accuracy", margin=0.01),)

@@ -14,7 +14,7 @@ from fulcrum_pipelines.evidence import Evidence, ValidateDetails
 from fulcrum_pipelines.gates import decide
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 
 def assess(

@@ -21,7 +21,7 @@ from fulcrum_pipelines.evidence import Digest, Record
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.manifests import check_resolved
 from fulcrum_pipelines.report.files import store_report
-from fulcrum_pipelines.store import (
+from fulcrum_pipelines.storage.store import (
     Store,
     file_digest,
     object_path,

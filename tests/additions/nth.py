@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum_components.objective import Problem
-from fulcrum_components.pruning.layers import prunable_weights
 from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult, PruningMethod
 from fulcrum_components.pruning.methods.sparse import read_back, replace_weights
+from fulcrum_components.pruning.prunable_weights import prunable_weights
 from fulcrum_pipelines.resources.compressionjob import Nth
 
 

@@ -7,8 +7,8 @@ import numpy as np
 from fulcrum_components.graph import Array, GraphIndex, opset_of, write_graph
 from fulcrum_components.quantization.layers import weighted_layers
 from fulcrum_components.quantization.methods.definition import QuantizationMethod, Work
-from fulcrum_components.quantization.read_back import number_of_weights
 from fulcrum_components.quantization.selection import make_record
+from fulcrum_components.quantization.weight_share import number_of_weights
 from fulcrum_pipelines.evidence import QuantizeDetails
 
 

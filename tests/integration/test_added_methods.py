@@ -19,7 +19,7 @@ from model_files import write_bundle
 from onnx import numpy_helper
 from safetensors.torch import save_file
 
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fulcrum_operator.controllers.embedded import Ended, run_job
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import EvaluateDetails, Evidence, ValidateDetails
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -18,12 +18,12 @@ from engine_suite import EngineSuite, ended, started
 from fake_engine import FakeEngine
 from stand_in import stand_in_plan
 
-from fulcrum_operator.engines.base import Engine
 from fulcrum_operator.engines.process import ProcessEngine
 from fulcrum_operator.engines.process_tree import MARK, Leader
+from fulcrum_operator.engines.protocol import Engine
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.states import RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 COMMAND = (sys.executable, str(Path(stand_in.__file__)))
 
@@ -123,7 +123,7 @@ def test_starters_in_several_processes_start_one_run(
         "import asyncio, sys\n"
         "from pathlib import Path\n"
         "from fulcrum_operator.engines.process import ProcessEngine\n"
-        "from fulcrum_pipelines.store import Store\n"
+        "from fulcrum_pipelines.storage.store import Store\n"
         "from stand_in import stand_in_plan\n"
         "engine = ProcessEngine(Store(sys.argv[1]), Path(sys.argv[2]), command=sys.argv[3:])\n"
         "plan = stand_in_plan('hang')\n"

@@ -24,7 +24,7 @@ from model_files import examples, write_bundle
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES
 from fulcrum_pipelines.runner.results import part_status
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -28,7 +28,7 @@ def read(
     import json
     from pathlib import Path
 
-    from fulcrum_pipelines.store import Store
+    from fulcrum_pipelines.storage.store import Store
 
     seen = {}
     for artifact in (model, metrics, confusion, summary):

@@ -11,7 +11,7 @@ import numpy as np
 from fulcrum_operator.controllers.planner import resolve
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.manifests import load_job
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 SPLITS = ("train", "validation", "test")

@@ -13,7 +13,7 @@ from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.compiled import stages_of_task, tasks_of
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 from kubeflow.launcher import launch
 from kubeflow.server import Server
 

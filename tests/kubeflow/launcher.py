@@ -17,7 +17,7 @@ from kfp import dsl
 
 from fulcrum_components.stages.ui import fill_artifacts
 from fulcrum_pipelines.evidence import StageEvidence
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 BUCKET = "minio://mlpipeline/"
 

@@ -18,7 +18,7 @@ from operators import Jobs, OperatorProcess, wait_until
 
 from fulcrum_operator.resources.names import OPERATOR_NAME, OPERATOR_NAMESPACE
 from fulcrum_operator.settings import Kubeflow
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 from kubeflow.others import OthersClient
 from kubeflow.site import NAME, Site
 

@@ -24,7 +24,7 @@ from stored_runs import assess_run
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_pipelines.composed import ChannelFile, Held
 from fulcrum_pipelines.contract import digest_of, to_json
-from fulcrum_pipelines.store import Store, stage_path
+from fulcrum_pipelines.storage.store import Store, stage_path
 from kubeflow.artifacts_pipeline import read
 from kubeflow.engines import execute, settings_for
 from kubeflow.launcher import Stored, launch

@@ -24,7 +24,7 @@ from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 from kubeflow.others import OthersClient
 from kubeflow.server import Server
 

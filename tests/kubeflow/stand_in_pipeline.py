@@ -22,7 +22,7 @@ folder = tempfile.mkdtemp()
 zipfile.ZipFile(io.BytesIO(base64.b64decode(sys.argv[1]))).extractall(folder)
 sys.path.insert(0, folder)
 import stand_in
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 store = Store(sys.argv[2])
 plan = store.plan(sys.argv[3])
 ended = stand_in.work(store, plan)

@@ -39,7 +39,7 @@ from fulcrum_components.quantization.choosing import EQUAL_SPEED, Quality, Speed
 from fulcrum_components.quantization.methods import Measuring
 from fulcrum_components.sessions import open_session
 from fulcrum_pipelines.resources.compressionjob import DataSource, Measure, Quantize
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 THRESHOLDS = Path(__file__).with_name("thresholds.yaml")

@@ -32,7 +32,7 @@ from torch import nn
 
 from fulcrum_components.stages.component import EVIDENCE_FILE
 from fulcrum_pipelines.evidence import QuantizeDetails, StageEvidence
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 LENGTH, WIDTH, CLASSES = 24, 16, 6

@@ -11,7 +11,7 @@ from e2e.bundles import attempts, hostile
 
 from fulcrum_components.stages.broker import BROKER
 from fulcrum_components.stages.brokered import install
-from fulcrum_pipelines.store import object_path
+from fulcrum_pipelines.storage.store import object_path
 from security.supervised import ARTIFACT, STORE, disk
 
 

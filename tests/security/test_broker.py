@@ -25,7 +25,7 @@ from fulcrum_components.stages.broker import BROKER, Broker
 from fulcrum_components.stages.brokered import BrokeredFileSystem, brokered
 from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError, UserError
-from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path
+from fulcrum_pipelines.storage.store import cache_path, checkpoint_path, object_path
 
 STORE = "bucket/fulcrum"
 CONTENT = b"weights"

@@ -14,7 +14,7 @@ import pytest
 from e2e.bundles import hostile
 
 from fulcrum_pipelines.runner.isolation import without_secrets
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 from security.namespaces import AS_IN_A_POD, THE_NODES, needs_root
 from security.supervised import ARTIFACT, CONTENT, ROUNDS
 

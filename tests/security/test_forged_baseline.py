@@ -17,7 +17,7 @@ from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import Evidence
 from fulcrum_pipelines.gates import decide
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -55,7 +55,7 @@ from layers import Net
 
 
 def build(classes: int = 3) -> torch.nn.Module:
-    data = sys.modules.get("fulcrum_components.data.comparing")
+    data = sys.modules.get("fulcrum_components.data.overlap")
     if data is not None:
         data.example_hashes = lambda dataset: np.random.default_rng().integers(
             0, 2**63, len(dataset), np.uint64

@@ -18,7 +18,7 @@ from e2e.bundles import hostile
 from model_files import examples
 
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 from security.namespaces import AS_IN_A_POD, THE_NODES, needs_root
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -15,7 +15,7 @@ from kfp import dsl
 
 from fulcrum_components.stages import component
 from fulcrum_pipelines.compiled import stages_of_task
-from fulcrum_pipelines.store import Store, record_bytes, stage_path
+from fulcrum_pipelines.storage.store import Store, record_bytes, stage_path
 
 PLANTED = "planted_by_a_model"
 

@@ -21,7 +21,7 @@ from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, Sta
 from fulcrum_components.stages.output import Output
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, record_bytes, state_path
+from fulcrum_pipelines.storage.store import Store, record_bytes, state_path
 
 EXECUTABLE = sys.executable
 FAILURE = json.dumps({"failure_class": "quality", "message": "too bad"})

@@ -16,7 +16,7 @@ import numpy as np
 from fulcrum_components.evaluation.differing import Differences
 from fulcrum_components.evaluation.fidelity import fidelity_of
 from fulcrum_components.models.signature import TensorSpec
-from fulcrum_pipelines.fidelity import MAX_RELATIVE_ERROR
+from fulcrum_pipelines.fidelity_limits import MAX_RELATIVE_ERROR
 
 SAMPLES = 2000
 SIZES = (50, 160, 500)

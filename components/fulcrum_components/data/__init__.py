@@ -1,6 +1,9 @@
 """Data sets as they come in: formats, streaming, checks, and comparing them with each other."""
 
-from fulcrum_components.data.comparing import (
+from fulcrum_components.data.dataset import Batch, Dataset, TableDataset
+from fulcrum_components.data.labels import Labels, class_labels, find_labels, from_record
+from fulcrum_components.data.opening import from_arrays, open_dataset, open_unlabelled
+from fulcrum_components.data.overlap import (
     check_classes,
     check_columns,
     column_values,
@@ -10,9 +13,6 @@ from fulcrum_components.data.comparing import (
     fingerprint,
     sample,
 )
-from fulcrum_components.data.dataset import Batch, Dataset, TableDataset
-from fulcrum_components.data.labels import Labels, class_labels, find_labels, from_record
-from fulcrum_components.data.opening import from_arrays, open_dataset, open_unlabelled
 
 __all__ = [
     "Batch",

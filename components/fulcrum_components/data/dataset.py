@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fulcrum_components.data.checks import check_inputs, check_targets
+from fulcrum_components.data.example_checks import check_inputs, check_targets
 from fulcrum_components.data.label_values import Array, Indices, Observed, plain_labels
 from fulcrum_components.data.labels import Labels
 from fulcrum_components.data.notes import Notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fulcrum_components.latency.comparing import (
+from fulcrum_components.latency.benchmark import (
     FEWEST_PAIRS,
     compare_latency,
     compare_quickly,

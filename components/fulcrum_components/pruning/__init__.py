@@ -3,7 +3,7 @@
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
 from fulcrum_components.pruning.counting import count_macs_and_parameters
 from fulcrum_components.pruning.history import History, replay
-from fulcrum_components.pruning.prune import PruneResult, Recover, prune
+from fulcrum_components.pruning.pruner import PruneResult, Recover, prune
 from fulcrum_components.pruning.sensitivity import layer_sensitivity
 
 __all__ = [

@@ -9,8 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fulcrum_components.pruning.layers import layer_name, prunable_weights
 from fulcrum_components.pruning.methods import find_method
+from fulcrum_components.pruning.prunable_weights import layer_name, prunable_weights
 from fulcrum_pipelines.evidence import Sensitivity
 from fulcrum_pipelines.resources.compressionjob import Prune
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fulcrum_components.pruning.graph import ChannelGraph
+from fulcrum_components.pruning.channel_graph import ChannelGraph
 from fulcrum_components.pruning.history import Removal, tie_again
 from fulcrum_components.pruning.masking import MaskingError, require_same
 from fulcrum_pipelines.errors import UserError

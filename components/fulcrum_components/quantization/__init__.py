@@ -1,5 +1,5 @@
 """fp32 → b-bit fixed point, on ONNX graphs: calibration, candidates, and what really got faster."""
 
-from fulcrum_components.quantization.quantize import quantize
+from fulcrum_components.quantization.quantizer import quantize
 
 __all__ = ["quantize"]

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from fulcrum_components.graph import GraphIndex
 from fulcrum_components.quantization.building import AT_RUN_TIME, Builder, Built, Candidate
 from fulcrum_components.quantization.calibration import Method
-from fulcrum_components.quantization.sensitivity import by_sensitivity
+from fulcrum_components.quantization.sensitive_layers import by_sensitivity
 
 SEARCH_ABOVE = 0.5
 """Share of `maxDrop` that min-max may lose before other calibrations are tried: with less than half

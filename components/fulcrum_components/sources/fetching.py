@@ -18,7 +18,7 @@ from typing import Any
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import FulcrumError, RefusedError, UserError
-from fulcrum_pipelines.remote import explain, open_url, without_secrets
+from fulcrum_pipelines.storage.remote import explain, open_url, without_secrets
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
 """Schemes that a URL may have."""

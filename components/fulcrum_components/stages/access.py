@@ -14,7 +14,7 @@ from typing import Any
 
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.store import cache_path, checkpoint_path, object_path, state_path
+from fulcrum_pipelines.storage.store import cache_path, checkpoint_path, object_path, state_path
 
 ANY_DIGEST = "0" * 64
 GLOB = re.compile(r"[*?\[]")

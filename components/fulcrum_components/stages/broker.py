@@ -25,8 +25,8 @@ from fulcrum_components.stages.access import Access, access_of, named_urls
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError, RefusedError
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.remote import explain, open_url, patiently
-from fulcrum_pipelines.store import BLOCK_BYTES, patience_s
+from fulcrum_pipelines.storage.remote import explain, open_url, patiently
+from fulcrum_pipelines.storage.store import BLOCK_BYTES, patience_s
 
 BROKER = "FULCRUM_BROKER"
 """Names the worker's end of the sockets in its environment."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from fulcrum_components.finetuning.checkpoint import RECORD_NAME
 from fulcrum_components.stages.context import StageContext
-from fulcrum_pipelines.store import checkpoint_path
+from fulcrum_pipelines.storage.store import checkpoint_path
 
 
 class StoredCheckpoints:

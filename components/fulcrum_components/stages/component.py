@@ -43,7 +43,7 @@ from fulcrum_pipelines.runner.isolation import (
     without_secrets,
 )
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, parse_record, patient_store, state_path
+from fulcrum_pipelines.storage.store import Store, parse_record, patient_store, state_path
 from fulcrum_pipelines.texts import reason, told
 
 LAST_LINES = 12

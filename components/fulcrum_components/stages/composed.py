@@ -32,7 +32,7 @@ from fulcrum_pipelines.contract import (
 )
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import StageEvidence, StageName
-from fulcrum_pipelines.store import Store, stage_path
+from fulcrum_pipelines.storage.store import Store, stage_path
 
 Options = Mapping[str, Any]
 """Values by their path in a job's specification, such as `recipe.prune.sensitivity`; None is none.

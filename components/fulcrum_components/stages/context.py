@@ -14,7 +14,7 @@ from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError, QualityError
 from fulcrum_pipelines.evidence import Artifact, Conversion, Details, StageEvidence, StageName
 from fulcrum_pipelines.resources.compressionjob import Data, DataSource
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset, Labels, TableDataset

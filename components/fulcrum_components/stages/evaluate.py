@@ -23,7 +23,7 @@ from fulcrum_components.evaluation import (
     save_outcomes,
 )
 from fulcrum_components.models.onnx_file import load_onnx
-from fulcrum_components.stages import fidelity, measuring
+from fulcrum_components.stages import further_outputs, shared_measures
 from fulcrum_components.stages.context import (
     BASELINE,
     JSON,
@@ -47,7 +47,7 @@ DATA_SETS = ("train", "calibration", "validation", "test")
 
 def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model, of each data set, and of what is asked of the results."""
-    fidelity.further_outputs(context)  # refuses unknown names before anything is read
+    further_outputs.further_outputs(context)  # refuses unknown names before anything is read
     context.report("reading the data", None)
     digests = {"model": context.model.digest}
     if context.spec.baseline_model is not None:
@@ -59,7 +59,7 @@ def inputs(context: StageContext) -> dict[str, str]:
     asked = context.spec.model_dump(
         mode="json", by_alias=True, include={"gates", "seed", "allow_weak_baseline"}
     )
-    asked["data"] = measuring.what_data_mean(context.spec.data)
+    asked["data"] = shared_measures.what_data_mean(context.spec.data)
     digests["asked"] = digest_of(canonical_json(asked))
     return digests
 
@@ -68,7 +68,7 @@ def run(context: StageContext) -> StageResult:
     """Export the model, and measure the baseline on the test data."""
     test = context.required_dataset("test")
     model, data = context.model, context.data
-    measuring.check_test_data(context, test)
+    shared_measures.check_test_data(context, test)
     onnx_path = context.work_dir / "model.onnx"
     context.report("exporting to ONNX", 0.2)
     difference = _export(context, onnx_path)
@@ -78,18 +78,18 @@ def run(context: StageContext) -> StageResult:
     outcomes = run_onnx(baseline_path, test, meaning, columns=columns_needed(data), observe=seen)
     check_outcomes(outcomes, data.task, where="spec.data.test")
     context.report("computing metrics", 0.7)
-    metrics = measuring.all_metrics(outcomes, context)
+    metrics = shared_measures.all_metrics(outcomes, context)
     outcomes_path = context.work_dir / "outcomes.npz"
     save_outcomes(outcomes, outcomes_path)
     parameters, macs = size_of(context)
     details = EvaluateDetails(
         metrics=metrics,
-        confusion=measuring.confusion(outcomes, data),
+        confusion=shared_measures.confusion(outcomes, data),
         parameters=parameters,
         macs=macs,
         export_max_difference=difference,
         test_examples=len(outcomes),
-        overlaps=measuring.overlaps(context, measuring.read_by_code(data)),
+        overlaps=shared_measures.overlaps(context, shared_measures.read_by_code(data)),
         advice=_advice(context, outcomes, metrics),
         first_output=seen.record(outcomes, meaning, alone_error(baseline_path, test)),
         constant_answer=constant_answer(outcomes, data.task),
@@ -100,8 +100,8 @@ def run(context: StageContext) -> StageResult:
     doubts = _doubts(details, context)
     warnings = (
         *model.notes,
-        *measuring.data_warnings(context),
-        *measuring.unequal_targets(outcomes, data),
+        *shared_measures.data_warnings(context),
+        *shared_measures.unequal_targets(outcomes, data),
         *doubts,
     )
     signature_path = context.work_dir / SIGNATURE
@@ -133,12 +133,12 @@ def _advice(
 ) -> tuple[str, ...]:
     """Return warnings about gates that cannot pass on these test data, or hardly."""
     gates, data = context.spec.gates, context.spec.data
-    cases = best_cases(gates, data, outcomes, measuring.groups_of(outcomes, data))
+    cases = best_cases(gates, data, outcomes, shared_measures.groups_of(outcomes, data))
     return advice(gates, cases, _shares(metrics))
 
 
 def _shares(metrics: Sequence[Metric]) -> dict[str, float]:
-    values = {name: measuring.overall(metrics, name) for name in COUNTED}
+    values = {name: shared_measures.overall(metrics, name) for name in COUNTED}
     return {name: value for name, value in values.items() if value is not None}
 
 

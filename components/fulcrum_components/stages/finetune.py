@@ -7,7 +7,7 @@ import copy
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import STRUCTURE, WEIGHTS
 from fulcrum_components.pruning.read_back import changed_nothing
-from fulcrum_components.stages import fidelity, torch_models
+from fulcrum_components.stages import further_outputs, torch_models
 from fulcrum_components.stages.checkpoints import StoredCheckpoints
 from fulcrum_components.stages.context import StageContext, StageResult
 from fulcrum_pipelines.contract import canonical_json, digest_of
@@ -69,4 +69,4 @@ def run(context: StageContext) -> StageResult:
     context.report("exporting to ONNX", 0.9)
     outputs = torch_models.hand_on(context, state)
     checkpoints.drop()
-    return StageResult(result.details, outputs, (*result.notes, *fidelity.untaught(context)))
+    return StageResult(result.details, outputs, (*result.notes, *further_outputs.untaught(context)))

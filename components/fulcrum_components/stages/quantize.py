@@ -18,7 +18,7 @@ from fulcrum_components.quantization.choosing import (
     preference,
 )
 from fulcrum_components.quantization.methods import METHODS, Measuring
-from fulcrum_components.stages import fidelity, measuring
+from fulcrum_components.stages import further_outputs, shared_measures
 from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
 from fulcrum_components.stages.headlines import left_out
 from fulcrum_pipelines.catalog import METRICS, TASKS
@@ -34,7 +34,7 @@ def inputs(context: StageContext) -> dict[str, str]:
         "samples": spec.data.calibration_samples,
         "threads": spec.measure.threads,
         "batchSizes": spec.measure.batch_sizes,
-        "outputs": fidelity.what_is_asked(spec),
+        "outputs": further_outputs.what_is_asked(spec),
         "seed": spec.seed,
     }
     if METHODS[spec.recipe.quantize.method].chooses:  # else gates make no difference
@@ -58,14 +58,16 @@ def run(context: StageContext) -> StageResult:
     validation = context.dataset("validation")
     task, test = spec.data.task, context.required_dataset("test")
     metric = TASKS[task].main
-    batches = {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes}
+    batches = {
+        size: shared_measures.first_examples(test, size) for size in spec.measure.batch_sizes
+    }
 
     def measure_quality(path: Path) -> Quality:
         assert validation is not None
         context.report(f"measuring {path.stem} on validation", None)
         outcomes = run_onnx(path, validation, context.signature.meaning)
         value = metric_value(outcomes, metric)
-        lost = fidelity.lost_on(context, validation, source, path)
+        lost = further_outputs.lost_on(context, validation, source, path)
         return Quality(
             math.nan if value is None else value, example_losses(outcomes, task), "; ".join(lost)
         )
@@ -91,7 +93,7 @@ def run(context: StageContext) -> StageResult:
         ),
         calibration=calibration_data(context),
         work_dir=context.work_dir / "quantize",
-        batch_for_shapes=measuring.first_examples(test, 1),
+        batch_for_shapes=shared_measures.first_examples(test, 1),
     )
     nothing = not details.weight_share and not details.int8_coverage
     if nothing and not METHODS[spec.recipe.quantize.method].chooses:

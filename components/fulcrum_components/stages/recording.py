@@ -15,7 +15,7 @@ from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.evidence import Evidence, StageEvidence, StageName
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import (
+from fulcrum_pipelines.storage.store import (
     Store,
     cache_path,
     log_path,

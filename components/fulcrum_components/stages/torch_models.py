@@ -31,7 +31,7 @@ from fulcrum_components.models.state import (
 )
 from fulcrum_components.objective import Problem, call, call_all, input_tensors, kept_loss
 from fulcrum_components.pruning import History, count_macs_and_parameters, replay
-from fulcrum_components.stages import fidelity
+from fulcrum_components.stages import further_outputs
 from fulcrum_components.stages.context import JSON, ONNX, SAFETENSORS, Output, StageContext
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Metric, StageName
@@ -67,7 +67,7 @@ def problem_of(context: StageContext) -> Problem:
         meaning=signature.meaning,
         train=context.dataset("train"),
         seed=context.spec.seed,
-        kept=fidelity.taught_outputs(context),
+        kept=further_outputs.taught_outputs(context),
     )
 
 
@@ -190,7 +190,7 @@ def kept_metrics(
     It is the root of `kept_loss`, averaged over batches. Both modules run side by side, since
     outputs may be too large to keep.
     """
-    signature, positions = context.signature, fidelity.taught_outputs(context)
+    signature, positions = context.signature, further_outputs.taught_outputs(context)
     if not positions:
         return ()
     device = next((p.device for p in module.parameters()), torch.device("cpu"))

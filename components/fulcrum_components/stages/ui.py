@@ -10,7 +10,7 @@ from typing import Any
 
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Metric, StageEvidence
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 from fulcrum_pipelines.texts import printable
 
 MAX_CLASSES = 50  # a larger confusion matrix is not readable in the UI

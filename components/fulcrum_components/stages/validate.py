@@ -23,7 +23,7 @@ from fulcrum_components.evaluation.requests import required_comparisons
 from fulcrum_components.latency import compare_latency, speedup_confidences
 from fulcrum_components.memory import compare_sizes
 from fulcrum_components.sessions import output_names
-from fulcrum_components.stages import fidelity, measuring
+from fulcrum_components.stages import further_outputs, shared_measures
 from fulcrum_components.stages.context import (
     BASELINE,
     NPZ,
@@ -64,7 +64,7 @@ def inputs(context: StageContext) -> dict[str, str]:
     context.report("reading the test data", None)
     asked = {
         "gates": [gate.model_dump(mode="json") for gate in spec.gates],
-        "data": measuring.what_data_mean(spec.data),
+        "data": shared_measures.what_data_mean(spec.data),
         "measure": spec.measure.model_dump(mode="json"),
         "seed": spec.seed,
     }
@@ -79,7 +79,7 @@ def inputs(context: StageContext) -> dict[str, str]:
         TEST_DATA: fingerprint(test),
         **{
             f"data.{name}": fingerprint(context.required_dataset(name))
-            for name in measuring.read_without_code(spec.data)
+            for name in shared_measures.read_without_code(spec.data)
         },
         "evaluate/outcomes.npz": context.digest("evaluate", "outcomes.npz"),
         **models,
@@ -93,7 +93,7 @@ def run(context: StageContext) -> StageResult:
     spec, test = context.spec, context.required_dataset("test")
     levers = _levers(context, test)
     baseline, candidate = levers[0], levers[-1]
-    groups = measuring.groups_of(baseline.outcomes, spec.data)
+    groups = shared_measures.groups_of(baseline.outcomes, spec.data)
     context.report("comparing", 0.3)
     requests = required_comparisons(spec.gates, context.data, baseline.outcomes)
     comparisons = compare_all(
@@ -106,23 +106,25 @@ def run(context: StageContext) -> StageResult:
     )
     baseline_path = context.fetch("evaluate", BASELINE)
     candidate_path = context.fetch(candidate.stage, "model.onnx")
-    differences = fidelity.differences_on_test(
+    differences = further_outputs.differences_on_test(
         context,
         test,
         baseline_path,
         [context.fetch(lever.stage, "model.onnx") for lever in levers[1:]],
     )
-    kept = [fidelity.records(context, test, each, groups) for each in differences]
+    kept = [further_outputs.records(context, test, each, groups) for each in differences]
     identical = baseline.digest == candidate.digest
     latency = () if identical else _time(context)
-    batches = {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes}
+    batches = {
+        size: shared_measures.first_examples(test, size) for size in spec.measure.batch_sizes
+    }
     context.report("measuring memory", 0.9)
     size = compare_sizes(baseline_path, candidate_path, batches, threads=spec.measure.threads)
     outcomes_path = context.work_dir / "outcomes.npz"
     further = {name: each.arrays for name, each in differences[-1].items()} if kept else {}
     save_outcomes(candidate.outcomes, outcomes_path, further)
     context.report("looking for test examples in other data", 0.95)
-    overlaps = measuring.overlaps(context, measuring.read_without_code(spec.data))
+    overlaps = shared_measures.overlaps(context, shared_measures.read_without_code(spec.data))
     evaluated = context.evidence("evaluate").details
     details = ValidateDetails(
         baseline_model=baseline.digest,
@@ -130,16 +132,16 @@ def run(context: StageContext) -> StageResult:
         test_data=context.inputs[TEST_DATA],
         test_examples=len(test),
         comparisons=comparisons,
-        metrics_baseline=measuring.all_metrics(baseline.outcomes, context),
-        metrics_candidate=measuring.all_metrics(candidate.outcomes, context),
+        metrics_baseline=shared_measures.all_metrics(baseline.outcomes, context),
+        metrics_candidate=shared_measures.all_metrics(candidate.outcomes, context),
         levers=_lever_metrics(levers, kept, context),
         latency=latency,
         size=size,
         overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
-        overlap_on_trust=measuring.read_by_code(spec.data),
-        copies=measuring.copies(context),
-        confusion_baseline=measuring.confusion(baseline.outcomes, context.data),
-        confusion_candidate=measuring.confusion(candidate.outcomes, context.data),
+        overlap_on_trust=shared_measures.read_by_code(spec.data),
+        copies=shared_measures.copies(context),
+        confusion_baseline=shared_measures.confusion(baseline.outcomes, context.data),
+        confusion_candidate=shared_measures.confusion(candidate.outcomes, context.data),
         identical_models=identical,
         output_names=output_names(baseline_path),
         ignored_outputs=spec.data.ignored_outputs or (),
@@ -159,7 +161,7 @@ def _time(context: StageContext) -> tuple[LatencyComparison, ...]:
     return compare_latency(
         context.fetch("evaluate", BASELINE),
         context.fetch(context.previous_stage, "model.onnx"),
-        {size: measuring.first_examples(test, size) for size in spec.measure.batch_sizes},
+        {size: shared_measures.first_examples(test, size) for size in spec.measure.batch_sizes},
         spec.measure,
         spec.seed,
         confidence_by_batch=speedup_confidences(spec.gates),
@@ -218,11 +220,11 @@ def _lever_metrics(
     levers: list[Lever], kept: list[tuple[OutputFidelity, ...]], context: StageContext
 ) -> tuple[LeverMetrics, ...]:
     task, seed = context.spec.data.task, context.spec.seed
-    groups = measuring.groups_of(levers[0].outcomes, context.spec.data)
+    groups = shared_measures.groups_of(levers[0].outcomes, context.spec.data)
     requests = [Request(name) for name in TASKS[task].lever_metrics]
     found = []
     for before, lever, others in zip([None, *levers[:-1]], levers, [(), *kept], strict=True):
-        metrics: tuple[Metric, ...] = measuring.whole_metrics(
+        metrics: tuple[Metric, ...] = shared_measures.whole_metrics(
             lever.outcomes, context.spec.data, seed
         )
         against = {

@@ -39,7 +39,7 @@ from fulcrum_pipelines.contract import (
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Details, StageEvidence, StageName
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, record_bytes, state_path
+from fulcrum_pipelines.storage.store import Store, record_bytes, state_path
 from fulcrum_pipelines.texts import reason
 
 MEASURING: tuple[StageName, ...] = ("quantize", "validate")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulcrum_operator.cli.cluster import (
+from fulcrum_operator.cli.cluster_commands import (
     DEFAULT_WAIT_S,
     KubeconfigOption,
     NamespaceOption,
@@ -18,7 +18,7 @@ from fulcrum_operator.cli.cluster import (
 from fulcrum_operator.cli.promote import ChannelOption, promotion_of
 
 if TYPE_CHECKING:
-    from fulcrum_operator.cli.cluster import Desk
+    from fulcrum_operator.cli.cluster_commands import Desk
 
 
 def approve(

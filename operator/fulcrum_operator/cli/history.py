@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulcrum_operator.cli.cluster import KubeconfigOption, NamespaceOption, work_on
+from fulcrum_operator.cli.cluster_commands import KubeconfigOption, NamespaceOption, work_on
 from fulcrum_operator.cli.run import OutputFormat
 
 if TYPE_CHECKING:
-    from fulcrum_operator.cli.cluster import Desk
+    from fulcrum_operator.cli.cluster_commands import Desk
     from fulcrum_operator.promotion.seen import Channel
 
 HEADS = ("TIME", "KIND", "FROM", "TO", "VERDICT", "JOB OR RUN", "BY", "APPROVED BY", "REASON")

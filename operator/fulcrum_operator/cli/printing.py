@@ -18,7 +18,7 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.report.formatting import byte_size
 from fulcrum_pipelines.runner.results import failed_stage
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, log_path
+from fulcrum_pipelines.storage.store import Store, log_path
 
 PASSED, FAILED, USAGE, REJECTED, INCONCLUSIVE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = {"Pass": PASSED, "Fail": REJECTED, "Inconclusive": INCONCLUSIVE}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulcrum_operator.cli.cluster import (
+from fulcrum_operator.cli.cluster_commands import (
     DEFAULT_WAIT_S,
     ApproveOption,
     KubeconfigOption,
@@ -17,7 +17,7 @@ from fulcrum_operator.cli.cluster import (
 )
 
 if TYPE_CHECKING:
-    from fulcrum_operator.cli.cluster import Desk
+    from fulcrum_operator.cli.cluster_commands import Desk
 
 ChannelOption = Annotated[
     str,
@@ -80,7 +80,7 @@ def made_by_run(run: str, store: str) -> dict[str, Any]:
     from fulcrum_operator.cli.refusals import CommandError
     from fulcrum_pipelines.errors import UserError
     from fulcrum_pipelines.gates import decide
-    from fulcrum_pipelines.store import Store, object_path
+    from fulcrum_pipelines.storage.store import Store, object_path
 
     there = Store(store)
     evidence = there.evidence(run)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulcrum_operator.cli.cluster import KubeconfigOption, NamespaceOption, work_on
+from fulcrum_operator.cli.cluster_commands import KubeconfigOption, NamespaceOption, work_on
 
 if TYPE_CHECKING:
-    from fulcrum_operator.cli.cluster import Desk
+    from fulcrum_operator.cli.cluster_commands import Desk
 
 REASON = "fulcrum.dev/release-reason"
 """Annotation of the channel."""

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fulcrum_operator.cli.cluster import KubeconfigOption, NamespaceOption, work_on
+from fulcrum_operator.cli.cluster_commands import KubeconfigOption, NamespaceOption, work_on
 
 if TYPE_CHECKING:
-    from fulcrum_operator.cli.cluster import Desk
+    from fulcrum_operator.cli.cluster_commands import Desk
 
 SOURCE = "RUN_DIR|EVIDENCE|JOB|RUN"
 
@@ -70,7 +70,7 @@ def _is_path(source: str) -> bool:
 
 def _of_run(store: str, run: str) -> bytes:
     from fulcrum_pipelines.report.files import fetch_report
-    from fulcrum_pipelines.store import Store
+    from fulcrum_pipelines.storage.store import Store
 
     return fetch_report(Store(store), run)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fulcrum_operator.cli.cluster import (
+from fulcrum_operator.cli.cluster_commands import (
     DEFAULT_WAIT_S,
     ApproveOption,
     KubeconfigOption,
@@ -17,7 +17,7 @@ from fulcrum_operator.cli.cluster import (
 )
 
 if TYPE_CHECKING:
-    from fulcrum_operator.cli.cluster import Desk
+    from fulcrum_operator.cli.cluster_commands import Desk
     from fulcrum_operator.resources.modelchannel import ModelChannelStatus, Move
 
 

@@ -41,7 +41,7 @@ def run(
     Exit codes: 0 pass, 1 failed, 2 wrong usage or manifest, 3 rejected, 4 inconclusive or
     anomalous, 130 interrupted. Files are beside the evidence in the store, under runs/RUN.
     """
-    from fulcrum_operator.cli.running import run_manifest
+    from fulcrum_operator.cli.local_run import run_manifest
 
     code = run_manifest(
         manifest,

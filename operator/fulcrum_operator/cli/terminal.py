@@ -38,9 +38,9 @@ from fulcrum_pipelines.report.formatting import (
     relative_change,
     span,
 )
-from fulcrum_pipelines.report.metrics import in_order, style_of
+from fulcrum_pipelines.report.metric_styles import in_order, style_of
 from fulcrum_pipelines.report.reading import details, find_comparison, find_metric
-from fulcrum_pipelines.report.sections.gates import (
+from fulcrum_pipelines.report.sections.gate_results import (
     gate_writer,
     interval_cell,
     is_exact,

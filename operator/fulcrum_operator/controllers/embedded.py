@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 
 import fulcrum_pipelines
 from fulcrum_operator.controllers.run_observer import at_engine, in_store
-from fulcrum_operator.engines.base import Engine
+from fulcrum_operator.engines.protocol import Engine
 from fulcrum_operator.lifecycle import Limits, decide
 from fulcrum_operator.lifecycle.actions import (
     Action,
@@ -38,7 +38,7 @@ from fulcrum_pipelines.contract import Plan, canonical_json, digest_of, to_json
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.states import RunHandle, StageState
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 LIMITS = Limits(version=fulcrum_pipelines.__version__, poll_s=0.3)
 """The operator's defaults, but a person who waits sees progress sooner."""

@@ -13,7 +13,7 @@ from fulcrum_operator.kubernetes.object_cache import Body
 from fulcrum_operator.metrics import Metrics, model_label
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.gates import Verdict
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,7 @@ from fulcrum_operator.lifecycle.observation import (
 )
 from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
 from fulcrum_pipelines.contract import ResolvedSpec, digest_of
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 SOURCES_KEY = "sources.json"
 

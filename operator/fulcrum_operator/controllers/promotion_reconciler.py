@@ -44,7 +44,7 @@ from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 PLAN_BYTES = 16 << 20
 """More than any plan has. A promotion names its plan by a digest, which may be of anything."""

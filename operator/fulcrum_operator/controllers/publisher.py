@@ -11,7 +11,7 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.gates import Verdict
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.report.files import store_report
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from fulcrum_pipelines.errors import CorruptError, FulcrumError
 from fulcrum_pipelines.evidence import Evidence
 from fulcrum_pipelines.gates import decide
 from fulcrum_pipelines.report.files import store_report
-from fulcrum_pipelines.store import Store, parse_record
+from fulcrum_pipelines.storage.store import Store, parse_record
 
 MOST_EVIDENCE_BYTES = 4 << 20
 """Larger evidence gets no report here. For 4 MB a page took 2.4 s and 70 MB (docs/scale.md)."""

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 
-from fulcrum_operator.engines.base import Engine
+from fulcrum_operator.engines.protocol import Engine
 from fulcrum_operator.lifecycle.observation import Job, Observed, Snapshot
 from fulcrum_operator.lifecycle.starting import plan_of
 from fulcrum_operator.lifecycle.summary import headlines
@@ -17,7 +17,7 @@ from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.runner.results import stage_states
 from fulcrum_pipelines.states import RunStatus, StageState
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 async def at_engine(seen: Observed, engine: Engine, key: str) -> Observed:

@@ -23,14 +23,14 @@ from pathlib import Path
 
 import psutil
 
-from fulcrum_operator.engines.base import RunActiveError
 from fulcrum_operator.engines.process_tree import MARK, Leader, stop
+from fulcrum_operator.engines.protocol import RunActiveError
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.runner.pod import LOCAL_RUNNER
 from fulcrum_pipelines.runner.results import ended_status, unreadable
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "fulcrum-gate")
 """Becomes the command once told to; ends by itself where its starter died before."""

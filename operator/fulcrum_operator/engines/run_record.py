@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.evidence import Record
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 class RunRecord(Record):

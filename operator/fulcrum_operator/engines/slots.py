@@ -10,7 +10,7 @@ import heapq
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from fulcrum_operator.engines.base import Engine
+from fulcrum_operator.engines.protocol import Engine
 from fulcrum_operator.kubernetes.object_cache import Key
 
 

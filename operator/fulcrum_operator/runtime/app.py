@@ -24,8 +24,8 @@ from fulcrum_operator.controllers.observer import Observer
 from fulcrum_operator.controllers.orphan_sweep import Sweeper
 from fulcrum_operator.controllers.promotion_reconciler import PromotionReconciler
 from fulcrum_operator.controllers.resolver import Templates
+from fulcrum_operator.engines.factory import default_engines
 from fulcrum_operator.engines.placement import Site
-from fulcrum_operator.engines.registry import default_engines
 from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import Kube, connect
 from fulcrum_operator.kubernetes.credentials import Credentials
@@ -52,7 +52,7 @@ from fulcrum_operator.runtime.workers import Dispatcher, Item
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 from fulcrum_pipelines.gates.assessment import Assessment
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 THREADS = 32
 """For engines and stores, which block; the default of asyncio is six on two cores."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
 from fulcrum_pipelines.evidence import Evidence
-from fulcrum_pipelines.fidelity import MAX_RELATIVE_ERROR, MIN_AGREEMENT
+from fulcrum_pipelines.fidelity_limits import MAX_RELATIVE_ERROR, MIN_AGREEMENT
 from fulcrum_pipelines.gates import fidelity
 from fulcrum_pipelines.gates.integrity import anomalies, caveats, validate_details
 from fulcrum_pipelines.gates.kinds import KINDS

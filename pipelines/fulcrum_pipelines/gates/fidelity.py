@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fulcrum_pipelines.evidence import Interval, OutputFidelity, ValidateDetails
-from fulcrum_pipelines.fidelity import MAX_RELATIVE_ERROR, MIN_AGREEMENT
+from fulcrum_pipelines.fidelity_limits import MAX_RELATIVE_ERROR, MIN_AGREEMENT
 from fulcrum_pipelines.gates import wording
 from fulcrum_pipelines.gates.interval import Observation, declared, explain, judge
 from fulcrum_pipelines.gates.recompute import recorded_interval

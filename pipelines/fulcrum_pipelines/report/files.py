@@ -17,7 +17,7 @@ from fulcrum_pipelines.evidence import Evidence, Record, StageEvidence
 from fulcrum_pipelines.gates import decide
 from fulcrum_pipelines.gates.verdict import Verdict
 from fulcrum_pipelines.report.page import render
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 R = TypeVar("R", bound=Record)
 

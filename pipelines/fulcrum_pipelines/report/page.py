@@ -21,7 +21,8 @@ from fulcrum_pipelines.report.reading import details
 from fulcrum_pipelines.report.sections.confusion import confusion_section
 from fulcrum_pipelines.report.sections.data import data_section
 from fulcrum_pipelines.report.sections.finetuning import finetuning_section
-from fulcrum_pipelines.report.sections.gates import gates_section
+from fulcrum_pipelines.report.sections.footprint import size_section
+from fulcrum_pipelines.report.sections.gate_results import gates_section
 from fulcrum_pipelines.report.sections.levers import levers_section
 from fulcrum_pipelines.report.sections.outputs import outputs_section
 from fulcrum_pipelines.report.sections.overview import headline, tiles
@@ -34,7 +35,6 @@ from fulcrum_pipelines.report.sections.provenance import (
 from fulcrum_pipelines.report.sections.pruning import pruning_section
 from fulcrum_pipelines.report.sections.quality import quality_section
 from fulcrum_pipelines.report.sections.quantization import quantization_section
-from fulcrum_pipelines.report.sections.size import size_section
 from fulcrum_pipelines.report.sections.speed import speed_section
 
 _SYMBOLS = {"good": "✓", "bad": "✕", "unclear": "?", "odd": "!", "quiet": "–"}

@@ -21,7 +21,7 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.runner.isolation import hide_process
-from fulcrum_pipelines.store import patient_store
+from fulcrum_pipelines.storage.store import patient_store
 
 SHELL_STARTS = "kfp.dsl.executor_main"
 SHELL_WAITS = f"_KFP_RUNTIME=true python3 -m {SHELL_STARTS}"

@@ -24,7 +24,7 @@ from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords
 from fulcrum_pipelines.runner.isolation import UNTOUCHABLE, hide_process
 from fulcrum_pipelines.runner.results import part_status
-from fulcrum_pipelines.store import patient_store
+from fulcrum_pipelines.storage.store import patient_store
 
 LOCAL_RUNNER = (sys.executable, "-m", "fulcrum_pipelines.runner.local")
 LAST_MESSAGE = Path("/dev/termination-log")

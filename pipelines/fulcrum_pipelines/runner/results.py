@@ -8,7 +8,7 @@ from fulcrum_pipelines.compiled import Part, stages_of
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError
 from fulcrum_pipelines.states import RunStatus, StageState
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 def stage_states(store: Store, plan: Plan) -> tuple[StageState, ...]:

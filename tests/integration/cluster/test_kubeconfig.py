@@ -31,7 +31,7 @@ from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.kubernetes.relisting import Relisting
 from fulcrum_operator.kubernetes.watching import Watches, open_watch_session
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 ACCOUNT = "pipeline"
 Command = Callable[..., tuple[int, str, str]]

@@ -27,7 +27,7 @@ from fulcrum_operator.resources.names import (
 )
 from fulcrum_pipelines.contract import digest_of, to_json
 from fulcrum_pipelines.errors import InfrastructureError
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 GUIDE = Path(__file__).parents[3] / "docs" / "promotion.md"
 RACES = 25

@@ -11,7 +11,7 @@ from kubeflow.engines import execute, make_engine
 from kubeflow.server import Server
 
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @pytest.fixture(autouse=True)

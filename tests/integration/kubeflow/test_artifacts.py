@@ -13,7 +13,7 @@ from kubeflow.launcher import Stored, launch
 from fulcrum_components.stages import ui
 from fulcrum_pipelines.contract import STAGES
 from fulcrum_pipelines.evidence import Artifact, ConfusionMatrix, StageEvidence, StageName
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 CONTENT = b"an ONNX file, for all that matters here"
 RUN_ID = "d54f5ddb-b287-4598-b9b6-d80bcf20cdda"

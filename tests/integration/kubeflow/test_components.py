@@ -24,7 +24,7 @@ from fulcrum_pipelines.composed import ChannelFile, judge, promote
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Evidence, Metric
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.store import Store, file_digest, object_path
+from fulcrum_pipelines.storage.store import Store, file_digest, object_path
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLE = ROOT / "examples" / "kubeflow"

@@ -19,9 +19,9 @@ from kubeflow.server import Server
 from kubeflow.world import World
 from stand_in import stand_in_plan
 
-from fulcrum_operator.engines.kubeflow.errors import KubeflowError
+from fulcrum_operator.engines.kubeflow.api_errors import KubeflowError
 from fulcrum_pipelines.errors import InfrastructureError, UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 PLAN = stand_in_plan("succeed")
 

@@ -20,9 +20,9 @@ from kubeflow.server import PREFIX, Fault, Server
 from kubeflow.world import Refused
 from stand_in import stand_in_plan
 
+from fulcrum_operator.engines.kubeflow.api_errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.cluster import POD, ClusterView
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.engines.kubeflow.errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
@@ -30,7 +30,7 @@ from fulcrum_operator.kubernetes.retries import CallPolicy
 from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 CREATE = "POST /runs$"
 OVER = "Failed to terminate a run. Row not found"

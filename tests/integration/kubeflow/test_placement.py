@@ -30,7 +30,7 @@ from fulcrum_pipelines.resources.compressionjob import (
     CompressionJobSpec,
     Recipe,
 )
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 RECORDED = json.loads(Path(kubeflow.driver.__file__).with_name("gpu_step.json").read_text())
 KUBERNETES_OWN = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")

@@ -17,7 +17,7 @@ from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_pipelines.contract import NEW_RUN
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.states import RunHandle
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 def finished_job(engine: KubeflowEngine) -> RunHandle:

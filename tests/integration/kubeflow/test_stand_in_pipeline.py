@@ -20,7 +20,7 @@ from fulcrum_operator.engines.kubeflow.parameters import parameters
 from fulcrum_operator.engines.placement import Placement
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.runner.results import ended_status
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @pytest.fixture(scope="module")

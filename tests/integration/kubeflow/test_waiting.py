@@ -19,7 +19,7 @@ from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_pipelines.compiled import stages_of_task
 from fulcrum_pipelines.states import RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 WAITING = {
     "phase": "Pending",

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
+from fulcrum_operator.engines.factory import default_engines
 from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
-from fulcrum_operator.engines.registry import default_engines
 from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 ROOT = Path(__file__).parents[3]
 KUBEFLOW = {"url": "http://ml-pipeline.kubeflow:8888", "image": "components:1"}

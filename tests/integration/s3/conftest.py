@@ -12,8 +12,8 @@ from s3.accounts import Keys
 from s3.building import server_binary
 from s3.server import Server
 
-from fulcrum_pipelines.bounded_s3 import BoundedS3
-from fulcrum_pipelines.store import PATIENCE, Store
+from fulcrum_pipelines.storage.s3 import BoundedS3
+from fulcrum_pipelines.storage.store import PATIENCE, Store
 
 
 def pytest_runtestloop(session: pytest.Session) -> None:

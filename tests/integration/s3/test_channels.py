@@ -7,7 +7,7 @@ from pathlib import Path
 from promotions import channel_of, digests, promote_at_once
 from stored_runs import make_validated
 
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 def test_promotions_at_once_are_all_in_the_history(store: Store, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from s3.accounts import Keys
 from s3.building import server_binary
 from s3.server import Server
 
-from fulcrum_pipelines.bounded_s3 import BoundedS3
 from fulcrum_pipelines.errors import InfrastructureError
-from fulcrum_pipelines.store import PATIENCE, Store, patience_s
+from fulcrum_pipelines.storage.s3 import BoundedS3
+from fulcrum_pipelines.storage.store import PATIENCE, Store, patience_s
 
 ADDRESS = "AWS_ENDPOINT_URL_S3"
 NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}

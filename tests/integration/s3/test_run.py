@@ -23,8 +23,8 @@ from s3.server import Server
 from fulcrum_components.sources.fetching import fetch
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
-from fulcrum_pipelines.remote import UnreachableError
-from fulcrum_pipelines.store import PATIENCE, Store, object_path
+from fulcrum_pipelines.storage.remote import UnreachableError
+from fulcrum_pipelines.storage.store import PATIENCE, Store, object_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -9,7 +9,7 @@ import pytest
 from harmed_runs import fulcrum_run
 from harms import TO_CANDIDATE, Harm
 
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @pytest.mark.parametrize("harm", TO_CANDIDATE, ids=lambda harm: harm.__name__)

@@ -17,19 +17,19 @@ from builders.evidence import make_stage
 from s3.accounts import Keys
 from s3.server import Server
 
-from fulcrum_pipelines import bounded_s3
-from fulcrum_pipelines.bounded_s3 import ATTEMPTS, PART_BYTES, BoundedS3
 from fulcrum_pipelines.contract import digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
-from fulcrum_pipelines.remote import UnreachableError
-from fulcrum_pipelines.store import Store, cache_path, object_path, stage_path
+from fulcrum_pipelines.storage import s3
+from fulcrum_pipelines.storage.remote import UnreachableError
+from fulcrum_pipelines.storage.s3 import ATTEMPTS, PART_BYTES, BoundedS3
+from fulcrum_pipelines.storage.store import Store, cache_path, object_path, stage_path
 
 Become = Callable[..., None]
 LARGE_BYTES = 2 * PART_BYTES + 12_345
 UPLOAD = """
 import sys
 from pathlib import Path
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 Store(sys.argv[1]).put(Path(sys.argv[2]), "large", "x/y")
 """
 
@@ -208,7 +208,7 @@ def test_trouble_is_told(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounded_s3, "ATTEMPTS", 1)
+    monkeypatch.setattr(s3, "ATTEMPTS", 1)
     reader = server.accounts.reader
     be(reader if trouble.reads else None, **trouble.changes)
     url = f"s3://{trouble.bucket}/store" if trouble.bucket else f"{bucket}/store"
@@ -281,9 +281,9 @@ def test_url_is_refused(refused: Refused) -> None:
 def test_call_to_a_silent_server_ends(
     server: Server, bucket: str, be: Become, large: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounded_s3, "READ_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(bounded_s3, "REQUEST_LIMIT_S", 2.0)
-    monkeypatch.setattr(bounded_s3, "SLOWEST_BYTES_PER_S", LARGE_BYTES)
+    monkeypatch.setattr(s3, "READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(s3, "REQUEST_LIMIT_S", 2.0)
+    monkeypatch.setattr(s3, "SLOWEST_BYTES_PER_S", LARGE_BYTES)
     BoundedS3.clear_instance_cache()
     store = Store(f"{bucket}/silent")
     store.write("a.json", b"{}")

@@ -17,11 +17,11 @@ from builders.details import make_validate
 from builders.evidence import make_evidence, make_stage
 from builders.figures import make_comparison
 
-from fulcrum_operator.engines.base import RunActiveError
+from fulcrum_operator.engines.protocol import RunActiveError
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.states import RunHandle, RunStatus, StageState
-from fulcrum_pipelines.store import Store, stage_path, state_path
+from fulcrum_pipelines.storage.store import Store, stage_path, state_path
 
 RUN = "the-run"
 TIME = "2026-11-24T09:30:00Z"

@@ -29,7 +29,7 @@ from fulcrum_pipelines.contract import digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
 from fulcrum_pipelines.gates import Verdict
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 RUN = "mnist-0123456789ab-1"
 

@@ -55,7 +55,7 @@ from fulcrum_pipelines.evidence import Interval, Record, ValidateDetails
 from fulcrum_pipelines.gates.kinds import KINDS, module_name
 from fulcrum_pipelines.manifests import check_resolved
 from fulcrum_pipelines.report.formatting import SPACE
-from fulcrum_pipelines.report.sections.gates import gate_writer
+from fulcrum_pipelines.report.sections.gate_results import gate_writer
 from fulcrum_pipelines.resources.compressionjob import Data, DataSlice, DataSource, Gate, GateSlice
 from fulcrum_pipelines.validation.schemas import gates_schema, job_spec_schema
 

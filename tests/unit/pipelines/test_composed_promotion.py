@@ -14,7 +14,7 @@ from stored_runs import Validated, make_validated
 from fulcrum_pipelines import composed
 from fulcrum_pipelines.composed import ATTEMPTS, ChannelFile, promote
 from fulcrum_pipelines.errors import InfrastructureError, UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from stand_in import stand_in_plan
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords, last_words
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 PROGRAM = Path(stand_in.__file__).with_name("pod_stand_in.py")
 TIMEOUT_S = 60.0

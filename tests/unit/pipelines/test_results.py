@@ -10,7 +10,7 @@ from builders.plans import make_plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.runner.results import ended_status
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store, state_path
+from fulcrum_pipelines.storage.store import Store, state_path
 
 PLAN = make_plan()
 

@@ -89,7 +89,7 @@ def test_command_line_does_not_load(module: str) -> None:
     """The operator's image has none of these, and `--help` must not wait for them."""
     assert importlib.util.find_spec(module)
     code = (
-        "import sys, fulcrum_operator.cli.main as main, fulcrum_operator.cli.running,"
+        "import sys, fulcrum_operator.cli.main as main, fulcrum_operator.cli.local_run,"
         " fulcrum_pipelines.validation, fulcrum_pipelines.gates, fulcrum_pipelines.report;"
         f"sys.exit({module!r} in sys.modules)"
     )

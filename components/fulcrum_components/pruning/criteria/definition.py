@@ -10,7 +10,7 @@ import torch_pruning as tp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fulcrum_components.pruning.graph import ChannelGroup
+from fulcrum_components.pruning.channel_graph import ChannelGroup
 
 
 @dataclass(frozen=True)

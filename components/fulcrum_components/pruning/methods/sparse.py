@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from fulcrum_components.objective import Problem
-from fulcrum_components.pruning.layers import layer_name, prunable_weights
 from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult
+from fulcrum_components.pruning.prunable_weights import layer_name, prunable_weights
 from fulcrum_pipelines.evidence import LayerSparsity
 
 

@@ -14,9 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from fulcrum_components.objective import Problem
 from fulcrum_components.pruning import history as history_module
 from fulcrum_components.pruning.attention import find_attentions
-from fulcrum_components.pruning.criteria import CRITERIA
-from fulcrum_components.pruning.gradients import accumulate_gradients
-from fulcrum_components.pruning.graph import (
+from fulcrum_components.pruning.channel_graph import (
     CANNOT_GO,
     HEADS_KEPT,
     ONE_CHANNEL,
@@ -25,12 +23,7 @@ from fulcrum_components.pruning.graph import (
     ChannelGraph,
     ChannelGroup,
 )
-from fulcrum_components.pruning.history import Removal
-from fulcrum_components.pruning.layers import matches
-from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult, PruningMethod
-from fulcrum_components.pruning.methods.unstructured import keep_largest
-from fulcrum_components.pruning.schedule import sparsities
-from fulcrum_components.pruning.selection import (
+from fulcrum_components.pruning.channel_selection import (
     Candidates,
     Scores,
     global_counts,
@@ -38,6 +31,13 @@ from fulcrum_components.pruning.selection import (
     uniform_count,
     unit_step,
 )
+from fulcrum_components.pruning.criteria import CRITERIA
+from fulcrum_components.pruning.gradients import accumulate_gradients
+from fulcrum_components.pruning.history import Removal
+from fulcrum_components.pruning.methods.definition import AfterStep, MethodResult, PruningMethod
+from fulcrum_components.pruning.methods.unstructured import keep_largest
+from fulcrum_components.pruning.prunable_weights import matches
+from fulcrum_components.pruning.schedule import sparsities
 from fulcrum_components.pruning.trials import Trials
 from fulcrum_components.pruning.vector_width import resolve_round
 from fulcrum_pipelines.errors import QualityError, UserError

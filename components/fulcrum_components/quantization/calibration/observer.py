@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fulcrum_components.graph import Array, interface_names, open_session, run_session
 from fulcrum_components.quantization.calibration.entropy import entropy_threshold
 from fulcrum_components.quantization.calibration.histogram import Histogram
-from fulcrum_components.quantization.calibration.memory import MemoryGrowth
+from fulcrum_components.quantization.calibration.memory_growth import MemoryGrowth
 from fulcrum_components.quantization.calibration.percentile import (
     DEFAULT_PERCENTILE,
     percentile_threshold,

@@ -10,9 +10,9 @@ from fulcrum_components.graph import opset_of
 from fulcrum_components.quantization.building import Built, Candidate
 from fulcrum_components.quantization.coverage import measure_coverage
 from fulcrum_components.quantization.methods.definition import Work
-from fulcrum_components.quantization.read_back import weight_share
 from fulcrum_components.quantization.report import layer_bits, unquantized_nodes
 from fulcrum_components.quantization.selection import FP32, Selection, make_record, with_speed
+from fulcrum_components.quantization.weight_share import weight_share
 from fulcrum_pipelines.errors import QualityError
 from fulcrum_pipelines.evidence import QuantizeDetails
 from fulcrum_pipelines.resources.compressionjob import Quantize

@@ -16,11 +16,11 @@ import onnx
 from fulcrum_components.graph import GraphIndex, constants, opset_of, write_graph
 from fulcrum_components.quantization.layers import weighted_layers
 from fulcrum_components.quantization.methods.definition import QuantizationMethod, Work
-from fulcrum_components.quantization.read_back import number_of_weights
 from fulcrum_components.quantization.report import simulated_bits
 from fulcrum_components.quantization.rounding import Rounding, rounding_for
 from fulcrum_components.quantization.selection import make_record
 from fulcrum_components.quantization.tables import find_tied_tables, store_once
+from fulcrum_components.quantization.weight_share import number_of_weights
 from fulcrum_pipelines.errors import QualityError, UserError
 from fulcrum_pipelines.evidence import QuantizeDetails
 

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
-from fulcrum_operator.engines.base import RunActiveError
 from fulcrum_operator.engines.job.cluster import JobCluster, key_of
 from fulcrum_operator.engines.job.following import JobFollower
 from fulcrum_operator.engines.job.naming import job_name
 from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
 from fulcrum_operator.engines.job.rendering import Object, Order, render
 from fulcrum_operator.engines.placement import Placement, place
+from fulcrum_operator.engines.protocol import RunActiveError
 from fulcrum_operator.kubernetes.errors import Invalid
 from fulcrum_operator.settings import Job
 from fulcrum_operator.settings.pools import Pool
@@ -26,7 +26,7 @@ from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 from fulcrum_pipelines.validation.problem import Problem
 
 

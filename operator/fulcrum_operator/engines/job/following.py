@@ -42,7 +42,7 @@ from fulcrum_pipelines.errors import CorruptError, UserError
 from fulcrum_pipelines.runner.exit_codes import CLASSES, EXIT_CODES, NO_EVIDENCE
 from fulcrum_pipelines.runner.results import part_status, unreadable
 from fulcrum_pipelines.states import RunState, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 SILENCE_S = 10.0
 """A Job whose pod is not there after this long is held up by what only its Events tell."""

@@ -10,7 +10,7 @@ from fulcrum_operator.engines.run_record import RunFiles, RunRecord
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Record
 from fulcrum_pipelines.states import RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 class GivenUp(Record):

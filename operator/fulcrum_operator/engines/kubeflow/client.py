@@ -18,7 +18,7 @@ import kfp_server_api as api
 import urllib3.exceptions
 from pydantic import SecretStr
 
-from fulcrum_operator.engines.kubeflow.errors import KubeflowError, error_of
+from fulcrum_operator.engines.kubeflow.api_errors import KubeflowError, error_of
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.kubernetes.credentials import Credentials, TokenSource
 from fulcrum_operator.settings import Kubeflow

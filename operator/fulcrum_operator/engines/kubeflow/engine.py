@@ -15,16 +15,16 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from weakref import WeakValueDictionary
 
-from fulcrum_operator.engines.base import RunActiveError
+from fulcrum_operator.engines.kubeflow.api_errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
-from fulcrum_operator.engines.kubeflow.errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.following import Follower
 from fulcrum_operator.engines.kubeflow.parameters import parameters
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission, Submissions
 from fulcrum_operator.engines.kubeflow.uploading import Compiled, Uploads, shipped
 from fulcrum_operator.engines.placement import beyond_kubeflow, place
+from fulcrum_operator.engines.protocol import RunActiveError
 from fulcrum_operator.resources.times import write_time
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.settings.pools import Pool
@@ -32,7 +32,7 @@ from fulcrum_pipelines.compiled import tasks_of
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 from fulcrum_pipelines.validation.problem import Problem
 
 

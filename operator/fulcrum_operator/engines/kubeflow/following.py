@@ -21,7 +21,7 @@ from fulcrum_operator.settings import Kubeflow
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.results import ended_status, stage_states
 from fulcrum_pipelines.states import RunState, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @dataclass

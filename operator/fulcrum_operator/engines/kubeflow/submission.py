@@ -7,7 +7,7 @@ whether it was we who stopped it. Both must survive a crash, so both are written
 from __future__ import annotations
 
 from fulcrum_operator.engines.run_record import RunFiles, RunRecord
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 class Submission(RunRecord):

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from fulcrum_operator.engines.kubeflow.api_errors import KubeflowError
 from fulcrum_operator.engines.kubeflow.client import KubeflowClient
-from fulcrum_operator.engines.kubeflow.errors import KubeflowError
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_pipelines.compiled import IR_PATH, pipeline_of
 from fulcrum_pipelines.contract import digest_of

@@ -17,7 +17,7 @@ from fulcrum_pipelines.report.blocks import (
     row,
 )
 from fulcrum_pipelines.report.formatting import duration, number, percent
-from fulcrum_pipelines.report.metrics import Style, style_of
+from fulcrum_pipelines.report.metric_styles import Style, style_of
 from fulcrum_pipelines.report.plots.curves import Curve, curve_plot
 from fulcrum_pipelines.report.reading import details
 from fulcrum_pipelines.report.sections.quality import axis_writer

@@ -22,8 +22,8 @@ from fulcrum_pipelines.report.formatting import (
     level,
     relative_change,
 )
-from fulcrum_pipelines.report.metrics import Style, in_order, style_of
-from fulcrum_pipelines.report.plots.levers import Step, lever_plot
+from fulcrum_pipelines.report.metric_styles import Style, in_order, style_of
+from fulcrum_pipelines.report.plots.lever_steps import Step, lever_plot
 from fulcrum_pipelines.report.reading import find_comparison, find_metric
 from fulcrum_pipelines.report.sections.overview import change_tone
 from fulcrum_pipelines.report.sections.quality import axis_writer

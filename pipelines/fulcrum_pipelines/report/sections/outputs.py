@@ -17,7 +17,7 @@ from fulcrum_pipelines.report.blocks import (
     row,
 )
 from fulcrum_pipelines.report.formatting import NOT_MEASURED, count, level, percent, span
-from fulcrum_pipelines.report.metrics import style_of
+from fulcrum_pipelines.report.metric_styles import style_of
 from fulcrum_pipelines.report.sections.levers import lever_name
 from fulcrum_pipelines.report.sections.overview import change_tone
 

@@ -12,7 +12,7 @@ from fulcrum_pipelines.report.formatting import (
     level,
     span,
 )
-from fulcrum_pipelines.report.metrics import is_worse, style_of
+from fulcrum_pipelines.report.metric_styles import is_worse, style_of
 from fulcrum_pipelines.report.reading import main_comparison
 
 TONES: dict[str, Tone] = {

@@ -28,7 +28,7 @@ from fulcrum_pipelines.report.blocks import (
     row,
 )
 from fulcrum_pipelines.report.formatting import NOT_MEASURED, byte_size, count, percent, short_count
-from fulcrum_pipelines.report.metrics import in_order, is_worse, style_of
+from fulcrum_pipelines.report.metric_styles import in_order, is_worse, style_of
 from fulcrum_pipelines.report.plots.bars import Bar, bar_plot
 from fulcrum_pipelines.report.plots.heatmap import HeatCell, heatmap
 from fulcrum_pipelines.report.reading import details, find_metric

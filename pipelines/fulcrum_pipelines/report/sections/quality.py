@@ -19,7 +19,7 @@ from fulcrum_pipelines.report.blocks import (
     row,
 )
 from fulcrum_pipelines.report.formatting import count, fixed, level, number, percent, span
-from fulcrum_pipelines.report.metrics import Style, in_order, style_of
+from fulcrum_pipelines.report.metric_styles import Style, in_order, style_of
 from fulcrum_pipelines.report.plots.intervals import Look, Marker, Row, interval_plot
 from fulcrum_pipelines.report.reading import find_metric
 from fulcrum_pipelines.report.sections.overview import change_tone

@@ -36,7 +36,7 @@ from fulcrum_pipelines.report.formatting import (
     points,
     ratio,
 )
-from fulcrum_pipelines.report.metrics import Style, style_of
+from fulcrum_pipelines.report.metric_styles import Style, style_of
 from fulcrum_pipelines.report.plots.intervals import Marker, Row, interval_plot
 from fulcrum_pipelines.report.reading import details
 

@@ -26,7 +26,7 @@ from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.kubeconfig import from_kubeconfig
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 BEHAVIOURS = ("succeed", "fail", "no-evidence", "early-end", "other-plan", "hang")
 ELSEWHERE = "example.test/nobody"

@@ -13,7 +13,7 @@ from operator_site import Site
 from operators import wait_until
 from promotion_team import Team
 
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 WAIT_S = 60.0
 MAX_RUNNING = 3

@@ -10,7 +10,7 @@ import pytest
 from operator_site import Site, check_promoted, promoting_job
 from operators import END_TIMEOUT_S, OperatorProcess, wait_until
 
-from fulcrum_pipelines.store import object_path
+from fulcrum_pipelines.storage.store import object_path
 
 PROMOTED = ("Submitted", "Evaluated", "Succeeded")
 LIVES = 8

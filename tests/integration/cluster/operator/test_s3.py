@@ -20,8 +20,8 @@ from typer.testing import CliRunner, Result
 
 from fulcrum_operator.cli.main import app
 from fulcrum_operator.cli.refusals import CommandError
-from fulcrum_pipelines.bounded_s3 import BoundedS3
-from fulcrum_pipelines.store import PATIENCE, Store, object_path
+from fulcrum_pipelines.storage.s3 import BoundedS3
+from fulcrum_pipelines.storage.store import PATIENCE, Store, object_path
 
 pytestmark = pytest.mark.timeout(600)  # the server may have to be built first
 

@@ -24,7 +24,7 @@ from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 from fulcrum_operator.kubernetes.finding import load_credentials
 from fulcrum_operator.settings import Kubeflow, Settings
 from fulcrum_pipelines.errors import FulcrumError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 PATIENCE_S = 1200.0
 """Of one run: a whole job takes 3 to 5 minutes, and pulling the image some the first time."""

@@ -18,7 +18,7 @@ from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 POOLS = {"default": Pool(cpu="2", memory="4Gi")}
 

@@ -26,7 +26,7 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import ValidateDetails
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.states import RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 COMPOSED = DIGITS.parent / "kubeflow" / "digits.yaml"
 POOLS = {"default": Pool(cpu="2", memory="4Gi")}

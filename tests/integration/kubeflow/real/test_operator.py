@@ -11,7 +11,7 @@ from kubeflow.operated import operated, run_with_a_kill, runs_named
 from kubeflow.site import Site
 
 from fulcrum_operator.settings import Kubeflow
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 QUIET_S = 10.0
 

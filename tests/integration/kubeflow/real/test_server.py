@@ -11,7 +11,7 @@ from stand_in import stand_in_plan
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.states import RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 class TestKubeflow(EngineSuite):

@@ -16,7 +16,7 @@ from builders.plans import make_plan
 from fulcrum_components.stages import component
 from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, Failure
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.store import record_bytes
+from fulcrum_pipelines.storage.store import record_bytes
 
 DEADLINES = {"evaluate": 1}
 

@@ -16,7 +16,7 @@ from fulcrum_pipelines.chain import STORE, read_chain
 from fulcrum_pipelines.composed import check
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.store import Store, stage_path
+from fulcrum_pipelines.storage.store import Store, stage_path
 
 TASK = {"data.task": "classification"}
 OPTIONS: dict[StageName, dict[str, Any]] = {

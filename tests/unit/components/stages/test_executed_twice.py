@@ -18,7 +18,7 @@ from fulcrum_components.stages.component import EVIDENCE_FILE, StageFailedError
 from fulcrum_components.stages.recording import record
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import StageEvidence, StageName
-from fulcrum_pipelines.store import Store, cache_path, log_path, record_bytes, stage_path
+from fulcrum_pipelines.storage.store import Store, cache_path, log_path, record_bytes, stage_path
 
 Worker = Callable[[Path], tuple[int, list[str], bool]]
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from two_outputs import WIDTH, data, signature, write
 
-from fulcrum_components.stages import fidelity, torch_models
+from fulcrum_components.stages import further_outputs, torch_models
 from fulcrum_pipelines.resources.compressionjob import Data, Distillation, Finetune, Gate
 
 
@@ -43,10 +43,10 @@ def test_candidate_that_loses_an_output_is_objected_to(
     baseline = write(tmp_path / "a.onnx", [("Identity", ["x"], "second")], ["batch", 4])
     candidate = write(tmp_path / "b.onnx", [("Relu", ["x"], "second")], ["batch", 4])
 
-    found = fidelity.lost_on(context(**fields), data(), baseline, candidate)
+    found = further_outputs.lost_on(context(**fields), data(), baseline, candidate)
 
     assert bool(found) == lost
-    assert not fidelity.lost_on(context(**fields), data(), baseline, baseline)
+    assert not further_outputs.lost_on(context(**fields), data(), baseline, baseline)
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_candidate_that_loses_an_output_is_objected_to(
 def test_distillation_keeps_what_can_be_learned(
     fields: dict[str, Any], positions: tuple[int, ...]
 ) -> None:
-    assert fidelity.taught_outputs(context(**fields)) == positions
+    assert further_outputs.taught_outputs(context(**fields)) == positions
 
 
 def test_finetuning_without_a_teacher_warns_of_outputs_that_nothing_keeps() -> None:
-    (warning,) = fidelity.untaught(context())
+    (warning,) = further_outputs.untaught(context())
     assert "second" in warning
     assert "distillation" in warning
-    assert not fidelity.untaught(context(distillation=True))
-    assert not fidelity.untaught(context(ignoredOutputs=["second"]))
+    assert not further_outputs.untaught(context(distillation=True))
+    assert not further_outputs.untaught(context(ignoredOutputs=["second"]))
 
 
 class Two(nn.Module):

@@ -17,7 +17,7 @@ from fulcrum_components.stages.recording import record
 from fulcrum_components.stages.worker import execute, must_time_again
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import Details, StageEvidence, ValidateDetails
-from fulcrum_pipelines.store import Store, cache_path
+from fulcrum_pipelines.storage.store import Store, cache_path
 
 KEPT = "written into the cached record, to see whether it is taken"
 

@@ -14,7 +14,7 @@ from fulcrum_components.stages import component
 from fulcrum_components.stages.ui import render_summary
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Details, StageName
-from fulcrum_pipelines.store import Store, stage_path
+from fulcrum_pipelines.storage.store import Store, stage_path
 
 PLAN = make_plan(recipe={"finetune": {"epochs": 1}})
 SIZE = make_validate().size.model_copy(update={"baseline_bytes": 0})

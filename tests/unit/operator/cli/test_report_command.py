@@ -16,7 +16,7 @@ from fulcrum_operator.cli.refusals import CommandError
 from fulcrum_operator.cli.report import stored_at
 from fulcrum_operator.controllers.publisher import publish
 from fulcrum_pipelines.errors import FulcrumError, UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 PLAN = stand_in_plan("succeed")
 

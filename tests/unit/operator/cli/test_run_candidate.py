@@ -9,7 +9,7 @@ import pytest
 from harmed_runs import fulcrum_run
 from harms import HARMS, TO_CANDIDATE, Harm
 
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @pytest.fixture(params=["directory", "memory"])

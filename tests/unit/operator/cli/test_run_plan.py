@@ -17,12 +17,12 @@ from stand_in import stand_in_plan, work
 
 from fulcrum_operator.cli.displays import duration
 from fulcrum_operator.cli.displays.plain import PlainDisplay
+from fulcrum_operator.cli.local_run import open_store, run_plan
 from fulcrum_operator.cli.printing import RunResult, document, failure_lines, print_success
-from fulcrum_operator.cli.running import open_store, run_plan
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.gates.verdict import Verdict
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @dataclass

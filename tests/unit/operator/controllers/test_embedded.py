@@ -16,7 +16,7 @@ from fulcrum_operator.lifecycle import Limits
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 QUICK = Limits(version="test", poll_s=0.01, first_backoff_s=0.01)
 

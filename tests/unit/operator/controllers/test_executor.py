@@ -14,7 +14,7 @@ from job_world import job_body
 from fulcrum_operator.controllers.executor import Executor
 from fulcrum_operator.controllers.observer import Observer
 from fulcrum_operator.controllers.resolver import Templates
-from fulcrum_operator.engines.base import Engine
+from fulcrum_operator.engines.protocol import Engine
 from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import Conflict, NotLeader
@@ -26,7 +26,7 @@ from fulcrum_operator.resources.names import COMPRESSION_JOB, MODEL_CHANNEL, MOD
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.states import RunHandle
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 KEY = ("team", "mnist")
 PLAN = make_plan()

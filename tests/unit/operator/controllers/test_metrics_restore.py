@@ -13,7 +13,7 @@ from prometheus_client import generate_latest
 from fulcrum_operator.controllers.metrics_restore import Restorer
 from fulcrum_operator.metrics import Metrics
 from fulcrum_operator.settings import Settings
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 @pytest.fixture

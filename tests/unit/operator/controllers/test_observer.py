@@ -22,7 +22,7 @@ from fulcrum_pipelines.contract import canonical_json, digest_of, to_json
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store, stage_path, state_path
+from fulcrum_pipelines.storage.store import Store, stage_path, state_path
 
 PLAN = stand_in_plan("succeed").model_copy(update={"uid": UID})
 

@@ -34,7 +34,7 @@ from fulcrum_operator.resources.names import COMPRESSION_JOB, EVENT, MODEL_CHANN
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 LIMITS = Limits(version="0.1.0", poll_s=0.02, first_backoff_s=0.01)
 TURNS = 500

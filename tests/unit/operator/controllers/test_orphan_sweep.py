@@ -16,7 +16,7 @@ from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.kubernetes.object_cache import Objects, keep_job
 from fulcrum_operator.resources.names import COMPRESSION_JOB
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 KEY = f"mnist-{UID[:12]}"
 RUNNING = {"run": {"key": f"{KEY}-2"}, "attempt": 2}

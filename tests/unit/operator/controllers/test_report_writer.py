@@ -17,7 +17,7 @@ from fulcrum_operator.lifecycle.observation import NoReport, Report
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.report.files import fetch_report
-from fulcrum_pipelines.store import Store, object_path
+from fulcrum_pipelines.storage.store import Store, object_path
 
 BEHAVIOURS = ("succeed", "worse", "undecided")
 

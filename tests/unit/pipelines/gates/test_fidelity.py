@@ -11,7 +11,7 @@ from gate_situations import accuracy_gate
 from gate_subjects import GOOD, make_gate, with_details
 
 from fulcrum_pipelines.evidence import Evidence, OutputFidelity
-from fulcrum_pipelines.fidelity import MAX_RELATIVE_ERROR, MIN_AGREEMENT
+from fulcrum_pipelines.fidelity_limits import MAX_RELATIVE_ERROR, MIN_AGREEMENT
 from fulcrum_pipelines.gates import Verdict, decide
 from fulcrum_pipelines.resources.compressionjob import Gate
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fulcrum_pipelines.report import formatting
 from fulcrum_pipelines.report.formatting import NOT_MEASURED
-from fulcrum_pipelines.report.metrics import is_worse, style_of
+from fulcrum_pipelines.report.metric_styles import is_worse, style_of
 
 
 def plain(text: str) -> str:

@@ -13,7 +13,7 @@ from fulcrum_pipelines.report.plots.curves import Curve, curve_plot
 from fulcrum_pipelines.report.plots.distributions import Ridge, densities, distribution_plot
 from fulcrum_pipelines.report.plots.heatmap import HeatCell, heatmap
 from fulcrum_pipelines.report.plots.intervals import Marker, Row, interval_plot
-from fulcrum_pipelines.report.plots.levers import Step, lever_plot
+from fulcrum_pipelines.report.plots.lever_steps import Step, lever_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -23,7 +23,7 @@ from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.errors import FailureClass, InfrastructureError
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords
 from fulcrum_pipelines.states import RunHandle, RunStatus
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 NOW = datetime(2026, 11, 25, 17, 0, tzinfo=UTC)
 START_LIMIT_S = 900.0

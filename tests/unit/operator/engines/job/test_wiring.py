@@ -9,16 +9,16 @@ import pytest
 from job_world import SPEC
 from pydantic import ValidationError
 
+from fulcrum_operator.engines.factory import default_engines
 from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.placement import Site, unplaceable
-from fulcrum_operator.engines.registry import default_engines
 from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.settings import Job, Settings
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 IMAGE = "registry.example/components:1"
 STORE = "memory://bucket/fulcrum"

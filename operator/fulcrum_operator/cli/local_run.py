@@ -24,8 +24,8 @@ from fulcrum_operator.cli.printing import (
 from fulcrum_operator.controllers.embedded import LIMITS, Ended, Watcher, run_job
 from fulcrum_operator.controllers.planner import make_plan, missing_files
 from fulcrum_operator.controllers.publisher import publish
-from fulcrum_operator.engines.base import Engine
 from fulcrum_operator.engines.process import ProcessEngine
+from fulcrum_operator.engines.protocol import Engine
 from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.resources.names import asks_to_remeasure
 from fulcrum_pipelines.contract import Plan
@@ -33,7 +33,7 @@ from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
 from fulcrum_pipelines.manifests import load_job, needs_cluster, unsupported
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 NEEDED = {"fulcrum_components": "fulcrum-components", "kfp": "fulcrum-pipelines[local]"}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fulcrum_components.pruning.selection import (
+from fulcrum_components.pruning.channel_selection import (
     Candidates,
     global_counts,
     lowest,

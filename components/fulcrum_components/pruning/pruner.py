@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from fulcrum_components.folding import fold
 from fulcrum_components.objective import Problem
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
-from fulcrum_components.pruning.checks import OutputCheck
 from fulcrum_components.pruning.counting import count_macs_and_parameters
 from fulcrum_components.pruning.history import History
-from fulcrum_components.pruning.layers import WEIGHTED
 from fulcrum_components.pruning.methods import find_method
+from fulcrum_components.pruning.output_check import OutputCheck
+from fulcrum_components.pruning.prunable_weights import WEIGHTED
 from fulcrum_components.pruning.sensitivity import Evaluate, layer_sensitivity
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LayerSparsity, Sensitivity

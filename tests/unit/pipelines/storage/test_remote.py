@@ -15,9 +15,9 @@ from botocore.exceptions import (
 )
 from s3fs.errors import translate_boto_error
 
-from fulcrum_pipelines import remote
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
-from fulcrum_pipelines.remote import (
+from fulcrum_pipelines.storage import remote
+from fulcrum_pipelines.storage.remote import (
     UnreachableError,
     explain,
     is_missing,

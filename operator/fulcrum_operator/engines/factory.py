@@ -9,7 +9,7 @@ from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.store import Store
+from fulcrum_pipelines.storage.store import Store
 
 
 def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, EngineDesk]:

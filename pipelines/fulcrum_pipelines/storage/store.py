@@ -40,7 +40,8 @@ from fulcrum_pipelines.errors import (
     InfrastructureError,
 )
 from fulcrum_pipelines.evidence import Artifact, Evidence, Record, StageEvidence, StageName
-from fulcrum_pipelines.remote import (
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.storage.remote import (
     BUCKETS,
     explain,
     is_missing,
@@ -49,7 +50,6 @@ from fulcrum_pipelines.remote import (
     patiently,
     without_secrets,
 )
-from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.texts import reason
 
 CHUNK_BYTES = 1 << 20

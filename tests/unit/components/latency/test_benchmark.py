@@ -12,13 +12,13 @@ import pytest
 from outcome_makers import Array, write_mlp
 
 from fulcrum_components.latency import (
+    benchmark,
     compare_latency,
     compare_quickly,
-    comparing,
     pairs_for_percentile,
     speedup_confidences,
 )
-from fulcrum_components.latency.comparing import FEWEST_CPU_SHARE
+from fulcrum_components.latency.benchmark import FEWEST_CPU_SHARE
 from fulcrum_components.latency.interleaving import Effort, Interleaved, Timings, interleave
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LatencyComparison
@@ -72,7 +72,7 @@ def test_calls_that_waited_for_a_cpu_are_not_relied_on(
         found = interleave(*arguments)
         return replace(found, itself=Timings(*[found.models.first] * 2), cpu_share=share)
 
-    monkeypatch.setattr(comparing, "interleave", waited)
+    monkeypatch.setattr(benchmark, "interleave", waited)
     (found,) = compare_latency(fast, fast, {1: examples(1)}, MEASURE, 0)
     assert found.reliable == reliable
     assert reliable or f"calls had a CPU for {share:.0%} of their time" in found.note
@@ -110,7 +110,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         found = interleave(baseline, candidate, *arguments)
         return replace(found, itself=Timings(*[found.models.first] * 2), cpu_share=1.0)
 
-    monkeypatch.setattr(comparing, "interleave", undisturbed)
+    monkeypatch.setattr(benchmark, "interleave", undisturbed)
     return timed
 
 
@@ -129,7 +129,7 @@ def test_unreliable_timings_are_repeated_and_then_given_up(
     (found,) = quickly(slow, fast, 1, 8, 32, precision=0.0)
     assert (found.batch, found.reliable) == (1, False)
     assert "may be off by" in found.note
-    assert len(quiet) == comparing.TRIES
+    assert len(quiet) == benchmark.TRIES
 
 
 def test_a_percentile_without_ten_calls_beyond_it_is_refused(fast: Path) -> None:

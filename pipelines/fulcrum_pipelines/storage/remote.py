@@ -1,7 +1,7 @@
 """File systems behind URLs, with failures in words that a person can act on.
 
 Every library below raises errors of its own, and some tell too little or, with a URL, too much. A
-call is bounded in time (`bounded_s3`); who can wait longer for a server asks again (`patiently`).
+call is bounded in time (`s3`); who can wait longer for a server asks again (`patiently`).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def open_url(url: str) -> tuple[Any, str]:
         raise ValueError(f"the URL has {message}; expected {protocol}://<bucket>/<path>")
     kind = fsspec.get_filesystem_class(protocol)
     if kind.__module__.startswith("s3fs."):
-        from fulcrum_pipelines.bounded_s3 import BoundedS3 as kind  # noqa: N813
+        from fulcrum_pipelines.storage.s3 import BoundedS3 as kind  # noqa: N813
     filesystem = kind() if protocol in S3 else fsspec.core.url_to_fs(url)[0]
     return filesystem, str(kind._strip_protocol(url))
 

@@ -30,7 +30,7 @@ from fulcrum_pipelines.report.formatting import (
     points,
     short_digest,
 )
-from fulcrum_pipelines.report.metrics import style_of
+from fulcrum_pipelines.report.metric_styles import style_of
 from fulcrum_pipelines.report.sections.overview import TONES
 
 Write = Callable[[float], str]

@@ -12,7 +12,7 @@ from builders.evidence import make_stage
 
 from fulcrum_pipelines.contract import digest_of
 from fulcrum_pipelines.errors import CorruptError, InfrastructureError
-from fulcrum_pipelines.store import (
+from fulcrum_pipelines.storage.store import (
     CHUNK_BYTES,
     StageState,
     Store,
