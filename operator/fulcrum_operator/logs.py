@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Final, TextIO
 
+from fulcrum_operator.kopf_internals import object_of
+
 CHATTY: Final = {
     "aiohttp.access": logging.WARNING,  # a line for each probe and each scrape
     "asyncio": logging.WARNING,
@@ -111,7 +113,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
     bound = _bound.get()
     if bound:
         return dict(bound)
-    reference: Mapping[str, object] = getattr(record, "k8s_ref", None) or {}
+    reference = object_of(record)
     named = {"job": "name", "namespace": "namespace", "uid": "uid"}
     return {field: reference[key] for field, key in named.items() if reference.get(key)}
 

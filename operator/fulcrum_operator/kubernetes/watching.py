@@ -3,26 +3,23 @@
 kopf hides bookmarks from handlers, so a quiet cluster and a dead watch look the same from there.
 Here every byte of a watch is a sign of life, and so is every attempt to begin one.
 
-kopf also gives up where a watch is refused or told of an error, and goes on for ever where a
-connection is lost, or where a version is too old. An operator that outlives an API server's bad
-minutes needs the latter, so refusals and errors reach kopf as one of these.
+kopf also gives up if a watch is refused or has an error, and retries without end if a connection is
+lost or a version is too old. An operator that outlives an API server's bad minutes needs the
+latter, so refusals and errors reach kopf as one of these (`kopf_internals`).
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import re
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 import kopf
 
+from fulcrum_operator import kopf_internals
 from fulcrum_operator.kubernetes.credentials import Credentials, Identity
-from fulcrum_operator.kubernetes.errors import LONGEST_TEXT
 from fulcrum_operator.kubernetes.transport import OnCall, tell_nobody
 from fulcrum_pipelines.errors import FulcrumError
 
@@ -32,11 +29,6 @@ or one that the server, restored from a backup, has not reached yet."""
 UNAUTHORIZED = 401
 BUSY = 429
 """kopf itself waits as long as the server asks for."""
-_GONE = {"kind": "Status", "status": "Failure", "code": 410, "message": "begin with the list"}
-_GONE_EVENT = json.dumps({"type": "ERROR", "object": _GONE}).encode() + b"\n"
-_ERROR_EVENT = re.compile(rb'^\{"type":\s*"ERROR"')
-
-log = logging.getLogger(__name__)
 
 
 class Listener(Protocol):
@@ -135,40 +127,6 @@ def label_of(path: str) -> str:
     return f"{resource_of(path)}.{parts[2]}"
 
 
-class HeardStream:
-    """The content of a watch's answer, which tells of each chunk that comes.
-
-    Errors within it are passed on as that of an old version: all of them are mended by the list.
-    """
-
-    def __init__(self, content: aiohttp.StreamReader, heard: Callable[[], None]) -> None:
-        self._content = content
-        self._heard = heard
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
-    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        """Yield whole lines; what a lost connection cut off comes again."""
-        rest = b""
-        async for chunk in self._content.iter_chunked(size):
-            self._heard()
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in lines:
-                if _ERROR_EVENT.match(line):
-                    log.info("a watch begins anew: %s", line[:LONGEST_TEXT].decode())
-                    yield _GONE_EVENT
-                    return
-                yield line + b"\n"
-
-
-class _GoneStream:
-    """What a server says within a watch whose version is too old."""
-
-    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
-        yield _GONE_EVENT
-
-
 @dataclass
 class _WatchClient:
     """What is done around each request of kopf, which are lists, watches and discovery."""
@@ -199,8 +157,7 @@ class _WatchClient:
             return self._refused(response, watch)
         self.watches.heard(path)
         if watch:
-            stream: Any = HeardStream(response.content, lambda: self.watches.heard(path))
-            response.content = stream
+            kopf_internals.listen(response, lambda: self.watches.heard(path))
         else:
             self.listener.page_came(path, await response.read())
         return response
@@ -235,8 +192,7 @@ class _WatchClient:
             return response
         response.release()
         if watch and response.status in FROM_THE_LIST:
-            stream: Any = _GoneStream()
-            response.status, response.content = 200, stream
+            kopf_internals.answer_gone(response)
             return response
         message = f"refused with {response.status} {response.reason}"
         raise aiohttp.ClientConnectionError(message)

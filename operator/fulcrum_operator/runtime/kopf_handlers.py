@@ -75,6 +75,7 @@ def make_settings(api: Api) -> kopf.OperatorSettings:
     settings.watching.connect_timeout = api.request_timeout_s
     settings.watching.inactivity_timeout = api.watch_silence_s
     settings.watching.reconnect_backoff = RECONNECT_S
+    settings.watching.initial_streaming = False  # `Relisting` compares lists
     settings.watching.chunk_size = PAGE
     settings.queueing.idle_timeout = IDLE_S
     settings.persistence.diffbase_storage = _NoEssence()

@@ -12,10 +12,10 @@ from collections.abc import Collection, Sequence
 
 import kopf
 
+from fulcrum_operator.kopf_internals import watch_tasks
+
 GRACE_S = 5.0
 """For tasks that are cancelled. kopf's own, for the workers of a watch, is 2 s."""
-WATCHER = "watcher for "
-"""How kopf names the tasks of its watches, which outlive their owner where one of them fails."""
 
 
 async def follow(
@@ -56,8 +56,7 @@ async def run_together(tasks: Collection[asyncio.Task[None]], grace_s: float = G
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await _end(tasks, grace_s)
-        watchers = [each for each in asyncio.all_tasks() if each.get_name().startswith(WATCHER)]
-        await _end(watchers, grace_s)
+        await _end(watch_tasks(), grace_s)
     for task in done:
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error

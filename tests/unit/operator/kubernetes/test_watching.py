@@ -14,8 +14,9 @@ import aiohttp
 import pytest
 from api_stand_in import Answer, StandIn, refusal, serve
 
+from fulcrum_operator.kopf_internals import HeardStream
 from fulcrum_operator.kubernetes.credentials import Credentials, Grant, Login
-from fulcrum_operator.kubernetes.watching import HeardStream, Watches, label_of, open_watch_session
+from fulcrum_operator.kubernetes.watching import Watches, label_of, open_watch_session
 
 PATH = "/apis/fulcrum.dev/v1alpha1/compressionjobs"
 IN_A = "/apis/fulcrum.dev/v1alpha1/namespaces/a/compressionjobs"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from fulcrum_operator.runtime.kopf_runner import WATCHER, run_together
+from fulcrum_operator.kopf_internals import WATCH_TASK
+from fulcrum_operator.runtime.kopf_runner import run_together
 
 
 async def forever() -> None:
@@ -48,7 +49,7 @@ def test_error_ends_the_others_and_is_raised() -> None:
 
 def test_watchers_whose_owner_failed_are_ended_too() -> None:
     async def own() -> None:
-        watchers.append(asyncio.create_task(forever(), name=f"{WATCHER}compressionjobs"))
+        watchers.append(asyncio.create_task(forever(), name=f"{WATCH_TASK}compressionjobs"))
         await fail()
 
     async def main() -> None:
