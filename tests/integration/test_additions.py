@@ -40,7 +40,7 @@ def add_kind(tree: Path) -> None:
 
 
 def add_to_schema(schema: dict[str, Any]) -> None:
-    """Append both to the enums, and to each list of a rule in which their likes stand."""
+    """Append both to the enums, and to each rule that lists metrics or kinds."""
     gate = schema["properties"]["gates"]["items"]
     gate["properties"]["metric"]["enum"].append("cubedError")
     gate["properties"]["kind"]["enum"].append("drift")

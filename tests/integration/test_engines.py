@@ -36,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def signs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the stand-in leaves the ids of processes."""
+    """The directory in which the stand-in leaves the ids of processes."""
     directory = tmp_path / "signs"
     directory.mkdir()
     monkeypatch.setenv("STAND_IN_DIRECTORY", str(directory))

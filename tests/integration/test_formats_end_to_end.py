@@ -70,7 +70,7 @@ def write_onnx(path: Path) -> Path:
 
 
 def initialised(model: Path, input_name: str) -> tuple[Path, dict[str, Any]]:
-    """Return the manifest that `fulcrum init` writes, and what is in it, the data told by name."""
+    """Return the manifest of `fulcrum init` and its content, with inputs mapped by name."""
     manifest = scaffold(model, model.parent, force=False).files[-1]
     assert check_file(manifest) == []
     assert f"#   {input_name}: float32[batch, {FEATURES}]" in manifest.read_text()

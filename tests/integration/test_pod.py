@@ -1,7 +1,7 @@
-"""What a pod runs, as a process with real stages: its exit codes, its parts, and being taken up.
+"""Run a pod's command as a process with real stages: its exit codes, parts and resumption.
 
-An attempt that the cluster ended leaves its finished stages and epochs in the store; the next one,
-on whichever machine, begins after them.
+An attempt that the cluster ended leaves its finished stages and epochs in the store; the next
+attempt, on any machine, begins after them.
 """
 
 from __future__ import annotations

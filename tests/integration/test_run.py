@@ -330,7 +330,7 @@ def test_missing_files_are_named_before_anything_starts(project: Project, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         pytest.param(
             {"promotion": {"channel": "production"}},
@@ -344,12 +344,12 @@ def test_missing_files_are_named_before_anything_starts(project: Project, tmp_pa
         ),
     ],
 )
-def test_what_cannot_be_done_here_is_refused(
-    project: Project, changes: dict[str, Any], told: str
+def test_unsupported_job_is_refused(
+    project: Project, changes: dict[str, Any], message: str
 ) -> None:
     ended = project.run(project.manifest("later", **changes))
     assert ended.exit_code == 2
-    assert told in ended.err
+    assert message in ended.err
 
 
 def test_manifest_that_is_not_there_is_a_usage_error(project: Project) -> None:

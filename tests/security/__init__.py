@@ -1,1 +1,1 @@
-"""What hostile models, data and evidence can do, tried."""
+"""Attacks by hostile models, data and evidence."""

@@ -16,7 +16,7 @@ from security.supervised import ARTIFACT, STORE, disk
 
 
 def main() -> None:
-    """Reach the store through the broker, or without one as whoever has credentials does."""
+    """Reach the store through the broker, or without one by credentials."""
     directory = Path(sys.argv[1])
     if BROKER in os.environ:
         install()

@@ -2,7 +2,7 @@
 
     python -m security.supervised protected|open DIRECTORY
 
-As the first process of name spaces of its own it stands for the pod's.
+It is the first process of separate name spaces, as in a pod.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Site:
     worker: BrokeredFileSystem
 
     def put(self, path: str, content: bytes = CONTENT) -> None:
-        """Put an object there, as somebody with credentials."""
+        """Put an object there, as a user with credentials."""
         target = self.directory / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
@@ -119,7 +119,7 @@ PATHS = (
     Place("a model whose name goes on", "models/mine2/fulcrum.yaml"),
     Place("its test data", "data/test.npz", read=True),
     Place("its train data, by glob", "data/train/1.npz", read=True),
-    Place("what a function is told to read", "data/sensors/1.csv", read=True),
+    Place("an argument of a function that reads", "data/sensors/1.csv", read=True),
     Place("others' data", "data/other.npz"),
 )
 

@@ -1,6 +1,6 @@
-"""A model's code beside a process that has a store's credentials does not come by them.
+"""A model's code cannot read the store's credentials from a process beside it.
 
-In name spaces of their own, as in a pod, and without root's right to look into every process.
+Both run in separate name spaces, as in a pod, without root's right to read every process.
 """
 
 from __future__ import annotations

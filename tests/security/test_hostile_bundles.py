@@ -146,7 +146,7 @@ def test_is_refused_before_its_code_runs(case: Bundle, tmp_path: Path) -> None:
 
 
 HARMLESS = (
-    Bundle("a link to a file of its own", link("copy.txt", "model.py"), ""),
+    Bundle("a link to a file in the bundle", link("copy.txt", "model.py"), ""),
     Bundle("a link to nowhere inside", link("copy.txt", "missing"), ""),
     Bundle("a link to itself", link("loop", "loop"), ""),
     Bundle("a folder that is its own child", link("a/above", ".."), ""),

@@ -54,9 +54,7 @@ def npz_with(path: Path, name: str, compression: int = zipfile.ZIP_DEFLATED) -> 
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
-def test_members_are_unpacked_into_the_cache_whatever_they_are_called(
-    name: str, tmp_path: Path
-) -> None:
+def test_members_are_unpacked_into_the_cache_despite_their_names(name: str, tmp_path: Path) -> None:
     path = npz_with(tmp_path / "d.npz", name)
     before = set(tmp_path.parent.rglob("*"))
     dataset = opened(path, tmp_path / "cache" / "deep" / "down")
@@ -74,7 +72,7 @@ def test_a_column_of_an_evil_name_is_a_column(name: str, tmp_path: Path) -> None
 
 @dataclass(frozen=True)
 class Special:
-    """A file that is none, where a file of data is expected."""
+    """A special file in the place of a data file."""
 
     name: str
     make: Callable[[Path], object]

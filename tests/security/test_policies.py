@@ -110,7 +110,7 @@ TRANSLATIONS = (
         (f"ip daddr {{ {NEIGHBOUR} }} return",),
     ),
     Translation(
-        "a peer that is nobody allows nothing",
+        "a peer that matches no pod allows nothing",
         (egress({"to": [{"podSelector": {"matchLabels": {"app": "gone"}}}]}),),
         absent=("return",),
     ),
@@ -167,7 +167,7 @@ def test_a_port_of_others_by_its_name_is_refused() -> None:
         ruleset(World([egress({"ports": [{"port": "https"}]})], PODS, NAMESPACES))
 
 
-def test_pods_without_an_address_of_their_own_are_left_out() -> None:
+def test_pods_without_a_separate_address_are_left_out() -> None:
     def pod(name: str, spec: dict[str, Any], status: dict[str, Any]) -> dict[str, Any]:
         metadata = {"name": name, "namespace": "team-a"}
         return {
@@ -243,7 +243,7 @@ class Network:
     world: int
 
     def reaches(self, address: str, port: int, source: int | None = None) -> bool:
-        """Tell whether a connection from the evil pod, or from `source`, is made."""
+        """Return whether a connection from the evil pod, or from `source`, succeeds."""
         inside = ["nsenter", f"--target={source or self.evil}", "--net"]
         command = [*inside, sys.executable, "-c", CONNECT, address, str(port)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -343,7 +343,7 @@ class Node:
 
 @dataclass
 class OneNodeCluster:
-    """What the enforcer needs of a cluster: its objects, and a node."""
+    """The parts of a cluster that the enforcer needs: its objects, and a node."""
 
     nodes: dict[str, Node]
     objects: list[dict[str, Any]] = field(default_factory=list)
@@ -393,7 +393,7 @@ def test_rules_follow_what_changes_and_are_gone_after_the_end(network: Network) 
 
 
 @needs_networks
-def test_that_rules_could_not_follow_is_told_at_the_end(network: Network) -> None:
+def test_failure_to_update_rules_is_reported_at_the_end(network: Network) -> None:
     cluster = OneNodeCluster({"plain": Node(network.node)})
     enforcer = Enforcer(cluster)  # type: ignore[arg-type]  # as much of a cluster as it needs
     enforcer.start()

@@ -1,4 +1,4 @@
-"""Where several stages share a pod, none leaves anything that the next one, or Fulcrum, runs."""
+"""Stages that share a pod leave nothing that the next stage, or Fulcrum, runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLANTED = "planted_by_a_model"
 
 @pytest.mark.parametrize("task", ["compute", "whole", "evaluate", "validate"])
 @pytest.mark.parametrize("started_with", ["-c", "-m"])
-def test_modules_that_a_stage_plants_are_found_by_nobody(
+def test_modules_that_a_stage_plants_are_never_imported(
     task: str, started_with: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A worker can write to its home, its working directory, and where kfp put its own module."""

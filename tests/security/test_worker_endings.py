@@ -1,4 +1,4 @@
-"""What users' code can leave behind to make its supervisor wait, fail, or believe it."""
+"""Traps that users' code can leave to make its supervisor wait, fail, or believe it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ REPORTS = (
     Report("half of it", reported(FAILURE[:-5])),
     Report("a list", reported("[1, 2]")),
     Report("a number", reported("1")),
-    Report("a class that there is not", reported('{"failure_class": "pass", "message": ""}')),
+    Report("an unknown class", reported('{"failure_class": "pass", "message": ""}')),
     Report("a class that is a list", reported('{"failure_class": [], "message": ""}')),
     Report("no message", reported('{"failure_class": "user"}')),
     Report("nested without end", reported("[" * 60_000)),
@@ -61,7 +61,7 @@ REPORTS = (
     Report(
         "no text", lambda directory: (directory / FAILURE_FILE).write_bytes(b"\xff\xfe") and None
     ),
-    Report("a pipe that nobody writes to", lambda directory: os.mkfifo(directory / FAILURE_FILE)),
+    Report("a pipe without a writer", lambda directory: os.mkfifo(directory / FAILURE_FILE)),
     Report("a link", linked),
     Report("a directory", lambda directory: (directory / FAILURE_FILE).mkdir()),
     Report(
@@ -93,7 +93,7 @@ def valid(plan: Plan) -> bytes:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What users' code leaves as the stage's evidence, and what is said of it."""
+    """Evidence that users' code leaves for the stage, and the error about it."""
 
     name: str
     make: Callable[[Plan], bytes]
@@ -111,7 +111,7 @@ EVIDENCE = (
     Evidence("no text", lambda plan: b"\xff\xfe\x00", "cannot be read"),
     Evidence("a verdict, which is none of a stage's", changed(verdict="Pass"), "cannot be read"),
     Evidence("no number", changed(seconds=float("nan")), "cannot be read"),
-    Evidence("for ever", changed(seconds=float("inf")), "cannot be read"),
+    Evidence("infinite", changed(seconds=float("inf")), "cannot be read"),
     Evidence("a digest that is none", changed(plan="sha256:0"), "cannot be read"),
     Evidence(
         "another run's",
@@ -157,17 +157,17 @@ def test_the_end_of_the_output_is_what_is_kept(tmp_path: Path) -> None:
     assert output.lines == [str(number) for number in range(993, 1000)]
 
 
-def test_escape_sequences_of_users_code_are_told_and_not_obeyed(
+def test_escape_sequences_of_users_code_are_escaped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code = r"print('\x1b[2J\x1b]0;owned\x07 \u202egnp.exe \r overwritten')"
     _, lines, _ = supervise(code, tmp_path)
-    told = r"\x1b[2J\x1b]0;owned\x07 \u202egnp.exe "
-    assert lines[0] == told
+    escaped = r"\x1b[2J\x1b]0;owned\x07 \u202egnp.exe "
+    assert lines[0] == escaped
     assert not {"\x1b", "\x07", "\u202e", "\r"} & set(capsys.readouterr().out)
 
 
-def test_messages_in_the_store_are_harmless_whoever_wrote_them(tmp_path: Path) -> None:
+def test_messages_in_the_store_are_harmless(tmp_path: Path) -> None:
     """Users' code can write its own stage's state; `kubectl` and Events show it."""
     plan, store = make_plan(), Store(str(tmp_path))
     record = {
@@ -185,7 +185,7 @@ def test_messages_in_the_store_are_harmless_whoever_wrote_them(tmp_path: Path) -
     assert state.last_lines == (r"\u2066hidden",)
 
 
-def test_a_process_in_a_session_of_its_own_does_not_outlive_the_stage(tmp_path: Path) -> None:
+def test_process_in_a_separate_session_does_not_outlive_the_stage(tmp_path: Path) -> None:
     code = (
         "import os, time\n"
         "if os.fork() == 0:\n"
@@ -247,7 +247,7 @@ def test_processes_that_were_there_before_are_left_alone(tmp_path: Path) -> None
 
 @dataclass(frozen=True)
 class Litter:
-    """What users' code leaves in the stage's directory."""
+    """Files that users' code leaves in the stage's directory."""
 
     name: str
     code: str
@@ -263,7 +263,7 @@ LITTER = (
 
 
 @pytest.mark.parametrize("case", LITTER, ids=lambda case: case.name)
-def test_whatever_is_left_behind_is_removed(
+def test_all_files_left_behind_are_removed(
     case: Litter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(component.tempfile, "tempdir", str(tmp_path))

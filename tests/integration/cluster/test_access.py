@@ -175,7 +175,7 @@ def test_one_line_says_how_it_is_going(
 
 
 def test_status_in_a_manifest_is_dropped(servers: Servers) -> None:
-    """Nobody gets round the policy by creating a channel that already holds something."""
+    """A user cannot bypass the policy by creating a channel that already holds a model."""
     manifest = changed(CHANNEL.good, {"metadata.name": "forged", "status.shortDigest": "abc"})
     answer = servers["admin"].create(MODEL_CHANNEL, manifest, NAMESPACE)
     assert answer.accepted, answer.message
@@ -247,8 +247,8 @@ def _bind(kubectl: Kubectl, user: str, role: str, name: str) -> None:
 
 
 def _enforced(servers: Servers) -> bool:
-    """Tell whether both policies refuse, and the last role that was bound is known."""
-    forged: dict[str, Any] = changed(PROMOTION.good, {"spec.requestedBy": "nobody"})
+    """Return whether both policies refuse, and the last role that was bound is known."""
+    forged: dict[str, Any] = changed(PROMOTION.good, {"spec.requestedBy": "another"})
     one = {"verb": "promote", "resource": "modelchannels", "group": "fulcrum.dev"}
     one |= {"namespace": NAMESPACE, "name": ONE_CHANNEL}
     admin = servers["admin"]

@@ -34,7 +34,7 @@ echo whole > "$2"
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Go that builds in no time, an empty cache, and the file with what that Go was told."""
+    """A Go that builds in no time, an empty cache, and the file with that Go's arguments."""
     folder = tmp_path / "go"
     folder.mkdir()
     (folder / "go").write_text(FAKE_GO)
@@ -137,11 +137,11 @@ def test_ready_binaries_are_used(
         return
     taken = binaries("1.37")
     assert (taken.etcd.parent, taken.apiserver.parent) == (assets, assets)
-    assert built_times(calls) == 3, "what the folder lacks"
+    assert built_times(calls) == 3, "only what the folder lacks is built"
 
 
 def test_modules_agree_so_that_what_they_share_is_compiled_once() -> None:
-    """Compiling what differs by a patch anew took most of the time of helm and of CoreDNS."""
+    """Compiling modules again that differ by a patch took most of helm's and CoreDNS's time."""
     newest = modules(minors()[-1])
     versions: dict[str, set[str]] = {}
     for built in (*newest, DNS, helm.module(), s3.MODULE):
@@ -189,7 +189,7 @@ def test_unknown_version_is_named() -> None:
 
 
 def test_binaries_have_no_paths_of_this_machine(built: Binaries) -> None:
-    """Else a digest in the cache would stand for different files."""
+    """Otherwise one digest in the cache could name different files."""
     assert str(Path.home()).encode() + b"/go/pkg" not in built.etcd.read_bytes()
 
 

@@ -152,7 +152,7 @@ def test_token_of_a_service_account(control_plane: ControlPlane, namespace: str)
     run(from_kubeconfig(control_plane.token_kubeconfig(namespace, "default")), work)
 
 
-def test_event_is_shown_once_however_often_it_is_told(
+def test_event_recorded_repeatedly_is_shown_once(
     admin: Credentials, kubectl: Kubectl, namespace: str
 ) -> None:
     async def work(kube: Kube) -> None:

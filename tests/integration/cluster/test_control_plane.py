@@ -145,7 +145,7 @@ def test_two_run_side_by_side(control_plane: ControlPlane, second: ControlPlane)
 
 
 def test_database_is_closed_to_users_of_the_api(second: ControlPlane) -> None:
-    """Whoever could read etcd would read every secret, whatever roles say."""
+    """A user who could read etcd would read every secret, despite roles."""
     pki = second.directory / "pki"
     health = f"https://{HOST}:{second.ports.etcd}/health"
     assert answers(health, pki / "etcd-ca.crt", Pair.at(pki, "etcd"))
@@ -239,7 +239,7 @@ def test_abandoned_processes_are_found_without_their_records(
 
 
 def test_another_process_with_the_same_id_is_left_alone(tmp_path: Path) -> None:
-    """Ids are used again; the start time tells that this one was not started here."""
+    """Ids are used again; the start time shows that this one was not started here."""
     with subprocess.Popen(["sleep", "60"]) as bystander:
         try:
             (tmp_path / "run").mkdir()

@@ -115,7 +115,7 @@ def test_deposed_leader_stops_and_goes_on_as_a_standby(
     async def work(kube: Kube) -> None:
         replica = Replica(kube, namespace)
         await asyncio.wait_for(replica.elector.leading.wait(), 10)
-        stolen = {"spec": {"holderIdentity": "somebody", "leaseDurationSeconds": 3}}
+        stolen = {"spec": {"holderIdentity": "another", "leaseDurationSeconds": 3}}
         await kube.patch(LEASE, "fulcrum-operator", namespace, stolen)
         async with asyncio.timeout(20):
             while replica.changes != [True, False, True]:

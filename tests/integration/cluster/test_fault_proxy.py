@@ -1,4 +1,4 @@
-"""The proxy breaks exactly what it is told to, and is otherwise not noticed."""
+"""The proxy breaks exactly what its rules say, and is otherwise not noticed."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_create_with_a_lost_answer_is_recognised_as_ours(
     assert proxy.done["drop_after"] == 3
 
 
-def test_outage_refuses_everybody_until_it_ends(
+def test_outage_refuses_all_clients_until_it_ends(
     proxy: FaultProxy, token: str, namespace: str
 ) -> None:
     async def main() -> None:
@@ -221,7 +221,7 @@ def test_watch_is_passed_on_as_it_comes_until_it_falls_silent(
     asyncio.run(main())
 
 
-def test_watch_can_be_told_that_its_version_is_too_old(
+def test_watch_can_get_an_expired_version_error(
     proxy: FaultProxy, token: str, namespace: str
 ) -> None:
     async def main() -> None:
@@ -239,7 +239,7 @@ def test_watch_can_be_told_that_its_version_is_too_old(
     asyncio.run(main())
 
 
-def test_watch_can_be_told_of_an_error_and_of_nonsense(
+def test_watch_can_get_an_error_and_invalid_json(
     proxy: FaultProxy, token: str, namespace: str
 ) -> None:
     async def main() -> None:

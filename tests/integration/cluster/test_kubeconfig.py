@@ -315,7 +315,7 @@ def test_token_that_was_revoked_is_replaced(place: Place) -> None:
 
 @contextmanager
 def proxy() -> Iterator[tuple[str, list[str]]]:
-    """Serve a proxy that tunnels, and yield its URL and where it was asked to connect to."""
+    """Serve a tunnelling proxy, and yield its URL and the addresses it was asked for."""
     asked: list[str] = []
 
     async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

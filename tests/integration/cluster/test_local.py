@@ -31,7 +31,7 @@ def directory(built: Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iter
     local.down(directory)
 
 
-def test_up_again_changes_nothing_and_tells_how_to_use_it(
+def test_up_again_changes_nothing_and_prints_how_to_use_it(
     directory: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert Processes(directory).running(OPERATOR)
@@ -47,7 +47,7 @@ def test_up_again_changes_nothing_and_tells_how_to_use_it(
         assert (directory / "bin" / command).resolve().is_file()
 
 
-def test_credentials_of_a_user_have_no_rights_of_their_own(
+def test_credentials_of_a_user_start_without_rights(
     directory: Path, built: Binaries, capfd: pytest.CaptureFixture[str]
 ) -> None:
     local.user("ann", directory)

@@ -67,7 +67,7 @@ def test_updates(server: Server, table: Table, row: Update) -> None:
 
 
 def test_a_manifest_is_applied_again_and_again(kubectl: Kubectl, namespace: str) -> None:
-    """Defaults that the server filled in are no change, in whatever way they are written later."""
+    """Defaults that the server filled in are no change, however they are written later."""
 
     def apply(changes: dict[str, Any]) -> str:
         manifest = json.dumps(changed(GOOD, changes))

@@ -1,4 +1,4 @@
-"""What docs/metrics.md gives to ask and to alert on works in a real Prometheus.
+"""The queries and alerts of docs/metrics.md work in a real Prometheus.
 
 Needs Debian's `prometheus`; skipped if it is missing.
 """

@@ -1,4 +1,4 @@
-"""Channels move on a real API server as the rules say, whoever asks, crashes or races."""
+"""Channels move on a real API server by the rules, despite crashes, races and other users."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_WAIT = ("--wait", "0")
 
 
 class Stopped(BaseException):
-    """What a killed process does not live to see."""
+    """Ends a command as a kill would, past all handlers of exceptions."""
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_waiting_promotion_is_approved_by_the_name_of_its_job(team: Team) -> Non
 
 
 @pytest.mark.parametrize("outcome", ["Fail", "Anomalous"])
-def test_nobody_overrules_the_gates(team: Team, outcome: str) -> None:
+def test_no_user_can_overrule_the_gates(team: Team, outcome: str) -> None:
     team.channel()
     team.ended_job("mnist", "Fail" if outcome == "Fail" else "Anomalous")
     code, _, errors = team.fulcrum("eve", "approve", "mnist", "--yes")
@@ -174,7 +174,7 @@ def test_nobody_overrules_the_gates(team: Team, outcome: str) -> None:
     assert "current" not in team.status()
 
 
-def test_who_may_not_promote_is_told_the_verb(team: Team) -> None:
+def test_refusal_to_promote_names_the_missing_verb(team: Team) -> None:
     team.channel()
     team.ended_job("mnist")
     code, _, errors = team.fulcrum("bob", "promote", "mnist")
@@ -298,7 +298,7 @@ def test_of_racing_promotions_one_moves(team: Team) -> None:
         assert f"promotion {winner['metadata']['name']} moved it" in loser["status"]["message"]
 
 
-def test_channel_that_changed_since_is_looked_at_anew(team: Team) -> None:
+def test_changed_channel_is_read_again(team: Team) -> None:
     team.channel()
     old = team.get(MODEL_CHANNEL, "production")
     team.channel(approval="Required")

@@ -16,7 +16,7 @@ from fulcrum_pipelines.storage.store import Store
 
 @pytest.fixture(autouse=True)
 def own_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give each test keys of its own, since a server keeps what earlier tests left."""
+    """Give each test unique keys, since a server keeps what earlier tests left."""
     monkeypatch.setattr("stand_in.UID", uuid.uuid4().hex)
 
 

@@ -67,7 +67,7 @@ def test_pod_of_several_stages_shows_all_of_them(model: Artifact, store: Store) 
 
 
 def pointer(stored: Stored) -> dict[str, object]:
-    """Return what a small file says that stands for a model."""
+    """Return the content of a small file that replaces a model."""
     assert stored.content is not None
     assert stored.content != CONTENT
     found: dict[str, object] = json.loads(stored.content)

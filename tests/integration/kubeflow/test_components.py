@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # 80 s of CPU time; c
 
 @dataclass(frozen=True)
 class Ran:
-    """What one run of the example left.
+    """Files that one run of the example left.
 
     Attributes:
         store: The directory in which promote put model, evidence and channel.

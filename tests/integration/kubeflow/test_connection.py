@@ -48,13 +48,13 @@ def test_token_file_is_read_again_when_it_is_replaced(
     assert asyncio.run(engine.find(PLAN.run)) == ()
 
 
-def test_token_file_that_is_not_there_is_told(server: Server, store: Store, tmp_path: Path) -> None:
+def test_missing_token_file_is_reported(server: Server, store: Store, tmp_path: Path) -> None:
     engine = make_engine(server, store, token_path=tmp_path / "nowhere")
     with pytest.raises(InfrastructureError, match="the token file cannot be read"):
         asyncio.run(engine.find(PLAN.run))
 
 
-def test_refused_token_is_never_told(server: Server, store: Store) -> None:
+def test_refused_token_is_never_shown(server: Server, store: Store) -> None:
     server.token = "another"
     with pytest.raises(KubeflowError) as refusal:
         asyncio.run(make_engine(server, store, token="my-secret").find(PLAN.run))
@@ -149,7 +149,7 @@ def test_server_of_another_authority_is_sent_nothing(pair: Pair, store: Store) -
     assert received in ([], [b""])
 
 
-def test_authority_that_is_not_there_is_told(server: Server, store: Store, tmp_path: Path) -> None:
+def test_missing_authority_file_is_reported(server: Server, store: Store, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.pem: kubeflow\.ca_path"):
         make_engine(server, store, ca_path=tmp_path / "nowhere.pem")
 
@@ -197,17 +197,17 @@ def test_runs_are_made_in_their_jobs_own_profiles(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("is_multi_user", "namespace", "told"),
+    ("is_multi_user", "namespace", "message"),
     [
         pytest.param(True, "", "set kubeflow.namespace or", id="namespace is needed"),
-        pytest.param(False, "team-a", "leave out kubeflow.namespace", id="there are none"),
+        pytest.param(False, "team-a", "leave out kubeflow.namespace", id="namespaces do not exist"),
     ],
 )
-def test_wrong_kind_of_installation_is_told(
-    is_multi_user: bool, namespace: str, told: str, store: Store
+def test_wrong_kind_of_installation_is_reported(
+    is_multi_user: bool, namespace: str, message: str, store: Store
 ) -> None:
     with Server(world=World(multi_user=is_multi_user)).running() as server:
         engine = make_engine(server, store, namespace=namespace)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             asyncio.run(engine.submit(PLAN.run, PLAN))
         assert server.world.runs == {}

@@ -66,7 +66,7 @@ def workflows(server: Server, handle: RunHandle) -> int:
 
 
 @pytest.mark.parametrize("status", [302, 401, 403, 404, 409, 429])
-def test_clear_refusal_is_told_and_may_be_tried_again(
+def test_clear_refusal_is_reported_and_may_be_retried(
     status: int, engine: KubeflowEngine, server: Server
 ) -> None:
     async def scenario() -> None:
@@ -230,7 +230,7 @@ def test_operator_that_died_before_it_asked_does_not_ask_later(
     [("Compute", "error fetching manifest"), ("All", "Failed to create a pipeline version")],
     ids=["version that was used", "another version"],
 )
-def test_pipeline_that_somebody_deleted_is_uploaded_again(
+def test_deleted_pipeline_is_uploaded_again(
     fuse: Fuse, refusal: str, engine: KubeflowEngine, server: Server
 ) -> None:
     async def scenario() -> None:
@@ -248,7 +248,7 @@ def test_pipeline_that_somebody_deleted_is_uploaded_again(
     asyncio.run(scenario())
 
 
-def test_pipeline_is_uploaded_once_whoever_comes(server: Server, store: Store) -> None:
+def test_pipeline_is_uploaded_once_by_concurrent_clients(server: Server, store: Store) -> None:
     async def scenario() -> None:
         engines = [make_engine(server, store) for _ in range(3)]
         plans = [stand_in_plan(f"succeed.{number}") for number in range(3)]
@@ -295,7 +295,7 @@ def test_second_run_with_the_name_is_found_and_stopped(
 
 
 @pytest.mark.parametrize("overwritten", [False, True], ids=["seen", "never-in-the-history"])
-def test_run_that_somebody_else_stopped_is_not_cancelled_by_us(
+def test_run_stopped_by_another_user_is_not_reported_as_cancelled(
     overwritten: bool, server: Server, store: Store
 ) -> None:
     server.overwrites_canceling = overwritten
@@ -315,7 +315,7 @@ def test_run_that_somebody_else_stopped_is_not_cancelled_by_us(
 
 @pytest.mark.parametrize("overwritten", [False, True], ids=["seen", "never-in-the-history"])
 @pytest.mark.parametrize("after", ["at once", "started"])
-def test_run_that_we_stopped_is_cancelled_whatever_its_history_says(
+def test_run_that_we_stopped_is_cancelled_despite_its_history(
     after: str, overwritten: bool, engine: KubeflowEngine, server: Server, store: Store
 ) -> None:
     server.overwrites_canceling = overwritten
@@ -422,11 +422,11 @@ def test_run_without_its_workflow_can_be_cancelled(
         pytest.param("succeed", "Succeeded", "", id="with its result in the store"),
     ],
 )
-def test_run_whose_workflow_was_collected_does_not_run_for_ever(
+def test_run_whose_workflow_was_collected_does_not_run_forever(
     behaviour: str, state: str, reason: str, server: Server, store: Store
 ) -> None:
     def work(parameters: dict[str, Any]) -> None:
-        """Do all, and be RUNNING for ever, as for a server that lost sight of the Workflow."""
+        """Do all work and stay RUNNING, as on a server that lost track of the Workflow."""
         execute(parameters)
 
     server.execute = work
@@ -474,7 +474,7 @@ async def stage_pods_of(cluster: ClusterView, handle: RunHandle) -> list[StagePo
         pytest.param("succeed", "Succeeded", "", id="after it had one"),
     ],
 )
-def test_run_that_somebody_deleted_is_judged_by_the_store(
+def test_deleted_run_is_judged_by_the_store(
     behaviour: str, state: str, reason: str, engine: KubeflowEngine, server: Server, store: Store
 ) -> None:
     async def scenario() -> RunStatus:
@@ -501,7 +501,7 @@ def test_run_that_somebody_deleted_is_judged_by_the_store(
         ("OF_A_LATER_VERSION", "Unknown", "UnknownState"),
     ],
 )
-def test_state_that_is_neither_going_nor_over_is_told(
+def test_state_that_is_neither_active_nor_final_is_reported(
     state: str, expected: str, reason: str, engine: KubeflowEngine, server: Server
 ) -> None:
     async def scenario() -> RunStatus:
@@ -516,7 +516,7 @@ def test_state_that_is_neither_going_nor_over_is_told(
     assert status.message
 
 
-@pytest.mark.parametrize("deleted_by", ["us", "somebody"])
+@pytest.mark.parametrize("deleted_by", ["us", "a user"])
 def test_run_after_a_deleted_one_runs_its_own_plan(
     deleted_by: str, engine: KubeflowEngine, server: Server, store: Store
 ) -> None:
@@ -552,9 +552,7 @@ def test_run_keeps_its_id_when_the_operator_restarts(
     asyncio.run(scenario())
 
 
-def test_experiment_that_somebody_deleted_is_made_again(
-    engine: KubeflowEngine, server: Server
-) -> None:
+def test_deleted_experiment_is_created_again(engine: KubeflowEngine, server: Server) -> None:
     async def scenario() -> None:
         first, second = stand_in_plan("hang"), stand_in_plan("succeed")
         await engine.submit(first.run, first)
@@ -631,7 +629,7 @@ def test_server_that_is_away_is_an_infrastructure_error(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [
         pytest.param(Fault("GET /runs/", "garbage"), "look at kubeflow.url and its", id="login"),
         pytest.param(Fault("GET /runs/", "refuse", 429), "429", id="busy"),
@@ -642,12 +640,12 @@ def test_server_that_is_away_is_an_infrastructure_error(store: Store) -> None:
     ],
 )
 def test_question_without_an_answer_is_an_infrastructure_error(
-    fault: Fault, told: str, engine: KubeflowEngine, server: Server, store: Store
+    fault: Fault, message: str, engine: KubeflowEngine, server: Server, store: Store
 ) -> None:
     asked = Submission(key="some-run-1", plan=make_digest("plan"), run_id=str(uuid.uuid4()))
     Submissions(store).write(asked)
     server.faults.append(fault)
-    with pytest.raises(InfrastructureError, match=told):
+    with pytest.raises(InfrastructureError, match=message):
         asyncio.run(engine.find("some-run-1"))
 
 
@@ -657,9 +655,9 @@ def test_stack_traces_of_the_server_are_never_shown(engine: KubeflowEngine, serv
     assert real.value.body["error_details"] == "a stack trace"
     server.faults.append(Fault("POST /pipelines/upload$", "refuse", 500))
     plan = stand_in_plan("succeed")
-    with pytest.raises(KubeflowError) as told:
+    with pytest.raises(KubeflowError) as caught:
         asyncio.run(engine.submit(plan.run, plan))
-    assert "stack trace" not in str(told.value)
+    assert "stack trace" not in str(caught.value)
 
 
 def test_file_that_cannot_be_read_is_no_missing_run(engine: KubeflowEngine, store: Store) -> None:

@@ -157,7 +157,7 @@ def tasks(pipeline: Pipeline) -> dict[str, dict[str, Any]]:
 
 
 def test_no_task_is_retried_by_kubeflow(pipeline: Pipeline) -> None:
-    """A policy of its own, with no retries: without one, the cluster's defaults would retry."""
+    """Each task has a policy without retries; otherwise the cluster's defaults would retry."""
     for name, task in tasks(pipeline).items():
         assert "retryPolicy" in task, name
         assert task["retryPolicy"].get("maxRetryCount", 0) == 0, name
@@ -261,16 +261,16 @@ def test_pools_of_a_job_reach_the_server(server: Server, store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pools", "told"),
+    ("pools", "message"),
     [
         pytest.param({}, "names pool gpu-a", id="pool that went since"),
         pytest.param({"gpu-a": Pool(priority_class="x")}, "priority_class", id="cannot be given"),
     ],
 )
-def test_pool_that_changed_since_is_told_and_nothing_is_asked_for(
-    pools: dict[str, Pool], told: str, server: Server, store: Store
+def test_changed_pool_is_reported_and_no_run_is_created(
+    pools: dict[str, Pool], message: str, server: Server, store: Store
 ) -> None:
     plan = stand_in_plan("hang").model_copy(update={"spec": placed_spec(compute="gpu-a")})
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         asyncio.run(make_engine(server, store, pools=pools).submit(plan.run, plan))
     assert server.world.runs == {}

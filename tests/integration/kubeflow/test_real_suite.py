@@ -1,4 +1,4 @@
-"""What the suite for real servers counts and prints, and when it runs on one.
+"""The suite for real servers: its counts, its output, and when it uses a real server.
 
 Its tests themselves run over the stand-in, in the folder `real`.
 """
@@ -16,7 +16,7 @@ from kubeflow.table import PODS, rows
 @pytest.mark.parametrize(
     ("nodes", "drivers", "stages"),
     [
-        pytest.param([], 0, 0, id="nothing is told yet"),
+        pytest.param([], 0, 0, id="no nodes are listed yet"),
         pytest.param(
             ["root-driver", "root-driver(0)", "root", "root(0)", "step-driver", "step-driver(0)",
              "step", "step(0)", "executor", "executor(0)", "step-wq4rl", "step-wq4rl(0)"],
@@ -82,7 +82,7 @@ def test_table_has_a_line_for_each_test_and_a_sum() -> None:
 
 
 @pytest.mark.parametrize("missing", NEEDED)
-def test_part_of_a_server_is_told_what_else_it_needs(missing: str) -> None:
+def test_incomplete_server_settings_error_names_the_missing_ones(missing: str) -> None:
     server = dict.fromkeys(NEEDED, "given")
     assert is_real(server)
     assert not is_real(dict.fromkeys(NEEDED, ""))

@@ -32,7 +32,7 @@ def finished_job(engine: KubeflowEngine) -> RunHandle:
     return asyncio.run(scenario())
 
 
-def test_each_run_has_evidence_of_its_own_that_the_gates_can_judge(
+def test_each_run_has_separate_evidence_that_the_gates_can_judge(
     engine: KubeflowEngine, server: Server, store: Store, tmp_path: Path
 ) -> None:
     job = finished_job(engine)

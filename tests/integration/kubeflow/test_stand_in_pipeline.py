@@ -1,4 +1,4 @@
-"""The pipeline for real servers does in a process of its own what runs over the stand-in do."""
+"""The pipeline for real servers does in a separate process what runs over the stand-in do."""
 
 from __future__ import annotations
 

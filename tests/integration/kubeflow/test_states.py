@@ -1,4 +1,4 @@
-"""What the server says of a run and what its pods show, and what both mean: tables, no network."""
+"""Tables of states of runs and pods, and their meaning; no network."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_every_state_has_a_meaning(state: str, course: str) -> None:
         ),
     ],
 )
-def test_history_tells_that_a_run_was_stopped(state: str, history: str, terminated: bool) -> None:
+def test_history_shows_that_a_run_was_stopped(state: str, history: str, terminated: bool) -> None:
     states = tuple(each.replace("-", "") for each in history.split())
     assert Run("1", "key", state, states).was_terminated is terminated
 
@@ -182,7 +182,7 @@ UNSCHEDULABLE = {
         pytest.param([pod(phase="Succeeded", conditions=[])], None, id="over"),
     ],
 )
-def test_pods_tell_what_a_run_waits_for(
+def test_pods_show_what_a_run_waits_for(
     pods: list[dict[str, Any]], trouble: Trouble | None
 ) -> None:
     assert waiting(pods) == trouble
@@ -235,5 +235,5 @@ def test_pods_tell_what_a_run_waits_for(
         ),
     ],
 )
-def test_pods_tell_what_ended_a_run(pods: list[dict[str, Any]], trouble: Trouble | None) -> None:
+def test_pods_show_what_ended_a_run(pods: list[dict[str, Any]], trouble: Trouble | None) -> None:
     assert ended(pods) == trouble

@@ -1,4 +1,4 @@
-"""The reasons that the API hides reach the status of a run, where the operator may see pods."""
+"""The reasons that the API hides reach the status of a run, if the operator may see pods."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_stage_that_ran_out_of_memory_is_tried_again(server: Server, store: Stor
     assert "stage evaluate was ended: OOMKilled" in status.message
 
 
-def test_failed_launcher_is_told_apart_from_its_stage(server: Server, store: Store) -> None:
+def test_failed_launcher_is_distinguished_from_its_stage(server: Server, store: Store) -> None:
     words = 'URI "s3://models/x" does not have expected bucket prefix "minio://mlpipeline/"'
 
     def execute(parameters: dict[str, Any]) -> None:

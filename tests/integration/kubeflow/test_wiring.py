@@ -1,4 +1,4 @@
-"""The engine is there where it is set up, costs nothing elsewhere, and mistakes are told."""
+"""The engine exists if it is set up, costs nothing otherwise, and reports mistakes."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_engine_is_there_where_it_is_set_up() -> None:
 
 
 def test_engine_process_can_be_left_out() -> None:
-    """Where the operator is a pod, nobody's code shall run beside it."""
+    """If the operator is a pod, no users' code may run beside it."""
     assert set(engines_of(process={"enabled": False}, kubeflow=KUBEFLOW)) == {"kubeflow"}
     with pytest.raises(UserError, match=r"no engine is set up: process\.enabled, job\.enabled or"):
         engines_of(process={"enabled": False})
 
 
 @pytest.mark.parametrize(
-    ("store", "settings", "told"),
+    ("store", "settings", "message"),
     [
         pytest.param("/tmp/store", {}, "store: engine kubeflow needs a URL", id="local store"),
         pytest.param(
@@ -60,10 +60,10 @@ def test_engine_process_can_be_left_out() -> None:
         ),
     ],
 )
-def test_settings_that_cannot_work_are_told(
-    store: str, settings: dict[str, Any], told: str
+def test_settings_that_cannot_work_are_reported(
+    store: str, settings: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         engines_of(store, kubeflow={**KUBEFLOW, **settings})
 
 

@@ -25,7 +25,7 @@ NO_KEYS = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
 
 @dataclass(frozen=True)
 class Way:
-    """A way to tell a client where its server is, and who it is.
+    """A way to give a client the address of its server and its credentials.
 
     Attributes:
         name: Of the way.
@@ -92,7 +92,7 @@ def test_fsspecs_own_variables(
 
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[Server, Path]]:
-    """A server with TLS, and the authority that is to be trusted."""
+    """A server with TLS, and the authority that the client must trust."""
     authority = Authority(tmp_path, "s3-ca")
     pair = authority.issue("s3", "s3", usages=(SERVER,))
     made = Server(tmp_path / "server", server_binary(), owner=this_process(), certificate=pair)
@@ -118,13 +118,13 @@ def test_tls(secure: tuple[Server, Path], be: Callable[..., None]) -> None:
 def test_nothing_secret_is_logged_in_detail(
     bucket: str, be: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    token = "a-session-token-of-nobody"
-    be(Keys("nobody", "a-secret-of-nobody"), AWS_SESSION_TOKEN=token)
+    token = "an-invalid-session-token"
+    be(Keys("unknown", "an-invalid-secret"), AWS_SESSION_TOKEN=token)
     with caplog.at_level(logging.DEBUG), pytest.raises(InfrastructureError) as caught:
         Store(f"{bucket}/store").write("a.json", b"{}")
     for text in (caplog.text, str(caught.value)):
         assert token not in text
-        assert "a-secret-of-nobody" not in text
+        assert "an-invalid-secret" not in text
 
 
 def test_address_with_a_password_is_not_repeated(bucket: str, be: Callable[..., None]) -> None:

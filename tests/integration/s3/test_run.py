@@ -188,15 +188,15 @@ class Refusal:
     """A run that cannot be, and what is said of it."""
 
     name: str
-    told: str
+    message: str
     changes: dict[str, Any]
     environment: dict[str, str]
 
 
 REFUSALS = (
     Refusal("unknown-key", "access was denied at http://127.0.0.1:", {},
-            {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "a-secret-of-nobody"}),
-    Refusal("nobody-listens", "no answer at http://127.0.0.1:9", {},
+            {"AWS_ACCESS_KEY_ID": "unknown", "AWS_SECRET_ACCESS_KEY": "an-invalid-secret"}),
+    Refusal("no-listener", "no answer at http://127.0.0.1:9", {},
             {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}),
     Refusal("missing-model", "spec.model.uri: nothing is at 's3://digits-example/none'",
             {"model": {"uri": "s3://digits-example/none"}}, {}),
@@ -210,8 +210,8 @@ def test_refusal_is_one_line(
     be(**refusal.environment)
     code, out, err = project.run(**refusal.changes)
     assert code == 1, err
-    assert refusal.told in err
-    assert "a-secret-of-nobody" not in out + err
+    assert refusal.message in err
+    assert "an-invalid-secret" not in out + err
 
 
 def test_store_that_may_only_be_read(

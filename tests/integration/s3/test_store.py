@@ -128,7 +128,7 @@ def test_parts_without_an_end_are_no_artifact(
 
 
 @pytest.mark.parametrize("content", [b"wrights", b"weigh", b""], ids=["changed", "cut", "empty"])
-def test_damaged_artifact_is_refused_and_made_anew(
+def test_damaged_artifact_is_refused_and_stored_again(
     server: Server, store: Store, tmp_path: Path, content: bytes
 ) -> None:
     digest = put(store, tmp_path)
@@ -159,11 +159,11 @@ def test_stage_with_a_damaged_artifact_is_not_taken_from_the_cache(
 
 @dataclass(frozen=True)
 class Trouble:
-    """A client that is set up wrongly, and what it is told.
+    """A client with wrong settings, and the error that it gets.
 
     Attributes:
         name: Of the case.
-        told: What each error says, beside where.
+        words: Parts of each error, besides the place.
         reason: The server's own words, which an answer to HEAD cannot have.
         changes: Of the client's environment; None removes a variable.
         bucket: That is asked for, instead of the test's own.
@@ -171,7 +171,7 @@ class Trouble:
     """
 
     name: str
-    told: tuple[str, ...]
+    words: tuple[str, ...]
     reason: str = ""
     changes: dict[str, str | None] = field(default_factory=dict)
     bucket: str = ""
@@ -179,19 +179,19 @@ class Trouble:
 
 
 KEY, SECRET, ADDRESS = "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL_S3"
-FOREIGN = "a-secret-of-nobody"
+FOREIGN = "an-invalid-secret"
 TROUBLES = (
     Trouble("missing-bucket", ("there is no bucket 'nowhere-at-all' at http://127.0.0.1:",
                                "make it, or correct the URL"), bucket="nowhere-at-all"),
     Trouble("unknown-key", ("access was denied at http://127.0.0.1:", "give credentials with this"),
-            "does not exist in our records", {KEY: "nobody", SECRET: FOREIGN}),
+            "does not exist in our records", {KEY: "unknown", SECRET: FOREIGN}),
     Trouble("wrong-secret", ("access was denied",), "signature", {SECRET: FOREIGN}),
     Trouble("read-only", ("access was denied",), "Access Denied", reads=True),
     Trouble("no-credentials", ("there are no credentials", "set AWS_ACCESS_KEY_ID"),
             changes={KEY: None, SECRET: None}),
     Trouble("half-of-the-credentials", ("there are no credentials", f"missing: {SECRET}"),
             changes={SECRET: None}),
-    Trouble("nobody-listens", ("no answer at http://127.0.0.1:9 ", f"up, and {ADDRESS} right?"),
+    Trouble("no-listener", ("no answer at http://127.0.0.1:9 ", f"up, and {ADDRESS} right?"),
             changes={ADDRESS: "http://127.0.0.1:9"}),
     Trouble("no-such-host", ("no answer at http://s3.invalid",),
             changes={ADDRESS: "http://s3.invalid"}),
@@ -200,7 +200,7 @@ TROUBLES = (
 
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda each: each.name)
-def test_trouble_is_told(
+def test_trouble_is_reported(
     server: Server,
     bucket: str,
     be: Become,
@@ -230,7 +230,7 @@ def test_trouble_is_told(
         assert not isinstance(caught.value, CorruptError), text
         assert text.startswith(f"{url}: {what}"), text
         by_head = what == "cannot read objects/"
-        for part in (*trouble.told, "" if by_head else trouble.reason):
+        for part in (*trouble.words, "" if by_head else trouble.reason):
             assert part in text
         for secret in (server.accounts.owner.secret, reader.secret, FOREIGN):
             assert secret not in text
@@ -238,7 +238,7 @@ def test_trouble_is_told(
         assert store.read("a/b.json") is None
 
 
-def test_missing_file_is_told_from_a_missing_bucket(store: Store, tmp_path: Path) -> None:
+def test_missing_file_is_distinguished_from_a_missing_bucket(store: Store, tmp_path: Path) -> None:
     digest = digest_of(b"never stored")
     assert store.read("runs/none/plan.json") is None
     assert store.names("runs/none") == ()
@@ -256,10 +256,10 @@ def test_buckets_are_never_made(server: Server, be: Become) -> None:
 
 @dataclass(frozen=True)
 class Refused:
-    """A store's URL that is refused before anything is asked for, and what is told of it."""
+    """A store's URL that is refused before any request, and the error about it."""
 
     url: str
-    told: str
+    words: str
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ class Refused:
 def test_url_is_refused(refused: Refused) -> None:
     with pytest.raises(InfrastructureError) as caught:
         Store(refused.url)
-    assert refused.told in str(caught.value)
+    assert refused.words in str(caught.value)
     assert "VERY-SECRET" not in str(caught.value)
 
 
@@ -341,7 +341,7 @@ def test_patience_ends(server: Server, bucket: str, be: Become) -> None:
 
 
 def test_patience_is_not_for_what_waiting_cannot_mend(bucket: str, be: Become) -> None:
-    be(Keys("nobody", "a-secret-of-nobody"))
+    be(Keys("unknown", "an-invalid-secret"))
     start_s = time.monotonic()
     with pytest.raises(InfrastructureError, match="access was denied"):
         Store(f"{bucket}/patient", patience_s=60).read("a.json")

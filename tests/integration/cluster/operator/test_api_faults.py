@@ -38,7 +38,7 @@ COLLECTION = r"compressionjobs\?.*watch="
 def proxy(
     control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FaultProxy]:
-    """What the operator takes for the API server."""
+    """The proxy that the operator uses as its API server."""
     upstream = from_kubeconfig(control_plane.admin_kubeconfig)
     with FaultProxy(upstream, tmp_path_factory.mktemp("proxy")) as serving:
         yield serving
@@ -96,19 +96,19 @@ def check_once(site: Site, name: str, attempts: int) -> None:
     (promotion,) = site.jobs.promotions_of(name)
     assert promotion["status"]["phase"] == "Promoted"
     assert site.jobs.status(name, "ModelChannel")["moves"] == 1
-    told = site.jobs.events(name)
-    assert len(told) == len(set(told))
+    recorded = site.jobs.events(name)
+    assert len(recorded) == len(set(recorded))
 
 
 @dataclass(frozen=True)
 class Weather:
-    """Faults that go on while jobs run, and what the metrics then have more of.
+    """Faults that continue while jobs run, and the requests that then grow in the metrics.
 
     Attributes:
         name: Of the case, and of its jobs.
-        fault: What happens.
-        labels: Of the requests that there are more of.
-        retried: Whether the client tried again by itself.
+        fault: The rule of the proxy.
+        labels: Of the requests whose number grows.
+        retried: Whether the client retried by itself.
     """
 
     name: str
@@ -162,7 +162,7 @@ def test_bad_weather(
     retries = after("fulcrum_api_retries_total") - before("fulcrum_api_retries_total")
     assert retries > 0 or not weather.retried
     ended = "fulcrum_job_outcomes_total"
-    # Where an answer and the lease are lost together, an end is not counted, but none is twice.
+    # If an answer and the lease are lost together, an end is not counted; none is counted twice.
     assert 0 < after(ended, phase="Succeeded") - before(ended, phase="Succeeded") <= 3
 
 
@@ -193,7 +193,7 @@ def mean_s(before: Scrape, after: Scrape, **labels: str) -> float:
     "outage_s", [20.0, pytest.param(60.0, marks=pytest.mark.slow)], ids=lambda given: f"{given:g}s"
 )
 def test_outage(site: Site, operator: OperatorProcess, proxy: FaultProxy, outage_s: float) -> None:
-    """Longer than a lease and than a dead watch may be: nothing is written, nobody is killed."""
+    """An outage beyond the limits of leases and watches: no writes, and no process is killed."""
     waiting = promoting_job(site, f"wait.outage-{outage_s:g}")
     site.runs_now(waiting)
     until_s, before = time.monotonic() + outage_s, scrape(operator)
@@ -290,7 +290,7 @@ def test_watch_that_makes_no_sense_ends_the_process_and_loses_nothing(
 
 
 def test_revoked_token(site: Site, operator: OperatorProcess, proxy: FaultProxy) -> None:
-    """Nobody hammers a server that does not know him, and all goes on once it does again."""
+    """A refused client calls the server rarely, and work resumes once its token is valid again."""
     waiting = promoting_job(site, "wait.revoked")
     site.runs_now(waiting)
     before = scrape(operator)

@@ -1,4 +1,4 @@
-"""What a kubelet, and whoever reads logs and exit codes, sees of the operator's process."""
+"""The operator's process as a kubelet and a reader of logs and exit codes see it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from scraping import scrape
 from fulcrum_operator.kubernetes.kubeconfig import from_kubeconfig
 
 IDLE_MIB = 120.0
-"""What an idle operator may take. Seen: 107 MiB in each of 3 starts, Linux x86-64; 42 of them are
-Kubernetes' own client, which kopf loads where it is installed, as in no image of the operator."""
+"""Memory limit of an idle operator. Measured: 107 MiB in each of 3 starts, Linux x86-64; 42 of them
+are Kubernetes' own client, which kopf loads if it is installed. The operator's image lacks it."""
 ENDS_WITHIN_S = 15.0
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/fulcrum-system/leases"
 NewOperator = Callable[..., OperatorProcess]
@@ -51,7 +51,7 @@ def proxy(control_plane: ControlPlane, tmp_path: Path) -> Iterator[FaultProxy]:
 
 
 def probe(operator: OperatorProcess, path: str) -> tuple[int, dict[str, str]]:
-    """Return the status of a probe and what failed; 0 where nobody answers."""
+    """Return the status of a probe and what failed; 0 if there is no answer."""
     try:
         status, text = operator.get(path)
     except OSError:
@@ -100,7 +100,7 @@ def test_asked_to_end_it_finishes_what_it_does_and_hands_over(
         before, started_s = leader.effects, time.monotonic()
         assert leader.stop() == 0
         assert time.monotonic() - started_s < ENDS_WITHIN_S
-    assert len(leader.effects) > len(before), "what was being done was not finished"
+    assert len(leader.effects) > len(before), "the running reconcile was not finished"
     assert "Traceback" not in leader.log
     own_site.jobs.ended("succeed.handed-over")
     assert own_site.starts().total() == 1
@@ -110,7 +110,7 @@ def test_asked_to_end_it_finishes_what_it_does_and_hands_over(
 
 
 class prometheus:  # noqa: N801  a context manager reads like a function
-    """Somebody who scrapes, and keeps the connection open until the operator closes it."""
+    """A scraper that keeps its connection open until the operator closes it."""
 
     def __init__(self, operator: OperatorProcess) -> None:
         port = int((operator.directory / "port").read_text())
@@ -138,10 +138,10 @@ def test_blocked_loop_answers_no_probe(
     assert own_site.starts().total() == 1
 
 
-def test_watch_that_nobody_tries_to_begin_fails_the_liveness_probe(
+def test_watch_that_is_never_started_fails_the_liveness_probe(
     new_operator: NewOperator, proxy: FaultProxy, token: str
 ) -> None:
-    """A server that asks to come with the list much later gets what it wants: nobody tries."""
+    """A server asks for the list much later, and the operator does not try until then."""
     operator = new_operator(kubeconfig=proxy.kubeconfig(token), api={"watch_silence_s": 1.0})
     operator.start()
     lists, watches, busy = r"modelchannels(\?(?!.*watch=)|$)", r"modelchannels\?.*watch=", 429

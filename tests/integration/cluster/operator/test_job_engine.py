@@ -29,7 +29,7 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.storage.store import Store
 
 BEHAVIOURS = ("succeed", "fail", "no-evidence", "early-end", "other-plan", "hang")
-ELSEWHERE = "example.test/nobody"
+ELSEWHERE = "example.test/unused"
 """Manages the jobs that own the runs here: no operator looks after them."""
 
 
@@ -72,7 +72,7 @@ def owners(control_plane: ControlPlane, secured: str) -> dict[str, str]:
 
 @pytest.fixture
 def plans(owners: dict[str, str], secured: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make plans of the stand-in that belong to the jobs that there are, in the suite too."""
+    """Make plans of the stand-in that belong to existing jobs, in the suite too."""
 
     def owned(behaviour: str, **changes: object) -> Plan:
         plan = stand_in.stand_in_plan(behaviour, **changes)
@@ -277,7 +277,7 @@ def why_retried(jobs: Jobs) -> str:
     return retried
 
 
-def test_pod_that_somebody_deletes_costs_an_attempt(
+def test_deleted_pod_costs_an_attempt(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi, kubelet: KubeletStandIn
 ) -> None:
     kubelet.linger_s = START_TIMEOUT_S  # the operator sees the pod after its end
@@ -308,7 +308,7 @@ def test_node_that_is_lost_does_not_keep_the_job(
     jobs.reaches("hang", "Running")
 
 
-def test_job_that_somebody_deletes_is_made_again_in_another_attempt(
+def test_deleted_job_is_created_again_in_another_attempt(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
     start_hanging(operator, jobs)
@@ -347,7 +347,7 @@ def test_edited_deadline_reaches_the_job_that_is_going(
     assert jobs.status("hang")["attempt"] == 1
 
 
-def test_quota_that_forbids_the_pod_is_told_and_waited_for(
+def test_quota_that_forbids_the_pod_is_reported_and_waited_for(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
     forbid(api, jobs.namespace, "requests.nvidia.com/gpu")
@@ -374,7 +374,7 @@ def forbid(api: ClusterApi, namespace: str, what: str) -> None:
     )
 
 
-def test_quota_that_forbids_the_job_is_told_and_waited_for(
+def test_quota_that_forbids_the_job_is_reported_and_waited_for(
     operator: OperatorProcess, jobs: Jobs, api: ClusterApi
 ) -> None:
     forbid(api, jobs.namespace, "count/jobs.batch")

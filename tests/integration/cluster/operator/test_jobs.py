@@ -1,4 +1,4 @@
-"""What the operator makes of jobs on a real API server, with a pipeline that takes no time."""
+"""Run jobs by the operator on a real API server, with a pipeline that takes no time."""
 
 from __future__ import annotations
 
@@ -118,16 +118,16 @@ def test_promotion_is_by_digest_and_by_the_operator(site: Site) -> None:
     }
 
 
-def test_kubectl_tells_how_it_went(site: Site) -> None:
+def test_kubectl_shows_the_outcome(site: Site) -> None:
     site.jobs.ended("succeed")
     here = ("-n", site.namespace)
     head, line = site.plane.kubectl("get", "cpj", "succeed", *here).splitlines()
     assert head.split() == ["NAME", "PHASE", "STAGE", "VERDICT", "DELTA", "SPEEDUP", "AGE"]
     assert line.split()[:6] == ["succeed", "Succeeded", "Pass", "-0.07", "points", "x5.8"]
     text = site.plane.kubectl("describe", "cpj", "succeed", *here)
-    told = text[text.index("\nEvents:") :].splitlines()
-    # kubectl sorts by whole seconds, and what came within one in no order.
-    reasons = sorted(line.split()[1] for line in told if "fulcrum" in line)
+    events = text[text.index("\nEvents:") :].splitlines()
+    # kubectl sorts by whole seconds; events within one second have no order.
+    reasons = sorted(line.split()[1] for line in events if "fulcrum" in line)
     assert reasons == sorted(LIVES[0].events)
     assert site.jobs.reasons("succeed") == list(LIVES[0].events)
 
@@ -212,7 +212,7 @@ def test_suspended_job_has_no_run_and_gets_its_time_back(site: Site) -> None:
     assert conditions(status)["Suspended"] == ("True", "Suspended")
     assert "activeSince" not in status
     assert not process.is_running()
-    later = _time(before["activeSince"]) + timedelta(seconds=1)  # as status tells whole seconds
+    later = _time(before["activeSince"]) + timedelta(seconds=1)  # status has whole seconds
     wait_until(lambda: datetime.now(UTC) > later, WAIT_S)
     site.jobs.patch(name, {"suspend": False})
     site.let_go(name)
@@ -232,7 +232,7 @@ def test_deleted_job_takes_its_processes_with_it(site: Site) -> None:
     assert not process.is_running()
 
 
-def test_namesake_runs_anew(site: Site) -> None:
+def test_job_with_the_same_name_runs_again(site: Site) -> None:
     first = site.jobs.apply("succeed.twice")
     site.jobs.ended(first)
     uid = site.jobs.get(first)["metadata"]["uid"]
@@ -259,7 +259,7 @@ def test_job_of_another_controller_is_left_alone(site: Site) -> None:
     assert site.jobs.reasons(theirs) == []
 
 
-def test_nobody_else_writes_status(site: Site) -> None:
+def test_only_the_operator_writes_status(site: Site) -> None:
     site.jobs.ended("worse")
     forged = '{"status": {"phase": "Succeeded", "verdict": "Pass"}}'
     words = ("patch", "cpj", "worse", "-n", site.namespace, "--subresource=status", "--type=merge")

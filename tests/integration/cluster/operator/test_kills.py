@@ -14,7 +14,7 @@ from fulcrum_pipelines.storage.store import object_path
 
 PROMOTED = ("Submitted", "Evaluated", "Succeeded")
 LIVES = 8
-"""The effects until there is a promotion come one after the other, each with a life of its own."""
+"""The effects until a promotion exists come one after the other, each in a separate process."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ KILLS = (
 
 @pytest.fixture(scope="module")
 def operator(site: Site) -> Iterator[OperatorProcess]:
-    """One operator for all tests here, whoever started it last."""
+    """One operator for all tests here; each test restarts it."""
     made = site.new_operator()
     made.start()
     yield made
@@ -73,9 +73,9 @@ def has_ended(site: Site, name: str) -> bool:
 
 def transitions(site: Site, name: str) -> tuple[str, ...]:
     """Return the reasons of a job's Events, but for a state that may be missed."""
-    told = site.jobs.reasons(name)
-    assert told.count("Promoting") <= 1
-    return tuple(each for each in told if each != "Promoting")
+    reasons = site.jobs.reasons(name)
+    assert reasons.count("Promoting") <= 1
+    return tuple(each for each in reasons if each != "Promoting")
 
 
 @pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.effect)
@@ -107,11 +107,12 @@ def test_run_goes_on_while_there_is_no_operator(site: Site, operator: OperatorPr
 
 
 def test_killed_at_one_effect_after_the_other(site: Site, operator: OperatorProcess) -> None:
-    """A life in which the operator never gets further than one new effect.
+    """Kill the operator after each new effect.
 
     A job and its promotion are driven beside each other, so an effect of the one may have happened
-    before an earlier one of the other: told, or cut off between the server's taking it and telling.
-    The job then goes on to its end in the life that waits for that effect.
+    before an earlier one of the other: it is printed, or the kill comes between the server's write
+    and the print.
+    The job then reaches its end in the process that waits for that effect.
     """
     before = len(operator.effects)
     name = promoting_job(site, "succeed.again")

@@ -113,7 +113,7 @@ def test_deleted_job_stops_its_run(operator: OperatorProcess, jobs: Jobs, server
     assert server.count("POST /runs/.*:terminate$") == 1
 
 
-def test_pool_that_there_is_not_is_told_with_those_that_there_are(
+def test_unknown_pool_error_lists_known_pools(
     operator: OperatorProcess, jobs: Jobs, server: Server
 ) -> None:
     operator.start()

@@ -124,7 +124,7 @@ def test_while_jobs_are_starting(
 
 
 def test_run_whose_job_was_torn_away_is_swept(site: Site, operator: OperatorProcess) -> None:
-    """Somebody removes the finalizer while the operator is down: only the engine knows the run."""
+    """A user removes the finalizer while the operator is down: only the engine knows the run."""
     name = site.jobs.apply("hang.torn")
     site.runs_now(name)
     operator.kill()

@@ -25,8 +25,8 @@ JOBS = 3
 WAIT_S = 60.0
 LEASE_S = 3.0
 LATE_S = 3.0
-"""What a take-over may take longer than the lease: the standby's next look, a call, and a machine
-that others use too."""
+"""Time that a take-over may take beyond the lease: the standby's next check, a call, and delays of
+a shared machine."""
 EFFECTS = (
     "snapshot-made",
     "finalizer-added",
@@ -72,7 +72,7 @@ class Pair:
                 each.start("--unique", ready=False)
 
     def whole(self) -> None:
-        """Wait until one leads and the other stands by."""
+        """Wait until one leads and the other is the standby."""
         self.heal()
         wait_until(lambda: all(each.is_ready() for each in self.replicas.values()), WAIT_S)
         wait_until(lambda: bool(self.lease().get("holderIdentity")), WAIT_S)

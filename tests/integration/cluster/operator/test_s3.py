@@ -51,8 +51,8 @@ class Remote:
         """Return the file on the server's disk of an artifact."""
         return self.server.file(f"{self.url}/{object_path(digest)}")
 
-    def told(self, name: str) -> str:
-        """Return all that a reader of the API finds about a job."""
+    def visible(self, name: str) -> str:
+        """Return everything that a reader of the API finds about a job."""
         return json.dumps([self.site.jobs.get(name), self.site.jobs.events(name)])
 
 
@@ -73,7 +73,7 @@ def remote(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Remote]:
-    """A namespace with an operator, which is not started; nobody's secret is left anywhere."""
+    """A namespace with an operator that is not started; checks that no secret is left anywhere."""
     for name, value in {**server.environment(), PATIENCE: "60"}.items():
         monkeypatch.setenv(name, value)
     BoundedS3.clear_instance_cache()
@@ -145,12 +145,12 @@ def test_report_is_fetched_from_the_bucket_also_after_a_crash(
     assert ["Report:", status["report"]] in [line.split() for line in described.splitlines()]
     assert fetch(remote, name, target).exit_code == 0
     assert target.read_bytes() == remote.server.file(status["report"]).read_bytes()
-    missing = fetch(remote, "nobody", target).exception
-    assert "there is no CompressionJob nobody" in str(missing)
+    missing = fetch(remote, "absent", target).exception
+    assert "there is no CompressionJob absent" in str(missing)
     assert "no file or folder of that name" in str(missing)
 
 
-def test_damaged_candidate_is_made_anew_and_never_promoted(remote: Remote) -> None:
+def test_damaged_candidate_is_made_again_and_never_promoted(remote: Remote) -> None:
     site = remote.site
     name = promoting_job(site, "wait.damaged")
     remote.operator.start()
@@ -179,9 +179,9 @@ def test_server_that_is_away_stops_nothing(remote: Remote) -> None:
     site.let_go(name)
     later = promoting_job(site, "succeed.later")
     wait_until(lambda: "ReconcileError" in site.jobs.reasons(later), WAIT_S)
-    told = dict(site.jobs.events(later))["ReconcileError"]
-    assert f"no answer at {remote.server.url}" in told
-    assert remote.url in told
+    message = dict(site.jobs.events(later))["ReconcileError"]
+    assert f"no answer at {remote.server.url}" in message
+    assert remote.url in message
     assert operator.get("healthz")[0] == operator.get("readyz")[0] == 200
     remote.server.start()
     for each in (name, later):
@@ -220,7 +220,7 @@ def test_silent_server_does_not_hold_the_event_loop(remote: Remote) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["no-rights", "no-bucket"])
-def test_trouble_with_the_store_is_told_at_the_job(remote: Remote, trouble: str) -> None:
+def test_store_error_is_reported_at_the_job(remote: Remote, trouble: str) -> None:
     site, server = remote.site, remote.server
     if trouble == "no-rights":
         operator = new_operator(site, server, "other", server.accounts.reader)
@@ -235,7 +235,7 @@ def test_trouble_with_the_store_is_told_at_the_job(remote: Remote, trouble: str)
     assert expected in dict(site.jobs.events(name))["ReconcileError"]
     assert site.jobs.status(name)["phase"] not in ("Succeeded", "Failed")
     for keys in (server.accounts.owner, server.accounts.reader):
-        assert keys.secret not in remote.told(name) + operator.log
+        assert keys.secret not in remote.visible(name) + operator.log
     operator.stop()
     remote.operator.start()
     site.jobs.ended(name, WAIT_S)

@@ -110,7 +110,7 @@ def engine(site: Site, kubeflow_settings: Kubeflow, store: Store) -> KubeflowEng
 
 @pytest.fixture
 def cluster(site: Site) -> Site:
-    """The site, where its cluster can be seen."""
+    """The site; skips if its cluster cannot be read."""
     if site.credentials is None:
         pytest.skip(f"needs a cluster whose pods may be listed and deleted: {site.unseen}")
     return site

@@ -1,4 +1,4 @@
-"""What others do to a run: delete or evict its pod, delete its Workflow, stop it."""
+"""Interfere with a run: delete or evict its pod, delete its Workflow, stop it."""
 
 from __future__ import annotations
 

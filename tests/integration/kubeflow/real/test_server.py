@@ -18,7 +18,7 @@ class TestKubeflow(EngineSuite):
     """The suite."""
 
 
-def test_job_for_nodes_that_there_are_none_of_says_what_it_waits_for(
+def test_job_without_a_fitting_node_says_what_it_waits_for(
     cluster: Site, kubeflow_settings: Kubeflow, store: Store
 ) -> None:
     plan = stand_in_plan("hang")
