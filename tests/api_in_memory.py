@@ -1,6 +1,6 @@
 """The part of the API server that a job needs, in memory: versions, status, and compare and set.
 
-For tests of what a job comes to. Whatever the real server does beyond that is tested against one.
+For tests of how jobs end. The other behaviour of the API server is tested against a real one.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ QUICK = CallPolicy(
 
 @dataclass(frozen=True)
 class Answer:
-    """What the stand-in does with one request.
+    """The stand-in's answer to one request.
 
     Attributes:
         status: Of the answer.

@@ -1,4 +1,4 @@
-"""What every engine must do, fakes included: subclass `EngineSuite` and give it a fixture `engine`.
+"""Tests that every engine and fake must pass: subclass `EngineSuite` with a fixture `engine`.
 
 The engine's pipeline must behave like `stand_in`. Deadlines here are generous on purpose: an
 engine on a busy machine is slow, not wrong.
@@ -53,7 +53,7 @@ class EngineSuite:
             pytest.param("other-plan", "NoEvidence", "infrastructure", id="evidence of other plan"),
         ],
     )
-    def test_failure_is_told_from_the_store(
+    def test_failure_is_read_from_the_store(
         self, engine: Engine, behaviour: str, reason: str, failure_class: str
     ) -> None:
         async def scenario() -> RunStatus:

@@ -15,7 +15,7 @@ class FakeEngine:
     """Does the work at submission; what does not end runs until it is cancelled.
 
     Args:
-        store: Where the work leaves its records.
+        store: Gets the records of the work.
         work: Does what a run would; returns whether it ended.
     """
 

@@ -1,7 +1,7 @@
-"""A reverse proxy before a real API server that breaks what it is told to, when it is told to.
+"""A reverse proxy before a real API server that breaks requests by rules.
 
-It stands where the network does, so clients, kopf's included, are tested as they are. It runs in a
-thread of its own: a test sets rules while an operator in another process goes on. It has no rights:
+It takes the network's place, so clients, including kopf's, are tested unchanged. It runs in a
+separate thread: a test sets rules while an operator in another process goes on. It has no rights:
 clients' own bearer tokens are passed on.
 """
 
@@ -42,18 +42,18 @@ Action = Literal[
     "delay",  # for `delay_s`, then go on with the rules that follow
     "conflict_once",  # 409 for the first update of every object
     "silence",  # keep a watch open, and pass on nothing any more
-    "expire",  # tell a watch within its stream that its version is too old, and end it
-    "break",  # tell a watch within its stream of an error with `status`, and end it
+    "expire",  # report within a watch's stream that its version is too old, and end it
+    "break",  # report an error with `status` within a watch's stream, and end it
     "garble",  # answer with what is no JSON
 ]
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What to do with requests that match.
+    """A rule for requests that match.
 
     Attributes:
-        action: What.
+        action: The fault.
         method: Regular expression that the whole method matches.
         path: Regular expression that is found in the path with its query; `watch=` is a watch.
         times: To how many requests; None for all, until the rules are cleared.
@@ -140,11 +140,11 @@ class FaultProxy:
     Args:
         upstream: The API server. Only its address and authority are used, none of its rights.
         directory: For the proxy's own certificates and for kubeconfigs.
-        tls: Serve TLS with a certificate of its own; plain HTTP otherwise.
+        tls: Serve TLS with the proxy's certificate; plain HTTP otherwise.
 
     Attributes:
-        done: How often each action was taken; `forward` counts what was passed on, and `refused`
-            what was cut off by an outage.
+        done: How often each action was taken; `forward` counts requests passed on, and `refused`
+            requests cut off by an outage.
     """
 
     def __init__(self, upstream: Credentials, directory: Path, *, tls: bool = True) -> None:

@@ -294,7 +294,7 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
         _baseline(meaning="probabilities", low=0.0, high=1.0, sum_low=0.9, sum_high=1.3),
         [accuracy_gate()],
     ),
-    "what the baseline answers was not recorded": lambda: (
+    "the baseline's outputs were not recorded": lambda: (
         with_stage("evaluate", details=make_evaluate(first_output=None, constant_answer=())),
         [accuracy_gate()],
     ),

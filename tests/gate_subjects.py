@@ -113,7 +113,7 @@ class Subject:
 
 
 class Compared(Subject):
-    """What looks at comparisons of `metric`."""
+    """A gate on comparisons of `metric`."""
 
     metric: str
 

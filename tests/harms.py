@@ -1,4 +1,4 @@
-"""What may befall the results of a run in its store before anybody judges them."""
+"""Damage to the results of a run in its store before the gates judge them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ JOB_S = 300.0
 SAY_S = 120.0
 """Until the cluster has said why something waits, and the operator has heard it."""
 POD_LIMITS = {"cpu": "1", "memory": "2Gi"}
-"""A pod's, where the README has those of a real accelerator's node."""
+"""Limits of a pod, in place of the README's for a node with a real accelerator."""
 SHIM = """\
 #!{python}
 import sys
@@ -48,7 +48,7 @@ class Installation:
     Attributes:
         cluster: Control plane and nodes.
         store: The S3 server, which all pods reach.
-        directory: Where commands run; it looks like a checkout with `values.yaml` in it.
+        directory: Working directory of commands; it looks like a checkout with `values.yaml` in it.
         helm: The command.
     """
 
@@ -124,7 +124,7 @@ class Installation:
         return [e["metadata"]["name"] for e in items if ended not in (e.get("status") or {})]
 
     def pods(self, job: str) -> list[dict[str, Any]]:
-        """Return the pods of a job that there are, the oldest first."""
+        """Return the existing pods of a job, the oldest first."""
         selector = f"--selector=fulcrum.dev/job={job}"
         listed = self.cluster.kubectl("get", "pods", f"-n={TEAM}", selector, "--output=json")
         items = json.loads(listed)["items"]
@@ -152,7 +152,7 @@ class Installation:
         return self.holder().rpartition("_")[0]
 
     def metrics(self) -> str:
-        """Return what the leading operator tells Prometheus."""
+        """Return the leading operator's metrics."""
         fetch = (
             "import urllib.request as r;"
             "print(r.urlopen('http://127.0.0.1:8080/metrics').read().decode())"

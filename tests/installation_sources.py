@@ -1,4 +1,4 @@
-"""Models and data for jobs on real nodes: small ones, and ones that misbehave when told to."""
+"""Models and data for jobs on real nodes: small ones, and ones that misbehave on request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engine `job` as tests call it: each call, or several at once, over a connection of its own.
+"""The engine `job` as tests call it: each call, or several at once, over a new connection.
 
 A connection belongs to an event loop, and tests run many.
 """

@@ -1,8 +1,7 @@
-"""A cluster small enough to crash at will: what decisions about one job meet, without a network.
+"""A minimal cluster without a network for decisions about one job, which tests can crash.
 
 It does what the executor does, effect by effect, so that a test can stop between any two of them
-and go on from what stands written. Everything about the real API server is tested against a real
-one.
+and go on from the stored state. Behaviour of the API server is tested against a real one.
 """
 
 from __future__ import annotations
@@ -159,7 +158,7 @@ class World:
         return read_job(self.body)
 
     def observe(self) -> Observed:
-        """Return all that there is; what a decision needs less of does no harm."""
+        """Return all objects; more than a decision needs does no harm."""
         job = self.job
         key = job.status.run.key if job.status.run else ""
         runs = (RunHandle(key, f"at-{key}"),) if key in self.runs and not self.engine_error else ()

@@ -42,7 +42,7 @@ class Container:
 
     process: subprocess.Popen[bytes]
     last_message: Path
-    told_s: float | None = None
+    stopped_s: float | None = None
     reason: str = "Error"
 
     def kill(self) -> None:
@@ -167,18 +167,18 @@ class KubeletStandIn:
             self._new(pod, leaving)
         elif container.process.poll() is not None:
             self._ended(pod, container, leaving)
-        elif leaving and container.told_s is None:
-            container.told_s = time.monotonic()
+        elif leaving and container.stopped_s is None:
+            container.stopped_s = time.monotonic()
             container.process.send_signal(signal.SIGTERM)
 
     def _new(self, pod: Object, leaving: bool) -> None:
         if leaving:
             self._let_go(pod)
         elif pod["status"].get("phase") == "Pending":
-            told = self.report(pod)
-            if told is not None:
-                if any(pod["status"].get(name) != value for name, value in told.items()):
-                    self._patch(pod, told)
+            reported = self.report(pod)
+            if reported is not None:
+                if any(pod["status"].get(name) != value for name, value in reported.items()):
+                    self._patch(pod, reported)
                 return
             self._patch(pod, _running(pod))
             self._containers[pod["metadata"]["uid"]] = self._launch(pod)
@@ -209,7 +209,7 @@ class KubeletStandIn:
                 message = container.last_message.read_text()
             reason = container.reason if code else "Completed"
             self._patch(pod, _terminated(pod, code, reason, message))
-        if leaving and time.monotonic() - (container.told_s or 0.0) >= self.linger_s:
+        if leaving and time.monotonic() - (container.stopped_s or 0.0) >= self.linger_s:
             self._let_go(pod)
 
     def _let_go(self, pod: Object) -> None:

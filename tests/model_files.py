@@ -72,7 +72,7 @@ def weights(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def write_bundle(directory: Path, **files: str) -> Path:
-    """Write a sound bundle, with `files` (`model_py=...` for `model.py`) instead of its own."""
+    """Write a sound bundle, with `files` (`model_py=...` for `model.py`) as replacements."""
     directory.mkdir(parents=True, exist_ok=True)
     own = {"model_py": MODEL_CODE, "layers_py": LAYERS_CODE, "fulcrum_yaml": MANIFEST}
     for name, text in (own | files).items():

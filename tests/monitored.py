@@ -1,6 +1,6 @@
 """A real Prometheus that scrapes two operators' figures: one that is well, one that is not.
 
-Both are real servers with what an operator would count. A third address has nobody listening.
+Both are real servers with what an operator would count. A third address has no listener.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def judged(evidence: Evidence, outcome: str) -> Verdict:
 
 
 class Operators:
-    """What both operators count, a little more at each `tick`."""
+    """Metrics of both operators, which grow at each `tick`."""
 
     def __init__(self) -> None:
         self.well, self.sick = Metrics(Settings()), Metrics(Settings())
@@ -141,7 +141,7 @@ class Operators:
 
 @contextlib.contextmanager
 def serving() -> Iterator[dict[str, int]]:
-    """Serve both operators from a loop in a thread of its own; the ports by their job's name."""
+    """Serve both operators from a loop in a separate thread; yield ports by job name."""
     ports: dict[str, int] = {}
     started, ended = threading.Event(), threading.Event()
 
@@ -200,7 +200,7 @@ def prometheus(program: str, ports: dict[str, int], directory: Path) -> Iterator
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,6 +1,6 @@
 """`fulcrum run` with its stages in this process: what a user reads, without importing torch again.
 
-For many small jobs. What processes add is left out: supervision, deadlines and isolation.
+For many small jobs. It leaves out what processes add: supervision, deadlines and isolation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Ended:
 
     @property
     def line(self) -> str:
-        """What was printed, without its line breaks."""
+        """The printed output, without its line breaks."""
         return " ".join(self.said.split())
 
     @property

@@ -109,7 +109,7 @@ class Site:
 
 
 def open_site(plane: ControlPlane, directory: Path) -> Site:
-    """Return a site in a namespace of its own."""
+    """Return a site in a new namespace."""
     namespace = f"test-{secrets.token_hex(4)}"
     plane.kubectl("create", "namespace", namespace)
     return Site(plane, namespace, directory)

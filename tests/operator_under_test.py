@@ -37,7 +37,7 @@ STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 
 
 def main() -> None:
-    """Run until a signal, or until the effect at which it is to be killed."""
+    """Run until a signal, or until the effect of `--kill-at`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--port-file", type=Path, required=True, help="gets the metrics' port")
@@ -71,19 +71,19 @@ def main() -> None:
 
     build = partial(engines, pipeline=options.pipeline)
     operator = Operator(settings, build, probe, started)
-    with mock.patch.object(Fence, "check", told(Fence.check)):
+    with mock.patch.object(Fence, "check", printing(Fence.check)):
         asyncio.run(operator.run(asyncio.Event()))
 
 
-def told(check: Callable[[Fence], float]) -> Callable[[Fence], float]:
-    """Tell of every write that the fence lets pass: an effect is told after its answer only."""
+def printing(check: Callable[[Fence], float]) -> Callable[[Fence], float]:
+    """Print every write that the fence lets pass: an effect is printed only after its answer."""
 
-    def tell(fence: Fence) -> float:
+    def check_and_print(fence: Fence) -> float:
         left_s = check(fence)
         print("write", flush=True)
         return left_s
 
-    return tell
+    return check_and_print
 
 
 def obey(orders: Path, effect: str) -> None:

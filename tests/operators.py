@@ -1,4 +1,4 @@
-"""Operators as processes of their own, and the jobs that they look after, for tests."""
+"""Run operators as separate processes, and follow their jobs, for tests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OperatorProcess:
 
     @property
     def orders(self) -> Path:
-        """Where it is told at which effect to stop; see `order`."""
+        """The file that names the effect at which to stop; see `order`."""
         return self.directory / "orders"
 
     @property
@@ -183,7 +183,7 @@ class Jobs:
         return self.api("GET", self._path(_kind(kind), name))
 
     def exists(self, name: str, kind: str = "CompressionJob") -> bool:
-        """Tell whether there is an object."""
+        """Return whether the object exists."""
         try:
             self.get(name, kind)
         except RefusedError as error:
@@ -248,12 +248,12 @@ class Jobs:
     def says(self, name: str, words: str, timeout_s: float = END_TIMEOUT_S) -> dict[str, Any]:
         """Wait until a job's message or a condition's has `words`, and return its status."""
 
-        def told() -> bool:
+        def is_said() -> bool:
             status = self.status(name)
             parts = (status, *(status.get("conditions") or ()))
             return any(words in part.get("message", "") for part in parts)
 
-        wait_until(told, timeout_s, lambda: json.dumps(self.status(name), indent=1))
+        wait_until(is_said, timeout_s, lambda: json.dumps(self.status(name), indent=1))
         return self.status(name)
 
     def events(self, name: str, kind: str = "CompressionJob") -> list[tuple[str, str]]:
@@ -277,7 +277,7 @@ def _kind(name: str) -> Kind:
 def wait_until(
     condition: Callable[[], bool], timeout_s: float, what: Callable[[], str] = lambda: ""
 ) -> None:
-    """Wait for `condition`; after `timeout_s` fail and tell `what`."""
+    """Wait for `condition`; after `timeout_s` fail with the text of `what`."""
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until, f"not within {timeout_s} s: {what()}"

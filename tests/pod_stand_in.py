@@ -1,4 +1,4 @@
-"""What runs in the place of a pod's container: the real entry point, over the stand-in pipeline."""
+"""Replaces a pod's container: the real entry point, over the stand-in pipeline."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class Team:
         plane: The API server.
         namespace: The team's.
         store: On disk.
-        decided: What the operator decided, as its metrics are told.
+        decided: The operator's decisions, as its metrics receive them.
         probed: The effects that it had.
     """
 
@@ -89,7 +89,7 @@ class Team:
         return Kubectl(self.plane.binaries.kubectl, self.kubeconfig(user))
 
     def grant(self) -> None:
-        """Give everybody their roles, and wait until the API server knows of them."""
+        """Bind the roles of all users, and wait until the API server knows of them."""
         bindings = [
             {
                 "apiVersion": "rbac.authorization.k8s.io/v1",

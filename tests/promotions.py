@@ -1,4 +1,4 @@
-"""Promotions to one channel of a store at the same time, each in a process of its own."""
+"""Promotions to one channel of a store at the same time, each in a separate process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an operator's `/metrics` says, for tests that look at figures before and after."""
+"""Read an operator's `/metrics`, for tests that compare figures before and after."""
 
 from __future__ import annotations
 

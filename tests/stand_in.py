@@ -31,7 +31,7 @@ from fulcrum_pipelines.storage.store import Store, patient_store, stage_path, st
 FOREVER_S = 600
 LOOK_S = 0.05
 UID = make_plan().uid
-"""Of the jobs; tests on a server that keeps things replace it by one of their own."""
+"""Of the jobs; tests on a server that keeps objects replace it by a new one."""
 TIME = "2026-11-24T09:30:00Z"
 ADVICE = {"small-test-set": ("620 examples would decide",)}
 COMPARISONS = {"worse": {"broken": 90, "fixed": 3}, "undecided": {"broken": 30, "fixed": 25}}
@@ -43,16 +43,16 @@ def stand_in_plan(behaviour: str, **changes: object) -> Plan:
 
 
 def behaviour_of(plan: Plan) -> str:
-    """Return how the stand-in is to behave; a dot and more tell jobs of one behaviour apart."""
+    """Return the stand-in's behaviour; text after a dot only distinguishes jobs."""
     name = plan.name.partition(".")[0]
     behaviours = ("broken--succeed" if name == "flaky" else name).split("--")
     return behaviours[min(plan.attempt, len(behaviours)) - 1]
 
 
 def work(store: Store, plan: Plan, part: Part = "all") -> bool:
-    """Leave in the store what a run would; False if the run is to go on for ever.
+    """Store the results of a run; return False if the run must never end.
 
-    One that is to be done again goes on for ever at first, and succeeds when it is executed again.
+    A run with behaviour `again` does not end at first, and succeeds when it is executed again.
     """
     digest = digest_of(to_json(plan))
     match behaviour_of(plan):
@@ -126,7 +126,7 @@ def _spawn(scratch: Path, *, detached: bool) -> None:
 
 
 def _go_on(store: Store, plan: Plan) -> None:
-    """Run for ever, or until a test lets go a run that is to wait for that."""
+    """Run without end, or until a test releases a waiting run."""
     until_s = time.monotonic() + FOREVER_S
     while time.monotonic() < until_s:
         time.sleep(LOOK_S)
@@ -136,7 +136,7 @@ def _go_on(store: Store, plan: Plan) -> None:
 
 
 def go_path(name: str) -> Path:
-    """Return the file that lets the run of the job `name` go on, where it waits."""
+    """Return the file that releases the run of the job `name` if it waits."""
     return Path(os.environ["STAND_IN_DIRECTORY"]) / f"go-{name}"
 
 

@@ -32,7 +32,7 @@ COMPARISONS = {
 
 @dataclass(frozen=True)
 class StoredRun:
-    """What lies in the store of one run."""
+    """The objects of one run in the store."""
 
     run: str
     evidence: Evidence
@@ -45,7 +45,7 @@ class StoredRun:
 
 
 def evidence_path(run: str) -> str:
-    """Where the evidence of `run` lies."""
+    """Return the path of the evidence of `run`."""
     return f"runs/{run}/evidence.json"
 
 
@@ -89,7 +89,7 @@ def store_run(
 
 
 def candidate_path(store: Store, stored: StoredRun) -> Path:
-    """Where the candidate of `stored` lies in a store on disk."""
+    """Return the path of the candidate of `stored` in a store on disk."""
     return Path(store.locate(object_path(stored.candidate)))
 
 
@@ -107,12 +107,12 @@ class Validated:
 
 
 def make_validated(folder: Path, name: str, baseline: str | None = None) -> Validated:
-    """Make a candidate of its own for each `name`, and evidence that it passed its gates.
+    """Make a different candidate for each `name`, and evidence that it passed its gates.
 
     Args:
         folder: For the artifacts.
         name: Of both.
-        baseline: Digest of the model that it was compared with, if not that which it was made from.
+        baseline: Digest of the model that it was compared with, if it is not the source model.
     """
     made = Validated(folder / f"{name}-candidate", folder / f"{name}-evidence")
     made.candidate.mkdir(parents=True)

@@ -51,7 +51,7 @@ class Module:
 
     @property
     def flags(self) -> list[str]:
-        """What `go build` is told beside the package and where the result goes."""
+        """Arguments of `go build` besides the package and the output."""
         stamps = [f"-X {variable}={self.version}" for variable in VERSION_VARIABLES]
         return ["-mod=readonly", "-trimpath", "-ldflags", " ".join(["-s", "-w", *stamps])]
 

@@ -1,4 +1,4 @@
-"""Where built binaries are kept, and how two builders keep out of each other's way."""
+"""The cache of built binaries, and a lock for concurrent builders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def cache_directory() -> Path:
 
 @contextmanager
 def exclusive(directory: Path) -> Iterator[None]:
-    """Hold the lock of `directory`; wait for whoever has it. The kernel frees it on any end."""
+    """Hold the lock of `directory`; wait for its owner. The kernel frees it when a process ends."""
     directory.parent.mkdir(parents=True, exist_ok=True)
     with directory.with_name(f"{directory.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

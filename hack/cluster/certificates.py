@@ -55,13 +55,13 @@ class Pair:
         return cls(directory / f"{name}.crt", directory / f"{name}.key")
 
     def write(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-        """Put both on file; nobody else may read the key."""
+        """Write both files; only the owner may read the key."""
         self.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         write_private(self.key, _pem(key))
 
 
 class Authority:
-    """A certificate authority whose files are in `directory`, made there if there are none."""
+    """A certificate authority whose files are in `directory`, created if missing."""
 
     def __init__(self, directory: Path, name: str) -> None:
         self.pair = Pair.at(directory, name)
@@ -120,7 +120,7 @@ def write_token_keys(public: Path, private: Path) -> None:
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner may read, at no moment anybody else."""
+    """Write a file that only its owner may read at any moment."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)

@@ -1,7 +1,7 @@
 """etcd, API server, controller manager and scheduler on loopback ports, as one thing.
 
-There are no nodes: pods are created, scheduled nowhere and never run. What the API promises is all
-real: schemas and their rules, RBAC, admission, watches, garbage collection, tokens.
+There are no nodes: pods are created, scheduled nowhere and never run. The API is real:
+schemas and their rules, RBAC, admission, watches, garbage collection, tokens.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class ControlPlane:
         self.processes.stop([name], STOP_GRACE_S)
 
     def is_ready(self) -> bool:
-        """Tell whether all programs run and the API server answers."""
+        """Return whether all programs run and the API server answers."""
         running = all(self.processes.running(name) for name in NAMES)
         return running and self._answers("/readyz")
 

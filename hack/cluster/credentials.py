@@ -1,4 +1,4 @@
-"""Who is who in a control plane: its certificates, and a kubeconfig for everybody who asks."""
+"""Identities in a control plane: certificates, and a kubeconfig for any user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the control plane."""
+"""Errors of the control plane."""
 
 
 class ClusterError(Exception):
@@ -6,4 +6,4 @@ class ClusterError(Exception):
 
 
 class PortTakenError(ClusterError):
-    """Somebody else took a port between its choice and its use; other ports may work."""
+    """Another program took a port between its choice and its use; other ports may work."""

@@ -1,4 +1,4 @@
-"""What a fresh control plane gets so that Fulcrum can be used on it."""
+"""Prepare a fresh control plane for Fulcrum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs kubectl, so that everybody uses the API the way that users do."""
+"""Runs kubectl, so that all callers use the API as users do."""
 
 from __future__ import annotations
 

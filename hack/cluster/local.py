@@ -53,7 +53,7 @@ def user(name: str, directory: Path = DIRECTORY) -> None:
 
 
 def status(directory: Path = DIRECTORY) -> bool:
-    """Print what runs; tell whether it is all."""
+    """Print the programs that run; return whether all run."""
     processes = Processes(directory)
     for name in dict.fromkeys((*NAMES, *processes.names())):
         process = processes.running(name)

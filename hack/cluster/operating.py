@@ -14,7 +14,7 @@ from cluster.installing import ROOT
 
 OPERATOR = "operator"
 NAMESPACE, SERVICE_ACCOUNT = "fulcrum-system", "fulcrum-operator"
-TOKEN_VALID_FOR_S = 30 * 86_400  # nobody renews it; a cluster for trying out is gone by then
+TOKEN_VALID_FOR_S = 30 * 86_400  # never renewed; a cluster for trying out is gone by then
 GRACE_S = 10.0  # it ends its runs and gives its lease back
 COMMAND = (str(Path(sys.executable).with_name("fulcrum")), "operator")
 
@@ -32,7 +32,7 @@ def start_operator(cluster: ControlPlane, command: Sequence[str] = COMMAND) -> N
         "store": str(cluster.directory.parent / "store"),
         "source_root": str(ROOT),
         "log_format": "text",
-        "http": {"port": 0},  # a free one, which the log tells
+        "http": {"port": 0},  # a free one, which the log names
         "process": {"work_root": str(cluster.directory.parent / "work")},
     }
     config = cluster.directory / "operator.yaml"

@@ -1,4 +1,4 @@
-"""Chooses ports that are free now; only listening on one can tell whether it still is."""
+"""Chooses ports that are free now; only listening on a port shows whether it still is."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import socket
 from cluster.programs import HOST, Ports
 
 # Below the range that the kernel gives to outgoing connections: a port that is free while its
-# program restarts must not be handed to somebody's connection.
+# program restarts must not be handed to another connection.
 CANDIDATES = range(20_000, 32_000)
 
 
 def free_ports() -> Ports:
-    """Return ports that nobody listens on at this moment."""
+    """Return ports that are free at this moment."""
     with contextlib.ExitStack() as held:
         return Ports(*(_hold_one(held) for _ in dataclasses.fields(Ports)))
 
 
 def free_port() -> int:
-    """Return one port that nobody listens on at this moment."""
+    """Return one port that is free at this moment."""
     with contextlib.ExitStack() as held:
         return _hold_one(held)
 

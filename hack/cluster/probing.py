@@ -13,7 +13,7 @@ TIMEOUT_S = 5.0
 
 
 def answers(url: str, authority: Path, client: Pair) -> bool:
-    """Tell whether `url` answers with success; not to listen, and to be somebody else, is not."""
+    """Return whether `url` answers with success; no listener or another server is a failure."""
     context = ssl.create_default_context(cafile=authority)
     context.load_cert_chain(client.certificate, client.key)
     opener = urllib.request.build_opener(

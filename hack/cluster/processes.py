@@ -30,7 +30,7 @@ TAIL_LINES = 15
 
 @dataclass(frozen=True)
 class Record:
-    """What is on file of a process; its log before `log_offset` is of earlier ones."""
+    """The record of a process; its log before `log_offset` belongs to earlier ones."""
 
     pid: int
     started_s: float
@@ -52,7 +52,7 @@ class Processes:
         self._owner = owner
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        """Start `command` in a session of its own, with nothing but `environment`."""
+        """Start `command` in a new session, with nothing but `environment`."""
         log = self.log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         self._record(name).parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def this_process() -> str:
 
 
 def has_ended(owner: str) -> bool:
-    """Tell whether there was such an owner, and is no more."""
+    """Return whether the owner existed and has ended."""
     pid, _, started_s = owner.partition(":")
     return bool(pid) and _if_same(int(pid), float(started_s)) is None
 

@@ -1,4 +1,4 @@
-"""The command lines of a control plane: what each program is told, and why."""
+"""The command lines of a control plane, with the reason for each option."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Ports:
-    """Where each program listens, on the loopback interface."""
+    """The ports of each program on the loopback interface."""
 
     etcd: int
     etcd_peer: int
@@ -30,9 +30,9 @@ class Ports:
 
 @dataclass(frozen=True)
 class Reach:
-    """Who reaches the API server: by default nobody but programs of this machine.
+    """Clients that reach the API server: by default only programs of this machine.
 
-    Where there are nodes it listens on an address that they have a route to, tells it to pods as
+    With nodes it listens on an address that they have a route to, publishes it to pods as
     that of the service `kubernetes`, and calls their kubelets.
     """
 
@@ -42,18 +42,18 @@ class Reach:
 
     @property
     def has_nodes(self) -> bool:
-        """Whether anything but this machine's programs is to reach it."""
+        """Whether clients outside of this machine must reach it."""
         return self.address != HOST
 
     @property
     def addresses(self) -> tuple[str, str]:
-        """Where the API server is found, beside the loopback address."""
+        """Addresses of the API server besides the loopback address."""
         return self.address, str(ipaddress.ip_network(self.services)[1])
 
 
 @dataclass(frozen=True)
 class Files:
-    """Where a control plane keeps what."""
+    """The files of a control plane."""
 
     directory: Path
 
@@ -102,7 +102,7 @@ def programs(
 
 
 def _etcd(binary: Path, files: Files, ports: Ports) -> Program:
-    """Has an authority of its own: a certificate for the API must not open its database."""
+    """Give etcd a separate authority: a certificate for the API must not open its database."""
     client, peer = f"https://{HOST}:{ports.etcd}", f"https://{HOST}:{ports.etcd_peer}"
     pair, authority = files.pair("etcd"), files.pair("etcd-ca").certificate
     command = [str(binary), "--name=only", f"--data-dir={files.etcd_data}", "--log-level=warn"]

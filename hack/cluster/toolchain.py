@@ -1,4 +1,4 @@
-"""Finds Go, or installs the pinned toolchain if there is none that is new enough."""
+"""Finds Go, or installs the pinned toolchain if Go is missing or too old."""
 
 from __future__ import annotations
 

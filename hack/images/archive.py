@@ -1,8 +1,8 @@
 """Keeps an image's archive up to date by writing only what changed at its end.
 
-An archive with CUDA has 5 GB and a change of our code changes 3 MB of it. Layers stand in it from
-the lowest to the highest, so those that stayed are its beginning: it is cut behind them, and the
-rest is written anew. The layout beside it then keeps only the names of layers (they are *hollow*),
+An archive with CUDA has 5 GB and a change of our code changes 3 MB of it. Layers are stored from
+the lowest to the highest, so the unchanged ones are its beginning: it is cut after them, and the
+rest is rewritten. The layout beside it then keeps only the names of layers (they are *hollow*),
 so that their bytes are not on disk twice and are not written again by the next build.
 """
 
@@ -21,7 +21,7 @@ from images.layout import Blob, Layout
 
 
 class HollowError(Exception):
-    """A layer is neither in the archive's beginning nor in the layout: both must be made anew."""
+    """A layer is neither in the archive's beginning nor in the layout: both must be rebuilt."""
 
 
 def update(archive: Path, layout: Layout, name: str) -> None:
@@ -60,7 +60,7 @@ def _common(file: BinaryIO, layers: tuple[Blob, ...]) -> Iterator[int]:
             member = tar.next()
             if member is None or (member.name, member.size) != (layer.name, layer.size):
                 return
-            if tar.offset > size:  # whoever wrote it was stopped in the middle
+            if tar.offset > size:  # its writer was stopped in the middle
                 return
             yield tar.offset
 

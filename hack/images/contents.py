@@ -1,4 +1,4 @@
-"""What is in an archive: the files as a container sees them, and every byte of every layer."""
+"""Read an archive: the files as a container sees them, and every byte of every layer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Contents:
 
     @property
     def size_mb(self) -> float:
-        """What it occupies, in millions of bytes."""
+        """Its size, in millions of bytes."""
         return sum(self.layer_sizes) / 1e6
 
     def named(self, name: str) -> list[str]:
@@ -46,7 +46,7 @@ class Contents:
         return [path for path in self.files if PurePosixPath(path).name == name]
 
     def layers_with(self, words: set[bytes]) -> set[bytes]:
-        """Return those of `words` that stand anywhere in a layer."""
+        """Return those of `words` that occur in any layer."""
         with tarfile.open(self.archive) as tar:
             return {
                 word

@@ -1,5 +1,5 @@
-"""What can go wrong while an image is built."""
+"""Errors while an image is built."""
 
 
 class ImageError(Exception):
-    """An image could not be built; the message says what to do or where to look."""
+    """An image could not be built; the message says what to do or which log to read."""

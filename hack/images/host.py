@@ -1,4 +1,4 @@
-"""What this machine knows of package indexes, as build secrets, which are in no layer."""
+"""This machine's settings of package indexes as build secrets, which are in no layer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def secrets(folder: Path, environment: Mapping[str, str] = os.environ) -> dict[s
 def index_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that pip and uv need, from the environment and pip's own files.
 
-    uv does not read pip's files; what they name as the index is told to it too.
+    uv does not read pip's files, so it gets the index that they name as a variable.
     """
     configured = _pip_configuration()
     found = {name: environment[name] for name in INDEX_VARIABLES if environment.get(name)}

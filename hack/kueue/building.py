@@ -19,7 +19,7 @@ CONFIG = "config/default"
 
 @dataclass(frozen=True)
 class Built:
-    """What Kueue runs from.
+    """The files that Kueue runs from.
 
     Attributes:
         controller: The command.

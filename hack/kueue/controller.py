@@ -1,7 +1,8 @@
 """Kueue's controller as a process: installed, started, stopped and killed.
 
-Only the kubelet is played, in one thing: that the secret with the controller's certificate, which
-it makes itself, appears in a folder. It has the rights of its own service account and no more.
+Only one duty of the kubelet is simulated: the secret with the controller's certificate, which the
+controller makes itself, appears in a folder. The controller has the rights of its service account
+and no more.
 """
 
 from __future__ import annotations

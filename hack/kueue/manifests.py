@@ -1,8 +1,8 @@
-"""What a cluster gets of Kueue: the module's own manifests, but for where its controller is.
+"""Kueue's own manifests, changed only in the address of its controller.
 
-That runs beside the control plane and not in a pod. The API server finds it by the name of the
-service, as ever, which leads to this machine; the controller makes and spreads the certificates for
-that name itself.
+The controller runs beside the control plane and not in a pod. The API server finds it by the name
+of the service as usual, which leads to this machine; the controller makes and distributes the
+certificates for that name itself.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from cluster.programs import HOST
 Object = dict[str, Any]
 
 LEFT_OUT = ("APIService", "Deployment", "Service", "ConfigMap")
-"""What leads to a pod, of which there is none, and the settings that the pod would mount."""
+"""Kinds left out: those that lead to a pod, and the settings that the pod would mount."""
 NAMESPACE, SERVICE = "kueue-system", "kueue-webhook-service"
 SETTINGS = "controller_manager_config.yaml"
 
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the controller listens, on the loopback interface."""
+    """The controller's ports on the loopback interface."""
 
     webhook: int
     health: int
@@ -51,7 +51,7 @@ def read_manifests(path: Path, ports: Ports, certificates: Path) -> Manifests:
 
     Args:
         path: From `built`.
-        ports: Where it listens.
+        ports: Of the controller.
         certificates: Folder with its certificate.
     """
     found: list[Object] = list(yaml.load_all(path.read_text(), yaml.CSafeLoader))
@@ -67,7 +67,7 @@ def read_manifests(path: Path, ports: Ports, certificates: Path) -> Manifests:
 
 
 def _clients(objects: list[Object]) -> Iterator[Object]:
-    """Return what tells the API server where the webhooks and conversions are."""
+    """Return the parts that give the API server the address of webhooks and conversions."""
     for each in objects:
         yield from (webhook["clientConfig"] for webhook in each.get("webhooks", ()))
         conversion = (each.get("spec") or {}).get("conversion") or {}

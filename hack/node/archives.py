@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-NOBODY = 65532
+NON_ROOT = 65532
 PROBE_IMAGE = "localhost/fulcrum-probe:dev"
 
 
 def write_probe_image(archive: Path, probe: Path) -> None:
-    """Write the image of the probe, which pauses unless it is told something else."""
-    config = {"User": f"{NOBODY}:{NOBODY}", "Entrypoint": ["/probe"], "Cmd": ["pause"]}
+    """Write the image of the probe, which pauses unless it has other arguments."""
+    config = {"User": f"{NON_ROOT}:{NON_ROOT}", "Entrypoint": ["/probe"], "Cmd": ["pause"]}
     write_image(archive, PROBE_IMAGE, {"probe": probe.read_bytes()}, config)
 
 

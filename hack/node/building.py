@@ -22,12 +22,12 @@ class OwnProgram(Module):
 
     @property
     def version(self) -> str:
-        """What it reports to whoever builds it."""
+        """The version that it reports."""
         return "of this checkout"
 
     @property
     def flags(self) -> list[str]:
-        """What `go build` is told."""
+        """Arguments of `go build`."""
         return ["-trimpath", "-ldflags", "-s -w"]
 
     def digest(self, go: Toolchain) -> str:

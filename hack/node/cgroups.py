@@ -41,7 +41,7 @@ def remove(slot: Slot) -> None:
 
 
 def groups(slot: Slot) -> list[str]:
-    """Return the groups of `slot` that there are."""
+    """Return the existing groups of `slot`."""
     return sorted(str(path) for tree in _trees(slot) for path in _below(tree))
 
 

@@ -1,4 +1,4 @@
-"""What the programs of a node are told, and why."""
+"""Configuration of the programs of a node, with reasons."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ version = 2
 
 @dataclass(frozen=True)
 class NodeFiles:
-    """Where a node's files are."""
+    """The files of a node."""
 
     directory: Path
 
@@ -62,7 +62,7 @@ class NodeFiles:
 
     @property
     def resolver(self) -> Path:
-        """What pods that do not ask for the cluster's names resolve others with: nothing."""
+        """The empty resolver configuration of pods that do not use the cluster's names."""
         return self.directory / "resolv.conf"
 
 
@@ -111,7 +111,7 @@ def _kubelet(files: NodeFiles, place: Place, authority: Path, serving: Pair) -> 
         },
         "authorization": {"mode": "Webhook"},
         # Images are imported by hand and could not be pulled again: none is ever collected, and
-        # what is left of disk and memory counts in absolute figures, since others use it too.
+        # free disk and memory are absolute figures, since other programs use them too.
         "imageGCHighThresholdPercent": 100,
         "evictionHard": {"memory.available": "200Mi", "nodefs.available": "1Gi"},
     }

@@ -36,7 +36,7 @@ RULES = [
 
 
 def start(plane: ControlPlane, binary: Path, address: str) -> None:
-    """Start it, with rights of its own, and wait until it answers.
+    """Start it with its own rights, and wait until it answers.
 
     Raises:
         ClusterError: It ended, or does not answer in time.
@@ -59,7 +59,7 @@ def start(plane: ControlPlane, binary: Path, address: str) -> None:
 
 
 def _listens(address: str) -> bool:
-    """Tell whether it takes connections, which it does once it knows all Services."""
+    """Return whether it takes connections, which it does once it knows all Services."""
     with contextlib.suppress(OSError), socket.create_connection((address, PORT), timeout=1):
         return True
     return False

@@ -22,7 +22,7 @@ from node.slots import claimed_by
 DIRECTORY = ROOT / ".fulcrum" / "real-cluster"
 IMAGES = ROOT / ".fulcrum" / "images"
 PLACES = {"operator": PLAIN, "components": GPU_A}
-"""Where the images that are built here go; the second takes 6 GB and minutes on each node."""
+"""Node of each image built here; the second takes 6 GB and minutes on each node."""
 
 
 def build() -> Build:
@@ -32,7 +32,7 @@ def build() -> Build:
 
 
 def up(directory: Path = DIRECTORY) -> None:
-    """Start the cluster anew, give it the images that were built, and say how to use it.
+    """Restart the cluster, import the built images, and print how to use it.
 
     Raises:
         ClusterError: This machine cannot have nodes.
@@ -61,7 +61,7 @@ def down(directory: Path = DIRECTORY) -> None:
 
 
 def status(directory: Path = DIRECTORY) -> bool:
-    """Print what runs; tell whether it is all that was started."""
+    """Print the programs that run; return whether all that were started run."""
     processes = Processes(directory)
     found = {name: processes.running(name) for name in processes.names()}
     for name, process in found.items():

@@ -39,7 +39,7 @@ def connect(place: Place, first_process: int) -> None:
 
 
 def route(places: Sequence[Place], first_processes: Sequence[int]) -> None:
-    """Tell this machine and each node by which node the others' pods are reached."""
+    """Set the routes to other nodes' pods on this machine and on each node."""
     slot = places[0].slot
     run(["ip", "route", "add", str(slot.services), "via", places[0].address])
     for place in places:

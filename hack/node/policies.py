@@ -1,8 +1,8 @@
 """Enforces NetworkPolicies on the test nodes, whose plain bridge would let everything through.
 
-Policies become one nft table in each node's network, made anew whenever policies, pods or
-namespaces have changed. As with real enforcers, what a pod sends to its own node itself is not
-looked at, and neither are answers to what was let through.
+Policies become one nft table in each node's network, rebuilt after each change of policies, pods
+or namespaces. As with real enforcers, traffic of a pod to its own node is not checked, and neither
+are answers on allowed connections.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ENDED = ("Succeeded", "Failed")
 
 @dataclass(frozen=True)
 class Pod:
-    """What policies see of a pod."""
+    """The properties of a pod that policies use."""
 
     namespace: str
     labels: Mapping[str, str]
@@ -123,7 +123,7 @@ def _allowed(policies: Sequence[Object], pod: Pod, direction: str, world: World)
 
 
 def _addresses(peer: Object, namespace: str, end: str, world: World) -> Iterator[str]:
-    """Yield which addresses `peer` stands for, as nft says it."""
+    """Yield the addresses that `peer` selects, in nft's form."""
     if (block := peer.get("ipBlock")) is not None:
         network = ipaddress.ip_network(block["cidr"])
         if network.version == 4:
@@ -200,7 +200,7 @@ class Enforcer:
             raise ClusterError(message) from self._failure
 
     def refresh(self) -> None:
-        """Bring the rules up to date; those of a node that was started anew too."""
+        """Update the rules, also on nodes that were restarted."""
         kinds = "networkpolicies.networking.k8s.io,pods,namespaces"
         listed = self._cluster.kubectl("get", kinds, "--all-namespaces", "--output=json")
         rules = ruleset(world_of(json.loads(listed)["items"]))

@@ -122,7 +122,7 @@ class RealCluster:
             self.kubectl("uncordon", name)
 
     def drain(self, name: str) -> None:
-        """Cordon a node and evict its pods, also those that nobody starts again elsewhere."""
+        """Cordon a node and evict its pods, also those without a controller that restarts them."""
         self.kubectl("drain", name, "--force", "--delete-emptydir-data", "--ignore-daemonsets")
 
     def wait_until_ready(self, name: str) -> None:
@@ -170,8 +170,8 @@ def launch(
 ) -> RealCluster:
     """Start a cluster in `directory`, which is short of `/run`, `/var/lib` and `/var/log`.
 
-    `owner` is as for `Processes`. Where starting fails, nothing is left running. What owners left
-    that were killed is ended first.
+    `owner` is as for `Processes`. If the start fails, nothing is left running. First it ends
+    what killed owners left behind.
     """
     clear_abandoned()
     directory.mkdir(parents=True, exist_ok=True)

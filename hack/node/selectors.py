@@ -9,7 +9,7 @@ from cluster.errors import ClusterError
 
 
 def matches(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
-    """Tell whether `labels` fit `selector`; an empty one fits all."""
+    """Return whether `labels` match `selector`; an empty one matches all."""
     wanted = selector.get("matchLabels") or {}
     exact = all(labels.get(name) == value for name, value in wanted.items())
     return exact and all(_holds(rule, labels) for rule in selector.get("matchExpressions") or ())

@@ -21,7 +21,7 @@ MACHINES, PODS, SERVICES = "10.186.0.0/16", "10.187.0.0/16", "10.98.0.0/16"
 
 @dataclass(frozen=True)
 class Place:
-    """What one node is called on this machine, and where it is; `index` counts from 0."""
+    """Name and addresses of one node on this machine; `index` counts from 0."""
 
     slot: Slot
     index: int
@@ -109,7 +109,7 @@ def claimed_by(directory: Path, registry: Path = REGISTRY) -> Slot | None:
 
 
 def abandoned(registry: Path = REGISTRY) -> list[Path]:
-    """Return the folders of clusters that nobody will end: owner or folder are gone."""
+    """Return the folders of abandoned clusters: their owner or folder is gone."""
     claims = [(Path(claimed["directory"]), claimed["owner"]) for _, claimed in _claims(registry)]
     return [folder for folder, owner in claims if has_ended(owner) or not folder.is_dir()]
 

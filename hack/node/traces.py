@@ -1,4 +1,4 @@
-"""What of a cluster's nodes can be seen on this machine, so that a test can see it go."""
+"""Find traces of a cluster's nodes on this machine, so that a test can check their removal."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def identities(cluster: RealCluster) -> set[str]:
 
 
 def remaining(found: set[str], started_before_s: float = math.inf) -> set[str]:
-    """Return those of `found`, which `identities` returned, that there are now.
+    """Return those of `found`, a result of `identities`, that still exist.
 
-    The kernel gives a namespace's number again: one in which nobody is who started before the end
-    of the nodes is another.
+    The kernel reuses a namespace's number: a namespace without a process from before the end of
+    the nodes is a new one.
     """
     return found & _identities({p for p in psutil.process_iter() if _start(p) < started_before_s})
 

@@ -24,7 +24,7 @@ START_TIMEOUT_S = 60.0
 GRACE_S = 3.0
 POLL_S = 0.05
 NAMESPACE = "--namespace=k8s.io"  # where containerd keeps what the kubelet asks for
-# Kernel settings that a kubelet changes for the whole machine; a node gets copies of its own.
+# Kernel settings that a kubelet changes for the whole machine; each node gets its own copies.
 KERNEL_SETTINGS = (
     *("vm/overcommit_memory", "vm/panic_on_oom"),
     *("kernel/panic", "kernel/panic_on_oops"),
@@ -51,7 +51,7 @@ exec "$probe" pause
 
 @dataclass(frozen=True)
 class Spec:
-    """What sort of node: its labels, taints (`key=value:effect`) and accelerators."""
+    """Specification of a node: its labels, taints (`key=value:effect`) and accelerators."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -127,7 +127,7 @@ class Worker:
         self._launch(PROXY, [*command, f"--hostname-override={self.spec.name}"])
 
     def stop_kubelet(self) -> None:
-        """Stop the kubelet; what runs in pods goes on, and nobody reports it."""
+        """Stop the kubelet; containers go on running, without reports."""
         self._plane.processes.stop([self._name(KUBELET)], GRACE_S)
 
     def import_image(self, archive: Path) -> None:

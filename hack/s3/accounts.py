@@ -22,7 +22,7 @@ class Keys:
 
     @classmethod
     def new(cls, name: str) -> Keys:
-        """Make keys of somebody called `name`."""
+        """Make keys of a user called `name`."""
         return cls(f"{name}-{secrets.token_hex(4)}", secrets.token_urlsafe(30))
 
 
@@ -35,7 +35,7 @@ class Accounts:
 
     @classmethod
     def kept_in(cls, directory: Path) -> Accounts:
-        """Return those on file in `directory`, made there if there are none."""
+        """Return those stored in `directory`, created if missing."""
         path = directory / "accounts.json"
         if path.exists():
             return cls(

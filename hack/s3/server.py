@@ -41,7 +41,7 @@ class Server:
     Args:
         directory: For keys, logs and objects.
         binary: From `server_binary`.
-        address: Where it listens: loopback, or an address that pods of a local node reach.
+        address: It listens on loopback, or on an address that pods of a local node reach.
         owner: As for `Processes`: who, once gone, leaves the server abandoned.
         certificate: Serve TLS with it; plain HTTP otherwise.
     """
@@ -68,7 +68,7 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where S3 clients find it."""
+        """The URL for S3 clients."""
         scheme = "http" if self._certificate is None else "https"
         port = (self.directory / "port").read_text()
         return f"{scheme}://{self._address}:{port}"
@@ -104,7 +104,7 @@ class Server:
         self.processes.stop([NAME], 0)
 
     def is_up(self) -> bool:
-        """Tell whether it runs and answers."""
+        """Return whether it runs and answers."""
         return self.processes.running(NAME) is not None and self._answers()
 
     @contextlib.contextmanager
@@ -192,7 +192,7 @@ class Server:
 
 
 def _has_attributes(directory: Path) -> bool:
-    """Tell whether files in `directory` can have extended attributes."""
+    """Return whether files in `directory` can have extended attributes."""
     try:
         os.setxattr(directory, "user.fulcrum", b"")
     except OSError:

@@ -1,4 +1,4 @@
-"""Mean cubed absolute error, a metric that nobody needs: the example of how to add one."""
+"""Mean cubed absolute error, an example of how to add a metric."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Largest weight of a channel, a criterion that nobody needs: the example of how to add one."""
+"""Largest weight of a channel, an example of how to add a criterion."""
 
 from __future__ import annotations
 

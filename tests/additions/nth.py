@@ -1,4 +1,4 @@
-"""Each n-th weight goes, a pruning method that nobody needs: the example of how to add one."""
+"""Remove each n-th weight, an example of how to add a pruning method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each stage records of a job that goes well."""
+"""Make the details that each stage records in a successful job."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def make_evidence(
 
     Args:
         stages: The stages that ran.
-        validate: What validate measured, where a test is about that.
+        validate: Results of validate, for tests about them.
         changes: Fields of `Evidence` to set instead; `stages` are names here, so that records come
             as `records=(make_stage(...), ...)`.
     """

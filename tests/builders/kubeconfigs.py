@@ -50,7 +50,7 @@ def write_kubeconfig(directory: Path, user: Any, cluster: Mapping[str, Any] | No
 
 
 def write_plugin(path: Path, code: str) -> Path:
-    """Write a login plugin: a Python script that has `info`, what it is told, and `answer`.
+    """Write a login plugin: a Python script with `info`, its input, and `answer`.
 
     `answer(**status)` prints an ExecCredential in the version that was asked for.
     """
@@ -73,7 +73,7 @@ def exec_user(command: Path | str, **fields: Any) -> dict[str, Any]:
 
 
 def web_token(**claims: Any) -> str:
-    """Return a JSON Web Token that nobody signed."""
+    """Return an unsigned JSON Web Token."""
     parts = ({"alg": "RS256"}, claims)
     texts = (base64.urlsafe_b64encode(json.dumps(part).encode()).decode() for part in parts)
     return ".".join([*(text.rstrip("=") for text in texts), "c2lnbmF0dXJl"])

@@ -68,7 +68,7 @@ def kubectl(node: RealCluster) -> Kubectl:
 
 @pytest.fixture
 def namespace(kubectl: Kubectl) -> Iterator[str]:
-    """A namespace of the test's own, where only restricted pods are let in."""
+    """A namespace for one test that admits only restricted pods."""
     name = f"test-{secrets.token_hex(4)}"
     kubectl("create", "namespace", name)
     kubectl("label", "namespace", name, RESTRICTED)

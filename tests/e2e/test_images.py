@@ -43,7 +43,7 @@ def contents(image: str) -> Contents:
 
 @dataclass(frozen=True)
 class Limit:
-    """What an image may weigh: what was measured once (docs/images.md) and a tenth more."""
+    """Maximum size of an image: the measured size (docs/images.md) plus 10 %."""
 
     image: str
     image_mb: float
@@ -105,17 +105,17 @@ def test_no_python_package_installs_others(image: str, package: str) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_no_file_tells_where_packages_came_from(image: str) -> None:
+def test_no_file_names_the_package_index(image: str) -> None:
     found = contents(image)
     assert not found.named("direct_url.json")
     assert "://" not in str(found.configuration["history"])
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_no_byte_tells_where_packages_came_from(image: str) -> None:
+def test_no_byte_names_the_package_index(image: str) -> None:
     addresses = {address.encode() for address in host.addresses()}
     if not addresses:
-        pytest.skip("this machine uses the public index: there is nothing to tell")
+        pytest.skip("this machine uses the public index: there is no address to find")
     assert not contents(image).layers_with(addresses)
 
 

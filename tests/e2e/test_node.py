@@ -16,7 +16,7 @@ import pytest
 from cluster.installing import ROOT
 from cluster.kubectl import Kubectl, KubectlError
 from cluster.processes import this_process
-from node.archives import NOBODY, PROBE_IMAGE
+from node.archives import NON_ROOT, PROBE_IMAGE
 from node.real_cluster import GPU, GPU_A, PLAIN, Build, RealCluster, clear, clear_abandoned, launch
 from node.slots import claimed_by
 from node.traces import identities, on_this_machine, remaining
@@ -68,7 +68,7 @@ class Pod:
             "containers": [container],
             "securityContext": {
                 "runAsNonRoot": True,
-                "runAsUser": NOBODY,
+                "runAsUser": NON_ROOT,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
         }
@@ -132,7 +132,7 @@ def test_restricted_pod_runs_to_its_end_and_its_log_is_read(node: RealCluster, p
     assert node.logs("hello", pods.namespace) == "good morning\n"
 
 
-def test_exit_code_and_too_much_memory_are_told_apart(pods: Pods) -> None:
+def test_exit_code_and_out_of_memory_are_distinguished(pods: Pods) -> None:
     pods.create(Pod("wrong", ["exit", "7"]))
     pods.create(Pod("greedy", ["hold", "64"]))
     state = "{.status.containerStatuses[0].state.terminated['reason','exitCode']}"

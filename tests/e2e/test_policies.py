@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cluster.kubectl import Kubectl
-from node.archives import NOBODY, PROBE_IMAGE
+from node.archives import NON_ROOT, PROBE_IMAGE
 from node.policies import POLL_S, enforced
 from node.real_cluster import PLAIN, RealCluster
 
@@ -39,7 +39,7 @@ def pod(name: str, labels: dict[str, str]) -> dict[str, Any]:
         "containers": [container],
         "securityContext": {
             "runAsNonRoot": True,
-            "runAsUser": NOBODY,
+            "runAsUser": NON_ROOT,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
     }
@@ -69,7 +69,7 @@ def policy(egress: list[dict[str, Any]]) -> dict[str, Any]:
 def dial(
     node: RealCluster, kubectl: Kubectl, namespace: str
 ) -> Iterator[Callable[[str, str], bool]]:
-    """Tell whether a pod reaches an address; the pods are there, and policies in effect."""
+    """Return whether a pod reaches an address; the pods exist, and policies are in effect."""
     for name, labels in PODS.items():
         kubectl("create", f"-n={namespace}", "-f", "-", stdin=json.dumps(pod(name, labels)))
     kubectl("wait", "--for=condition=Ready", "pods", "--all", f"-n={namespace}", WITHIN)

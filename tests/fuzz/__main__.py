@@ -1,7 +1,7 @@
 """`python -m fuzz [--networks N] [--first SEED] [CHECK...]`: random networks through each stage.
 
-Prints a line for each network that a stage changed without a word or crashed on, and at the end
-what was done, how far it was from the reference, and why stages left networks or layers alone. Exit
+Prints a line for each network that a stage changed silently or crashed on. At the end it prints
+the work done, its distance from the reference, and why stages left networks or layers alone. Exit
 code 1 if there was any difference or crash, or if a stage did nothing with too many networks.
 """
 
@@ -31,7 +31,7 @@ BAD = ("DIFFERENT", "CRASHED")
 
 
 class Tally:
-    """What came of one check over all networks."""
+    """Results of one check over all networks."""
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []

@@ -47,7 +47,7 @@ EXPORTED_TOO = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a stage did with one network, and how far that is from the reference.
+    """Result of a stage with one network, and its distance from the reference.
 
     Attributes:
         done: Whether it did its work: removed, trained, exported or quantized something.
@@ -267,7 +267,7 @@ def exported_file(seed: int) -> bytes:
 
 
 def check_export(network: Network) -> Outcome:
-    """The exported file computes what the module does, for a batch of its own size."""
+    """Check that the exported file computes what the module does, at another batch size."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "model.onnx")
         path.write_bytes(exported_file(network.seed))
@@ -359,7 +359,7 @@ REFUSALS = (
     "has no weights to prune",
     "no MatMul, Gemm or Conv to quantize",
 )
-"""What stages may say instead of doing their work on such a network."""
+"""Messages with which stages may refuse such a network."""
 
 
 def outcome(name: str, network: Network) -> Outcome:

@@ -1,7 +1,7 @@
 """Random small networks: each is a program of steps over images, sequences or vectors.
 
 A seed gives the same network on every machine. All activations map zero to zero, and every layer
-whose outputs can be told apart has biases of its own, so that a channel that was removed can be
+whose outputs can be distinguished has its own biases, so that a channel that was removed can be
 masked in the original instead (`reference.py`).
 """
 

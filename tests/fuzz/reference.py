@@ -1,4 +1,4 @@
-"""What a network that lost channels must compute: the original with these channels masked.
+"""The reference for a network that lost channels: the original with these channels masked.
 
 Which channels are gone is read from the biases that are left, since all are different; the graph
 that pruning followed is not asked. Masked channels are zero and stay so through all activations.

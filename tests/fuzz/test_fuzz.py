@@ -53,7 +53,7 @@ class Case:
     seed: int
     check: str
     reason: str = ""
-    """What the stage says of it."""
+    """Part of the stage's message about it."""
     done: bool = True
 
 

@@ -1,4 +1,4 @@
-"""`python -m helm`: writes the reviewed renders of the chart anew, behind `make charts`."""
+"""`python -m helm`: rewrites the reviewed renders of the chart, for `make charts`."""
 
 from __future__ import annotations
 

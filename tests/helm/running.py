@@ -25,7 +25,7 @@ class HelmError(Exception):
 
 @dataclass(frozen=True)
 class Helm:
-    """helm with a home of its own; without a kubeconfig it only renders."""
+    """helm with a separate home; without a kubeconfig it only renders."""
 
     binary: Path
     home: Path

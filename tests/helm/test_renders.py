@@ -1,4 +1,4 @@
-"""What the chart makes of its sources and of values, as objects."""
+"""Render the chart with several values, and check the objects."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ POLICIES = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 
 @pytest.mark.parametrize("name", SETS)
 def test_render_is_the_reviewed_one(helm: Helm, name: str) -> None:
-    """`make charts` writes them anew."""
+    """`make charts` rewrites them."""
     now, before = reviewed(helm, SETS[name]), golden(name).read_text()
     difference = difflib.unified_diff(before.splitlines(), now.splitlines(), lineterm="")
     assert now == before, "\n".join(difference)
@@ -103,7 +103,7 @@ def test_operators_of_other_releases_may_write_status_too(helm: Helm) -> None:
 
 
 @pytest.mark.parametrize("name", SETS)
-def test_notes_tell_the_next_command(helm: Helm, name: str) -> None:
+def test_notes_show_the_next_command(helm: Helm, name: str) -> None:
     words = ("install", RELEASE, str(CHART), "--namespace", NAMESPACE, "--dry-run=client")
     notes = helm(*words, values=SETS[name]).partition("\nNOTES:\n")[2]
     (deployment,) = of_kind(helm.objects(SETS[name]), "Deployment")

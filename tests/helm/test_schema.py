@@ -51,7 +51,7 @@ REFUSED = (
         {"engines": {"process": {"enabled": True}}},
     ),
     Refused(
-        "setting of an engine that there is not",
+        "unknown setting of an engine",
         unknown("/engines/job", "gpu"),
         {"engines": {"job": {"gpu": 1}}},
     ),
@@ -226,7 +226,7 @@ def test_accepted_and_lint_finds_nothing(helm: Helm, name: str) -> None:
 
 
 def test_defaults_alone_pass_the_schema(helm: Helm) -> None:
-    """What is missing is told by the templates, in words of ours."""
+    """The templates report missing values, in a readable message."""
     with pytest.raises(HelmError, match=r"store\.url is needed"):
         helm.render({})
 

@@ -46,7 +46,7 @@ FIXED = {
     "election.lease_name": "fulcrum-operator",
     "process.enabled": False,
 }
-"""What the chart says itself."""
+"""Settings that the chart fixes."""
 NOT_FOR_PODS = {"identity", "kubeconfig", "process.work_root", "process.max_running"}
 FROM_SECRETS = {"kubeflow.token": "tokenKey", "kubeflow.cookie": "cookieKey"}
 FROM_FILES: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ REFERENCE = re.compile(r"\{\{\$\.inputs\.parameters\['(?P<name>[^']+)'\]\}\}")
 
 @dataclass(frozen=True)
 class Placed:
-    """Where a stage's own pod goes, and with what."""
+    """Image, placement and resources of a stage's pod."""
 
     image: str
     node_selector: dict[str, str] = field(default_factory=dict)

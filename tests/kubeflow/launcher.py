@@ -1,7 +1,7 @@
-"""What Kubeflow's launcher does when a stage's own process has ended: it stores the artifacts.
+"""Stand-in for Kubeflow's launcher, which stores the artifacts after a stage's process has ended.
 
 A server of version 2.17 was seen to refuse every artifact whose URI is outside the root of its run,
-and then to end the pod with exit code 1, whatever the stage had done. A path without a file is
+and then to end the pod with exit code 1, even if the stage had succeeded. A path without a file is
 passed over.
 """
 
@@ -41,8 +41,8 @@ class Stored:
     """An artifact in Kubeflow's bucket.
 
     Attributes:
-        uri: Where.
-        content: Of its file; None where there is none.
+        uri: Its address.
+        content: Of its file; None if there is no file.
         metadata: Beside it.
     """
 

@@ -32,7 +32,7 @@ class Operated:
     """An operator that is not started, and the jobs that it looks after.
 
     Attributes:
-        jobs: In a namespace of their own.
+        jobs: In a separate namespace.
         operator: With the engine.
         arguments: That it has to be started with.
     """
@@ -65,7 +65,7 @@ def operated(
             yield Operated(jobs, operator, ("--pipeline", str(site.stand_in_file)))
         finally:
             operator.kill()
-            for name in jobs.names():  # without an operator nobody else lets them go
+            for name in jobs.names():  # without an operator their finalizers stay
                 path = f"/apis/fulcrum.dev/v1alpha1/namespaces/{namespace}/compressionjobs/{name}"
                 api("PATCH", path, {"metadata": {"finalizers": None}})
     finally:
@@ -78,7 +78,7 @@ def run_with_a_kill(given: Operated, effect: str, *, quiet_s: float, timeout_s: 
     Args:
         given: The operator.
         effect: At which it is killed.
-        quiet_s: How long nobody else may look after the job; if somebody does, the test is skipped.
+        quiet_s: Wait before the start; if another operator takes the job, the test is skipped.
         timeout_s: Until the job's end.
     """
     jobs, operator = given.jobs, given.operator

@@ -1,4 +1,4 @@
-"""What people and other programs do at a server and in its cluster, and the engine never does."""
+"""Actions of people and other programs on a server and its cluster that the engine never takes."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class OthersClient(KubeflowClient):
 def pods_of(nodes: Iterable[tuple[str, str]]) -> tuple[list[str], list[str]]:
     """Return which nodes of a run are pods, of drivers and of stages, by their names and states.
 
-    The API lists a node that may be repeated beside its tries, which have an index; where nothing
-    is repeated the node itself is the pod. One that was skipped, or has no state, never was one.
+    The API lists a node that may be repeated beside its tries, which have an index; without
+    repeats the node itself is the pod. One that was skipped, or has no state, never was one.
     """
     tries: dict[str, list[str]] = defaultdict(list)
     for name, state in nodes:

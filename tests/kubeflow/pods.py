@@ -1,4 +1,4 @@
-"""The pods of a run, as a cluster has them and as the API tells of them.
+"""The pods of a run, as a cluster has them and as the API shows them.
 
 A run of the stand-in does all its work in one pod. Names, roles and nodes of Workflows are those of
 a real server's, and so is the second DAG node that a stage gets whose pod was deleted.
@@ -36,7 +36,7 @@ class Pod:
         path: Of its node in the Workflow.
         role: `driver` or `launcher`.
         phase: Its phase.
-        gone: Whether somebody deleted it.
+        gone: Whether it was deleted.
     """
 
     run_id: str
@@ -79,7 +79,7 @@ def executor(run_id: str, workflow: str, number: int) -> Pod:
 
 
 def task_details(pods: Sequence[Pod]) -> list[dict[str, Any]]:
-    """Return what the API tells of a run: its nodes, without any order, and no artifacts."""
+    """Return the API's details of a run: its nodes, without any order, and no artifacts."""
     return [
         {"run_id": each.run_id, "task_id": str(uuid.uuid4()), "display_name": name, "state": state}
         for each in pods

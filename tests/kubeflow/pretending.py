@@ -1,7 +1,7 @@
-"""What runs of the suite for real servers do on the stand-in, where nothing is trained or measured.
+"""Runs of the suite for real servers on the stand-in, without training or measuring.
 
-Only what the suite's tests look at is left in the store; that the stages and components themselves
-leave it is tested elsewhere.
+They store only what the suite's tests read; other tests check that the real stages and components
+store it.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def _downloaded(artifact: Any, stored: Stored, path: Path) -> Any:
 def _kept(value: Any) -> Any:
     """Return a value of an artifact's metadata as ML Metadata gives it back.
 
-    It knows numbers, text and structures; a list or a structure is put into one of its own, as the
-    source of Kubeflow 2.17 does and its pages expect.
+    It knows numbers, text and structures; a list or a structure is wrapped in another structure, as
+    the source of Kubeflow 2.17 does and its pages expect.
     """
     match value:
         case dict():

@@ -1,9 +1,8 @@
 """The recorded contract, asked again of a server: every exchange, in its order.
 
-`contract.jsonl` restates what a server of version 2.17 answered. Ids are signs (`#12`), which stand
-for whatever ids the server under test gives. Where time passed between two exchanges, the states
-that the real run went through are given to the stand-in one by one, and it refuses those that it
-would never take.
+`contract.jsonl` restates what a server of version 2.17 answered. Ids are signs (`#12`), which
+are replaced by the ids of the server under test. If time passed between two exchanges, the stand-in
+gets the states of the real run one by one, and it refuses transitions that it never makes.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ from kubeflow.world import StoredRun
 CONTRACT = Path(__file__).with_name("contract.jsonl")
 SIGN = re.compile(r"#\d+")
 OPAQUE = frozenset({"pipeline_spec", "run_details", "parameters", "error_details"})
-"""What the contract keeps only the presence of, or what the stand-in takes over as it came."""
+"""Fields compared only by presence: the contract or the stand-in does not keep their values."""
 LOOSE = frozenset({"run_details", "details"})
-"""What lags behind on the real server, or was left out of the contract, so may be there or not."""
+"""Fields that may be absent: the real server adds them late, or the contract leaves them out."""
 WORDS = (
     "ResourceNotFoundError",
     "Row not found",
@@ -56,7 +55,7 @@ WORDS = (
     "unknown template format",
     "failed to parse pipeline spec",
 )
-"""What messages say that somebody could depend on; each is in both, or in neither."""
+"""Parts of messages that clients may depend on; both messages contain each, or neither does."""
 KINDS = {
     "str": "STRING",
     "int": "NUMBER_INTEGER",
@@ -76,7 +75,7 @@ class Replay:
 
     Attributes:
         server: It.
-        ids: What signs stand for.
+        ids: The id for each sign.
         token: Of the page that was asked for last.
     """
 
@@ -222,7 +221,7 @@ KINDS_OF: dict[type, str] = {str: "str", int: "int", float: "int", dict: "dict",
 
 
 def differences(recorded: Any, found: Any, path: str = "") -> Iterator[str]:
-    """Yield how `found` differs in form from what was recorded, and in what anybody depends on."""
+    """Yield differences of `found` from the record, in form and in parts that clients depend on."""
     name = path.rpartition(".")[2]
     if isinstance(recorded, dict) and isinstance(found, dict):
         if odd := sorted((recorded.keys() ^ found.keys()) - LOOSE):

@@ -1,9 +1,9 @@
 """A server that stands in for Kubeflow Pipelines: the API over HTTP, and faults on demand.
 
-It runs in a thread of its own, so that clients may block. Runs do what `execute` says, or nothing;
-where that ends with a `LauncherError`, the run fails and the stage's pod has the launcher's words.
-It also serves the pods and Workflows that it has, as a Kubernetes API server would, where they can
-be deleted and pods evicted.
+It runs in a separate thread, so that clients may block. Runs do what `execute` says, or nothing;
+if that ends with a `LauncherError`, the run fails and the stage's pod has the launcher's message.
+It also serves its pods and Workflows as a Kubernetes API server would: they can be deleted, and
+pods evicted.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ RECURRING = "9b5f1c0e-3a77-4e0f-9d63-0a4f0c1de5a1"
 """Id of the recurring run that the stand-in knows."""
 NAMES = {"display_name": "display_name", "name": "name"}
 Execute = Callable[[dict[str, Any]], str | None]
-"""Does what a run with these parameters does; returns its last state, or None to go on for ever."""
+"""Does the work of a run with these parameters; returns its last state, or None to never end."""
 
 
 @dataclass
 class Fault:
-    """What goes wrong with calls.
+    """A fault of calls.
 
     Attributes:
         call: Pattern of method and path, such as `POST /runs$`.
@@ -129,7 +129,7 @@ class Server:
 
         Args:
             run_id: Of the run whose pipeline and parameters it has.
-            parameters: Those that it has of its own.
+            parameters: Its own parameters.
         """
         with self.world.lock:
             kept = ("experiment_id", "pipeline_version_reference", "service_account")
@@ -342,7 +342,7 @@ class Server:
     async def _work(self, run: StoredRun) -> None:
         """Do the work of a run in a pod; what it comes to counts unless that was deleted."""
         with self.world.lock:
-            # What the pipeline passes to its tasks as the id of Kubeflow's run.
+            # The pipeline passes the id of Kubeflow's run to its tasks.
             parameters = {**self.world.executions[run.run_id], "execution": run.run_id}
             workflow = self.world.workflow_of(run.run_id)
             name, before = ("gone", []) if workflow is None else (workflow.name, workflow.pods)
@@ -408,7 +408,7 @@ class Server:
             body = {"kind": "Status", "reason": "Forbidden", "message": f"{plural} is forbidden"}
             return _json(403, body)
         with self.world.lock:
-            if request.method in ("DELETE", "POST"):  # what is posted is an eviction
+            if request.method in ("DELETE", "POST"):  # only evictions are posted
                 return self._remove(plural, parts[parts.index(plural) + 1])
             run_id = request.query["labelSelector"].partition("=")[2]
             items = self._pods() if plural == "pods" else map(_workflow, self.world.workflows)

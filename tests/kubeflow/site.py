@@ -1,7 +1,7 @@
-"""Where the suite for real servers runs: on one, or on the stand-in, so that it is tested here too.
+"""The site of the suite for real servers: a real one, or the stand-in, which tests the suite here.
 
-A test that wants a run of the real stages names its job after what the stand-in is to do in their
-place (`succeed.digits`): the shipped pipeline runs stages whatever a job is called.
+A test that wants a run of the real stages names its job after the stand-in's behaviour in their
+place (`succeed.digits`): the shipped pipeline runs its stages under every job name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kubeflow.others import OthersClient
 from kubeflow.server import Server
 
 NAME = "fulcrum-e2e"
-"""What names of pipelines, experiments and folders begin with."""
+"""Prefix of the names of pipelines, experiments and folders."""
 
 
 NEEDED = ("KFP_URL", "S3", "IMAGE")
@@ -87,7 +87,7 @@ class Site:
     _counted: set[str] = field(default_factory=set)
 
     def own_settings(self) -> Kubeflow:
-        """Return settings with an experiment of their own, so that no other runs are listed."""
+        """Return settings with a new experiment, so that no other runs are listed."""
         made = self.settings.model_copy(update={"experiment": f"{NAME}-{uuid.uuid4().hex[:12]}"})
         self._experiments.append(made)
         return made

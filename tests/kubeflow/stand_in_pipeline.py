@@ -1,6 +1,6 @@
 """The stand-in as a Kubeflow pipeline, for a real server: one pod that does what `stand_in` does.
 
-It takes the parameters of the pipeline that is shipped, so the engine cannot tell the two apart.
+It takes the parameters of the shipped pipeline, so the engine sees no difference.
 The components' image has all that it needs but for some modules of the tests, which travel along.
 """
 # No `from __future__ import annotations` here: kfp reads the annotations of components.

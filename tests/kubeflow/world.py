@@ -1,4 +1,4 @@
-"""What a server of Kubeflow Pipelines holds, and what becomes of it: the stand-in's state.
+"""The stand-in's state: the objects of a Kubeflow Pipelines server, and their changes.
 
 Every refusal has the status, the code and the words of the real server's (`contract.jsonl`).
 """
@@ -112,11 +112,11 @@ def _state(state: str) -> dict[str, str]:
 
 @dataclass
 class Workflow:
-    """What really runs; the API neither shows nor deletes one that is no run's own.
+    """The Workflow behind a run; the API neither shows nor deletes one that belongs to no run.
 
     Attributes:
         spec: Which has `activeDeadlineSeconds: 0` once the run was stopped.
-        pods: Of the run, in the order of their start, those that somebody deleted too.
+        pods: Of the run, in the order of their start, including deleted ones.
     """
 
     name: str
@@ -152,7 +152,7 @@ class World:
     _made: int = 0
 
     def __post_init__(self) -> None:
-        """Every installation has an experiment of its own."""
+        """Create the default experiment, which every installation has."""
         self.default_experiment = self.create_experiment({"display_name": "Default"})[
             "experiment_id"
         ]
@@ -296,7 +296,7 @@ class World:
         return str(self.experiments[experiment].get("namespace", ""))
 
     def _version_of(self, body: dict[str, Any]) -> Version | None:
-        """Return what a run is made from; None where it brings a pipeline of its own."""
+        """Return the version that a run is made from; None if it contains its own pipeline."""
         if "pipeline_spec" in body:
             return None
         failed = "InternalServerError: Failed to create a run due to error fetching manifest"
@@ -342,7 +342,7 @@ class World:
         return next((each for each in self.workflows if each.run_id == run_id), None)
 
     def terminate(self, run_id: str) -> dict[str, Any]:
-        """Ask a run to stop; the Workflow is told after the database."""
+        """Ask a run to stop; the database changes before the Workflow."""
         run = self.run(run_id, "Failed to terminate a run")
         if run.state not in ("", "PENDING", "RUNNING"):
             text = f"Failed to terminate a run {run_id}. Row not found"

@@ -82,7 +82,7 @@ CREATED = (
         ("spec.requestedBy must be your own user name, 'admin'",),
     ),
     Request(
-        "as if nobody had asked",
+        "as if no person had asked",
         "promoter",
         {"spec.automatic": True},
         ("user promoter needs the verb automate on modelchannels/production", "leave it out"),
@@ -97,7 +97,7 @@ JOBS = (
     Request("waits for who may promote", "editor", MANUAL),
     Request("promotes nothing", "editor"),
     Request(
-        "may edit, not have it promoted at gates of his own",
+        "may edit, but not promote by gates of their choice",
         "editor",
         AUTOMATIC,
         (

@@ -78,7 +78,7 @@ ACCEPTED = (
     Row("integer written as float", {"spec.seed": 5.0}),
     Row("null is absent", {"spec.recipe.prune.unstructured": None, "spec.seed": None}),
     Row(
-        "what the channel holds as baseline",
+        "the channel's model as baseline",
         {"spec.baseline.kind": "Channel", "spec.promotion": {"channel": "production"}},
     ),
     Row("no gates in the list", {"spec.gates": []}),

@@ -129,7 +129,7 @@ RULES_REFUSED = (
     ),
     *(
         Row(
-            f"validate in one pod with the rest and on a pool of its own, {name}",
+            f"validate in one pod with the rest and on another pool, {name}",
             {"spec.engine": "kubeflow", "spec.placement": {"fuse": "All", **pools}},
             "spec.placement",
             ("fuse All", "leave out placement.measure"),

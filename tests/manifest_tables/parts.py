@@ -20,7 +20,10 @@ def recipe(kind: str) -> Table:
         },
         accepted=(
             Row("the good one"),
-            Row("what only a job can judge", {"spec": {"finetune": {"epochs": 1}}}),
+            Row(
+                "valid here, although only a job can check it all",
+                {"spec": {"finetune": {"epochs": 1}}},
+            ),
         ),
         refused=(
             Row("no stage", {"spec": {}}, "spec", ("must have at least one of",)),
@@ -56,7 +59,10 @@ def policy(kind: str) -> Table:
         },
         accepted=(
             Row("the good one"),
-            Row("what only a job can judge", {"spec.gates.0.slices": [{"by": "site"}]}),
+            Row(
+                "valid here, although only a job can check it all",
+                {"spec.gates.0.slices": [{"by": "site"}]},
+            ),
             Row("no gates in the list", {"spec.gates": []}),
         ),
         refused=(

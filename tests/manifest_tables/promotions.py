@@ -16,7 +16,7 @@ CHANNEL = Table(
         "apiVersion": API_VERSION,
         "kind": "ModelChannel",
         "metadata": {"name": "production"},
-        "spec": {"description": "What the shop serves", "approval": "Required"},
+        "spec": {"description": "The shop's model", "approval": "Required"},
     },
     accepted=(
         Row("the good one"),
@@ -98,8 +98,8 @@ PROMOTION = Table(
         Row("tag as from", {"spec.from": "latest"}, "spec.from", hints=("sha256",)),
         Row("tag as to", {"spec.to.digest": "latest"}, "spec.to.digest", ("sha256",)),
         Row("to without uri", {"spec.to.uri": DROP}, "spec.to.uri", hints=("is required",)),
-        Row("nobody asks", {"spec.requestedBy": DROP}, "spec.requestedBy", hints=("is required",)),
-        Row("nobody approves", {"spec.approval": {}}, "spec.approval.by", hints=("is required",)),
+        Row("no requester", {"spec.requestedBy": DROP}, "spec.requestedBy", hints=("is required",)),
+        Row("no approver", {"spec.approval": {}}, "spec.approval.by", hints=("is required",)),
         Row("another kind", {"spec.kind": "Undo"}, "spec.kind", ("Rollback",)),
     ),
     updates=(

@@ -1,4 +1,4 @@
-"""What a row is, and how it becomes a manifest."""
+"""Rows of the tables, and how they become manifests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Row:
         name: What is wrong or right with it.
         changes: Values by path, written `spec.gates.0.margin`; `DROP` takes the field away.
         at: Path of the problem.
-        words: What both must say of it.
-        hints: What only the offline check adds.
-        server_at: Where the API server sees it, if elsewhere.
+        words: Parts of the message that both must contain.
+        hints: Parts that only the offline check adds.
+        server_at: The API server's path of the problem, if it differs.
         offline: It cannot be sent to an API server, or is nothing to it.
     """
 
@@ -49,8 +49,8 @@ class Table:
     """The rows of one kind.
 
     Attributes:
-        good: A manifest that is accepted as it stands.
-        accepted: What else is.
+        good: A manifest that is accepted unchanged.
+        accepted: Changes that are accepted.
         refused: One row for every rule, and more.
         updates: Rules about updates.
     """

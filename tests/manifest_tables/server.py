@@ -23,7 +23,7 @@ TIMEOUT_S = 30.0
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back: the HTTP status, and the object or the server's `Status`."""
+    """The HTTP status, and the object or the server's `Status`."""
 
     status: int
     body: dict[str, Any]
@@ -90,7 +90,7 @@ class Server:
         return self._call("DELETE", _path(kind, namespace, name), {}, keep=True)
 
     def may(self, user: str, attributes: dict[str, str]) -> bool:
-        """Tell whether `user` is allowed what `attributes` say, asked as an administrator."""
+        """Ask as an administrator whether `user` is allowed what `attributes` say."""
         review = Kind(
             "authorization.k8s.io",
             "v1",

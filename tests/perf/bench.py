@@ -2,7 +2,7 @@
 
 Absolute times are indicative; what is compared with the committed limits (`thresholds.yaml`) are
 ratios within one run. All models of one comparison are timed in one interleaved run: their sessions
-are open together, and each round calls each once, in an order that is drawn anew.
+are open together, and each round calls each once, in a new random order.
 
     python tests/perf/bench.py [--output FILE] [--job examples/mnist/job.yaml]
 """

@@ -17,7 +17,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 @pytest.fixture
 def figures() -> dict[str, Any]:
-    """What the committed run measured."""
+    """Results of the committed measurement."""
     found: dict[str, Any] = json.loads((DOCS / "scale.json").read_text())
     return found
 

@@ -1,9 +1,9 @@
-"""How often gates pass what is no better than their limit: `make simulations`.
+"""Measure how often gates pass models that are no better than their limit: `make simulations`.
 
 Of each world many test sets are drawn, and each metric is compared as validate compares it. The
 margin is the true difference of the worse candidate, so every pass of it is false; 2.5 % are
-expected of a two-sided 95 % interval. What passes of a candidate at half the margin, and of one
-that is equally good, is the power that is left. Results go to `results.json`, from which
+expected of a two-sided 95 % interval. The pass rate of a candidate at half the margin, and of
+one that is equally good, is the remaining power. Results go to `results.json`, from which
 docs/gates.md has its table (`docs/generate.py`); seeds are fixed, so that cells may be simulated
 again on their own.
 
@@ -147,7 +147,7 @@ def _possible(
     models: list[Outcomes],
     groups: Array | None,
 ) -> bool:
-    """Tell whether a gate on `metric` may pass; where it cannot, count that it does not.
+    """Return whether a gate on `metric` may pass; if it cannot, count a failure.
 
     The floor is a part of every interval but those of counts, and is had without a bootstrap.
     """

@@ -21,7 +21,7 @@ POPULATION = 60_000
 
 @dataclass(frozen=True)
 class World:
-    """What is tested on what.
+    """A distribution of test sets and candidates.
 
     Attributes:
         name: As the table names it.

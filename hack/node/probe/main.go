@@ -44,7 +44,7 @@ func main() {
 	}
 }
 
-// pause waits to be told to end. As the first process of a namespace it has orphans to bury.
+// pause waits for a signal to end. As the first process of a namespace it must reap orphans.
 func pause() {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGCHLD)

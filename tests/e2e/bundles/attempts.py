@@ -1,7 +1,7 @@
 """Part of a hostile bundle: tries everything that a model's code must not be able to do.
 
 Each attempt returns what it got, or nothing, or raises. It runs in the pod as any model's code
-does, so it needs nothing but the standard library and fsspec, and its log is how it tells.
+does, so it needs nothing but the standard library and fsspec, and reports through its log.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 import fsspec
 
 MARK = "attempt "
-"""Starts each line that tells of an attempt."""
+"""Prefix of each log line about an attempt."""
 WAIT_S = 3.0
 TARGETS = (
     "store",
@@ -218,14 +218,14 @@ def become_root() -> str:
 
 
 def new_user_namespace() -> str:
-    """In a process of its own, since one with threads may not."""
+    """Try it in a new process, since a process with threads may not."""
     code = f"import ctypes, sys; sys.exit(ctypes.CDLL(None).unshare({CLONE_NEWUSER}) != 0)"
     done = subprocess.run([sys.executable, "-c", code], check=False)
     return "" if done.returncode else "unshared"
 
 
 def mounted() -> str:
-    """On a folder of its own, which harms nobody where it succeeds."""
+    """Mount on a temporary folder, so that a success does no harm."""
     libc = ctypes.CDLL(None, use_errno=True)
     folder = os.fsencode(tempfile.mkdtemp())
     if libc.mount(b"none", folder, b"tmpfs", 0, None) != 0:
@@ -254,7 +254,7 @@ def plant(writable: Path, traces: Path) -> None:
     trace = traces / f"{PLANTED}.ran"
     code = f"import os, pathlib\npathlib.Path({str(trace)!r}).write_text(str(os.environ))\n"
     site = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
-    # Never outside: where this runs without a pod, that would be somebody's home.
+    # Never outside: without a pod, that would be the home of a real user.
     for place in (writable, writable / ".local" / site):
         for name in ("usercustomize", "sitecustomize", "psutil", "s3fs", "yaml"):
             try:
@@ -265,7 +265,7 @@ def plant(writable: Path, traces: Path) -> None:
 
 
 def ran(trace: Path) -> str:
-    """Tell whether what was planted ran with credentials; in this process it may."""
+    """Report whether the planted code ran with credentials; it may run in this process."""
     return "with credentials" if SECRET.search(readable(trace).replace(b"': '", b"=")) else ""
 
 
@@ -284,7 +284,7 @@ def leave_behind(beat: Path) -> str:
 
 
 def alive(beat: Path) -> str:
-    """Tell whether what an earlier stage left behind still runs."""
+    """Report whether the process that an earlier stage left behind still runs."""
     first = readable(beat)
     time.sleep(1.0)
     return "" if first == readable(beat) else "it still runs"

@@ -83,14 +83,14 @@ def got(log: str, times: int = 1) -> dict[str, str]:
     Raises:
         ValueError: An attempt was made less often, so the log says nothing.
     """
-    told = [
+    found = [
         json.loads(line.partition(attempts.MARK)[2])
         for line in log.splitlines()
         if attempts.MARK + "{" in line
     ]
-    counts = Counter(one["name"] for one in told)
+    counts = Counter(one["name"] for one in found)
     names = attempts.attempts(dict.fromkeys(attempts.TARGETS, ""))
     if missing := [name for name in names if counts[name] < times]:
-        message = f"the log tells not {times} times of: {', '.join(sorted(missing))}"
+        message = f"the log has less than {times} attempts of: {', '.join(sorted(missing))}"
         raise ValueError(message)
-    return {one["name"]: one["got"] for one in told if one["got"]}
+    return {one["name"]: one["got"] for one in found if one["got"]}

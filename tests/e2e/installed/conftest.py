@@ -61,7 +61,7 @@ def fulcrum(
     image: Callable[..., str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Installation:
-    """The installation; that it can be undone is a test of its own."""
+    """The installation; a separate test removes it."""
     image("operator", "plain")
     image("components", "gpu-a")
     directory = tmp_path_factory.mktemp("reader")

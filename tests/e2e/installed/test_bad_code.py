@@ -1,4 +1,4 @@
-"""Code of users that does what it should not: it is told so once, and nothing is tried again."""
+"""Misbehaving code of users: the job reports it once, and nothing is retried."""
 
 from __future__ import annotations
 

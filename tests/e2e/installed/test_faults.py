@@ -1,4 +1,4 @@
-"""What goes wrong on nodes and in the store: each ends in one class and at most one result."""
+"""Faults of nodes and of the store: each ends in one class and at most one result."""
 
 from __future__ import annotations
 

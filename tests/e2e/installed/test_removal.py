@@ -1,4 +1,4 @@
-"""What an uninstalled release leaves: schemas and objects, and nothing that runs."""
+"""An uninstalled release leaves schemas and objects, and nothing that runs."""
 
 from __future__ import annotations
 

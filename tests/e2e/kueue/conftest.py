@@ -1,4 +1,4 @@
-"""A control plane with Kueue on it, of its own: Kueue's webhooks would guard other tests' pods."""
+"""A separate control plane with Kueue, since its webhooks would check other tests' pods too."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Jobs of the engine `job` in a queue of Kueue's real controller: two places, and what comes third.
 
-Only the kubelets of the two nodes are played (`kubelet_stand_in`). Each has one GPU, and a flavour
-of its own in the queue.
+Only the kubelets of the two nodes are played (`kubelet_stand_in`). Each has one GPU, and a
+separate flavour in the queue.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def condition(jobs: Jobs, name: str, kind: str = "QuotaReserved") -> dict[str, A
 def waits(jobs: Jobs, name: str, why: str = "insufficient unused quota") -> dict[str, Any]:
     """Wait until a job waits in its queue because of `why`; return its status."""
 
-    def told() -> bool:
+    def is_reported() -> bool:
         quota = condition(jobs, name)
         return quota.get("status") == "False" and why in quota["message"]
 
-    wait_until(told, START_TIMEOUT_S, lambda: json.dumps(jobs.status(name), indent=1))
+    wait_until(is_reported, START_TIMEOUT_S, lambda: json.dumps(jobs.status(name), indent=1))
     status = jobs.status(name)
     assert status["phase"] == "Pending"
     assert why in status["message"]
@@ -196,7 +196,7 @@ def test_job_that_an_administrator_evicts_waits_until_it_is_let_in_again(
     site: Site, jobs: Jobs, queues: Queues, node: NewNode
 ) -> None:
     nodes = (node("gpu-a"),)
-    nodes[0].linger_s = 2.0  # the pod that was told to stop is seen after its end
+    nodes[0].linger_s = 2.0  # the stopped pod stays visible after its end
     queues.open(*nodes)
     apply(jobs, "wait")
     works(site, "wait")

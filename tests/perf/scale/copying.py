@@ -1,8 +1,8 @@
 """Multiplies a job that has ended, past the API server.
 
-Ten thousand creations and ten thousand statuses through it would take longer than all that is
-measured, and none of that is the operator's. etcd tells the API server's cache of what is put into
-it, so the copies are there for everybody at once.
+Ten thousand creations and ten thousand statuses through it would take longer than the measurement
+itself, and none of that is the operator's work. etcd notifies the API server's cache of new keys,
+so all clients see the copies at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Copier:
     cluster: ControlPlane
 
     def multiply(self, model: str, names: Sequence[str]) -> None:
-        """Put copies of the job `model` under other names, with identities of their own."""
+        """Put copies of the job `model` under other names, with new identities."""
         found = self._call("range", {"key": _code(f"{FOLDER}/{model}")})["kvs"][0]["value"]
         text = base64.b64decode(found).decode()
         uid = json.loads(text)["metadata"]["uid"]

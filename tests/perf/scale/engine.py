@@ -1,6 +1,6 @@
-"""An engine that does nothing but keep its word: runs take a given time and leave real evidence.
+"""An engine whose runs take a given time and leave real evidence, without any work.
 
-It is in the operator's own process, so what it takes of a processor is measured and told apart.
+It is in the operator's own process, so its processor time is measured separately.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class InstantEngine:
     Args:
         root: Directory of the store.
         hold_s: How long a run takes; with 0 it has ended when it is submitted.
-        submitted: Told the key of every run at its submission.
+        submitted: Called with the key of every run at its submission.
     """
 
     def __init__(self, root: Path, hold_s: float, submitted: Callable[[str], None]) -> None:

@@ -15,8 +15,8 @@ LIMITS = Path(__file__).resolve().parents[1] / "scale.yaml"
 def compare(figures: Mapping[str, Any], path: Path = LIMITS) -> bool:
     """Print each limit beside what was measured; return whether all hold.
 
-    A limit with `quiet` is of time that passes, which says nothing where others took the
-    processors: it is told then, and breaks nothing.
+    A limit with `quiet` is about elapsed time, which says nothing if other programs used the
+    processors: it is then printed as BUSY, and does not fail.
     """
     fine = True
     for name, limit in yaml.safe_load(path.read_text())["limits"].items():

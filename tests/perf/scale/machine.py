@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 QUIET_CORES = 0.3
-"""What others may take of the processors where times are still worth comparing."""
+"""Processor use of other programs, in cores, above which times are not compared."""
 
 
 @dataclass(frozen=True)

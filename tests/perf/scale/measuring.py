@@ -23,14 +23,14 @@ UID_AND_ATTEMPT = 15
 
 @dataclass(frozen=True)
 class Bench:
-    """What is measured with.
+    """The tools of a measurement.
 
     Attributes:
         process: The operator.
         population: The jobs.
         copier: Makes more of them.
-        meter: Reads what all programs take of the processors.
-        steady_s: For how long an operator at rest is looked at.
+        meter: Reads the processor use of all programs.
+        steady_s: How long an operator at rest is measured.
     """
 
     process: OperatorProcess
@@ -121,7 +121,7 @@ def per_job(counts: Counter[str], jobs: int) -> Figures:
 
 
 def is_call(name: str) -> bool:
-    """Tell calls of the API from reconciles."""
+    """Return whether the timing is of an API call, not of a reconcile."""
     return not name.startswith("reconcile ")
 
 

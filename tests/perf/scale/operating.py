@@ -17,7 +17,7 @@ from fulcrum_operator.settings import load_settings
 
 
 def main() -> None:
-    """Run until a signal; tell the port, and every submission with its time, in files."""
+    """Run until a signal; write the port, and every submission with its time, to files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--directory", type=Path, required=True)

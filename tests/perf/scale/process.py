@@ -30,7 +30,7 @@ class OperatorProcess:
     """One operator, started as often as wanted.
 
     Attributes:
-        directory: Has its log and what it tells.
+        directory: Has its log and the files that it writes.
         config: Its settings.
     """
 
