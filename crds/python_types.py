@@ -26,8 +26,9 @@ NAMES = {
         "recipe.prune.nm": "PatternNM",
     },
     "CompressionJobStatus": {
-        "snapshot.recipe": "Origin",
-        "run": "RunStatus",
+        "snapshot": "SnapshotReference",
+        "snapshot.recipe": "SourceVersion",
+        "run": "AttemptStatus",
         "stages[]": "StageStatus",
         "gates[]": "GateStatus",
         "results.bestSlice": "SliceChange",

@@ -14,16 +14,18 @@ from fulcrum_operator.engines.job.cluster import JobCluster
 from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.settings import Job
+from fulcrum_operator.settings import JobEngineSettings
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import RunHandle, RunStatus
 
 IMAGE = "registry.example/fulcrum-components:1"
 
 
-def settings_for(**changes: Any) -> Job:
+def settings_for(**changes: Any) -> JobEngineSettings:
     """Return settings of the engine."""
-    return Job(**{"enabled": True, "image": IMAGE, "termination_grace_s": 1, **changes})
+    return JobEngineSettings(
+        **{"enabled": True, "image": IMAGE, "termination_grace_s": 1, **changes}
+    )
 
 
 @dataclass

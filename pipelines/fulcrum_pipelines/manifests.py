@@ -28,7 +28,7 @@ ON_CLUSTER = "needs a cluster; fulcrum run cannot do it"
 
 
 @dataclass(frozen=True)
-class Job:
+class JobManifest:
     """A valid CompressionJob from a file.
 
     Attributes:
@@ -82,7 +82,7 @@ def check_resolved(spec: dict[str, Any]) -> list[Problem]:
     return [Problem(write_path(path), message, allowed) for path, message, allowed in found]
 
 
-def load_job(path: Path) -> Job:
+def load_job(path: Path) -> JobManifest:
     """Return the one CompressionJob in the file at `path`.
 
     Raises:
@@ -98,7 +98,7 @@ def load_job(path: Path) -> Job:
     from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
     metadata = value["metadata"]
-    return Job(
+    return JobManifest(
         name=metadata["name"],
         namespace=metadata.get("namespace") or "",
         labels=metadata.get("labels") or {},

@@ -18,7 +18,7 @@ from builders.plans import make_plan
 
 from fulcrum_components.stages import component
 from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, StageFailedError
-from fulcrum_components.stages.output import Output
+from fulcrum_components.stages.output import WorkerOutput
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.storage.store import Store, record_bytes, state_path
@@ -152,7 +152,7 @@ def test_a_line_without_end_takes_bounded_memory(tmp_path: Path) -> None:
 
 def test_the_end_of_the_output_is_what_is_kept(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("".join(f"{number}\n" for number in range(1000)))
-    output = Output(kept_characters=30)
+    output = WorkerOutput(kept_characters=30)
     output.copy((tmp_path / "log").open())
     assert output.lines == [str(number) for number in range(993, 1000)]
 

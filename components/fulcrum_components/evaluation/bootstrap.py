@@ -35,7 +35,7 @@ _JACKKNIFE_UNITS = 2000
 
 _NORMAL = NormalDist()
 
-Pair = tuple[SumStatistic, SumStatistic | None]
+StatisticPair = tuple[SumStatistic, SumStatistic | None]
 """Baseline's and candidate's statistic, or one model's and None."""
 
 
@@ -128,7 +128,9 @@ def unit_numbers(outcomes: Outcomes, groups: Array | None, seed: int) -> Array:
     return pooled[numbers]
 
 
-def paired_replicates(pairs: Sequence[Pair], units: int, count: int, seed: int) -> list[Replicates]:
+def paired_replicates(
+    pairs: Sequence[StatisticPair], units: int, count: int, seed: int
+) -> list[Replicates]:
     """Return resampled differences second - first of each pair, or of the first alone.
 
     All statistics see the same resamples, both of a pair and the pairs among each other.
@@ -159,13 +161,13 @@ def _draw(generator: np.random.Generator, rows: int, units: int) -> Array:
     return counts.reshape(rows, units).astype(np.float64)
 
 
-def _difference(pair: Pair, weights: Array) -> Array:
+def _difference(pair: StatisticPair, weights: Array) -> Array:
     first, second = pair
     values = first.resampled(weights)
     return values if second is None else second.resampled(weights) - values
 
 
-def _collect(pair: Pair, drawn: Array, units: int) -> Replicates:
+def _collect(pair: StatisticPair, drawn: Array, units: int) -> Replicates:
     value = float(_difference(pair, np.ones((1, units)))[0])
     chosen = np.unique(np.linspace(0, units - 1, min(units, _JACKKNIFE_UNITS)).astype(np.int64))
     first, second = pair

@@ -17,8 +17,8 @@ import numpy as np
 
 from fulcrum_components.evaluation.biased import biased
 from fulcrum_components.evaluation.bootstrap import (
-    Pair,
     Replicates,
+    StatisticPair,
     paired_replicates,
     replicates_for,
     unit_numbers,
@@ -197,7 +197,7 @@ def _bootstrapped(
         return {}
     units = unit_numbers(pair.baseline, pair.groups, seed)
     count = int(units.max()) + 1
-    pairs: dict[str, Pair] = {
+    pairs: dict[str, StatisticPair] = {
         m.name: (m.on_units(pair.baseline, units), m.on_units(pair.candidate, units))
         for m in metrics
         if m.statistic and pair.defines(m)

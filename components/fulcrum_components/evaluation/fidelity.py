@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fulcrum_components.evaluation.bootstrap import (
-    Pair,
     Replicates,
+    StatisticPair,
     paired_replicates,
     replicates_for,
     unit_numbers,
@@ -157,7 +157,7 @@ def _sampled(
 ) -> dict[str, Replicates]:
     if units < 2 or not statistics:
         return {}
-    pairs: list[Pair] = [(statistic, None) for statistic in statistics.values()]
+    pairs: list[StatisticPair] = [(statistic, None) for statistic in statistics.values()]
     found = paired_replicates(pairs, units, replicates_for([level]), seed)
     return {name: each for name, each in zip(statistics, found, strict=True) if len(each.resampled)}
 

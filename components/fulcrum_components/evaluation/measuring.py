@@ -10,8 +10,8 @@ import numpy as np
 
 from fulcrum_components.evaluation.biased import biased
 from fulcrum_components.evaluation.bootstrap import (
-    Pair,
     Replicates,
+    StatisticPair,
     paired_replicates,
     replicates_for,
     unit_numbers,
@@ -199,7 +199,7 @@ def _bootstrapped(
         return {}
     statistics = {metric.name: metric.on_units(outcomes, units) for metric in metrics}
     noise = {m.name: m.noise(statistics[m.name]) for m in metrics if m.noise}
-    pairs: list[Pair] = [(s, None) for s in (*statistics.values(), *noise.values())]
+    pairs: list[StatisticPair] = [(s, None) for s in (*statistics.values(), *noise.values())]
     sampled = paired_replicates(pairs, count, replicates_for([level]), seed)
     found = dict(zip(statistics, sampled, strict=False))
     of_noise = dict(zip(noise, sampled[len(statistics) :], strict=True))

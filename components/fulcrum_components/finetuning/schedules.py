@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Literal
 
-ScheduleName = Literal["constant", "cosine", "linear", "step", "oneCycle"]
+LearningRateSchedule = Literal["constant", "cosine", "linear", "step", "oneCycle"]
 
 STEP_FACTOR = 0.1
 STEP_AT = (0.5, 0.75)
@@ -21,7 +21,9 @@ END_FACTOR = START_FACTOR / 1e4
 """`oneCycle` as torch and fastai do it: up over 30 %, from 1/25, down to 1/250,000 (Smith 2018)."""
 
 
-def learning_rate_factor(name: ScheduleName, step: int, steps: int, warmup_steps: int) -> float:
+def learning_rate_factor(
+    name: LearningRateSchedule, step: int, steps: int, warmup_steps: int
+) -> float:
     """Return the factor, 0 to 1, on the highest learning rate at `step` of `steps` (from 0).
 
     Over the first `warmup_steps` the rate rises in a line and reaches the schedule's start; the

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, parametrize
 
 from fulcrum_components.ties import shared_parameters
 
-Layer = _ConvNd | nn.Linear
+DirectedLayer = _ConvNd | nn.Linear
 
 SHARED = "weightNorm leaves layers plain that share their weights with others: "
 
@@ -35,7 +35,7 @@ def weight_norm(module: nn.Module, *, enabled: bool) -> Iterator[tuple[str, ...]
     able = {
         name: layer
         for name, layer in module.named_modules()
-        if enabled and isinstance(layer, Layer) and _has_directions(layer)
+        if enabled and isinstance(layer, DirectedLayer) and _has_directions(layer)
     }
     layers = [layer for layer in able.values() if id(layer.weight) not in shared]
     for layer in layers:
@@ -47,7 +47,7 @@ def weight_norm(module: nn.Module, *, enabled: bool) -> Iterator[tuple[str, ...]
             parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
 
 
-def _has_directions(layer: Layer) -> bool:
+def _has_directions(layer: DirectedLayer) -> bool:
     """Tell whether `layer` has plain weights that are trained, none of whose rows is zero."""
     weight = layer.weight
     return (

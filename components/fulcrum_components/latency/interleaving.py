@@ -34,7 +34,7 @@ from fulcrum_components.sessions import open_session, run_session
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = Mapping[str, np.ndarray]
-Opener = Callable[[Path, int], Any]
+SessionOpener = Callable[[Path, int], Any]
 Clock = Callable[[], int]
 
 FEWEST_CONTROLS = 20
@@ -120,7 +120,7 @@ def interleave(
     effort: Effort,
     seed: int,
     *,
-    opener: Opener = open_session,
+    opener: SessionOpener = open_session,
     clock: Clock = perf_counter_ns,
     cpu_clock: Clock = process_time_ns,
 ) -> Interleaved:
@@ -170,7 +170,7 @@ def _stacked(rounds: Sequence[Array]) -> Timings:
 
 
 def _open_in_random_order(
-    paths: list[Path], threads: int, generator: np.random.Generator, opener: Opener
+    paths: list[Path], threads: int, generator: np.random.Generator, opener: SessionOpener
 ) -> list[Any]:
     """Return one session a path. Which is opened first decides on its memory."""
     opened = {int(i): opener(paths[i], threads) for i in generator.permutation(len(paths))}

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 from fulcrum_components.models.calling import take_by_position, unwrapped
 from fulcrum_components.models.checking import (
     Arrays,
-    Examples,
+    MakeExamples,
     check_forward,
     run_module,
     trial_batches,
@@ -29,7 +29,7 @@ from fulcrum_pipelines.errors import UserError
 
 
 def load_bundle(
-    directory: Path, examples: Examples | None = None
+    directory: Path, examples: MakeExamples | None = None
 ) -> tuple[torch.nn.Module, Signature]:
     """Build the module of the bundle in `directory`, load its weights and try it.
 

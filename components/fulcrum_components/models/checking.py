@@ -34,7 +34,7 @@ DYNAMIC_SIZES = (8, 32, 128)
 model may pool the small ones away."""
 
 Arrays = Mapping[str, npt.NDArray[Any]]
-Examples = Callable[[Signature], Arrays | None]
+MakeExamples = Callable[[Signature], Arrays | None]
 """Gives some real examples of the inputs, if there are any."""
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 
 from fulcrum_components.models.bundle import check_files, load_bundle
-from fulcrum_components.models.checking import Examples
+from fulcrum_components.models.checking import MakeExamples
 from fulcrum_components.models.meaning import check_labels
 from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
 from fulcrum_components.models.pt2 import load_pt2
@@ -54,7 +54,7 @@ def load_model(
     *,
     cache_dir: Path,
     task: str | None = None,
-    examples: Examples | None = None,
+    examples: MakeExamples | None = None,
     meaning: Meaning | None = None,
     where: str = "spec.model",
 ) -> LoadedModel:
@@ -96,7 +96,7 @@ def _loaded(
     digest: str,
     cache_dir: Path,
     task: str | None,
-    examples: Examples | None,
+    examples: MakeExamples | None,
     meaning: Meaning | None,
 ) -> LoadedModel:
     if kind == "bundle":

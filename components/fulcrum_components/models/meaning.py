@@ -36,7 +36,7 @@ SQUASHING = frozenset({"hardsigmoid", "normalizer", "sigmoid", "softmax", "unitc
 LOGARITHMS = frozenset({"logsigmoid", "logsoftmax"})
 SUMS = frozenset({"reducel1", "reducesum"})
 
-Kind = Literal["probabilities", "logarithms", "other"]
+OutputKind = Literal["probabilities", "logarithms", "other"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Step:
     inputs: tuple[str | None, ...]
 
 
-Maker = Callable[[str], Step | None]
+StepFinder = Callable[[str], Step | None]
 """Returns the step that makes a tensor; None for an input of the graph."""
 
 
-def guess_meaning(task: str | None, maker: Maker, output: TensorSpec) -> Meaning:
+def guess_meaning(task: str | None, maker: StepFinder, output: TensorSpec) -> Meaning:
     """Return the meaning of the first output.
 
     Args:
@@ -106,11 +106,11 @@ def check_labels(signature: Signature, task: str | None, where: str) -> None:
 class _Trace:
     """Follows a tensor back to what made its numbers, each tensor once."""
 
-    def __init__(self, maker: Maker) -> None:
+    def __init__(self, maker: StepFinder) -> None:
         self._maker = maker
-        self._known: dict[str, Kind] = {}
+        self._known: dict[str, OutputKind] = {}
 
-    def kind(self, name: str) -> Kind:
+    def kind(self, name: str) -> OutputKind:
         """Return what `name` holds."""
         pending = [name]
         while pending:  # without recursion, since graphs are deeper than Python's stack
@@ -123,7 +123,7 @@ class _Trace:
                 self._known[pending.pop()] = self._of(step)
         return self._known[name]
 
-    def _of(self, step: Step | None) -> Kind:
+    def _of(self, step: Step | None) -> OutputKind:
         """Return what `step` makes, where all that it reads is known."""
         if step is None:
             return "other"
@@ -132,7 +132,7 @@ class _Trace:
         if step.operation in LOGARITHMS:
             return "logarithms"
         kinds = {self._known[name] for name in _read(step)} if _passes(step) else set()
-        kind: Kind = kinds.pop() if len(kinds) == 1 else "other"
+        kind: OutputKind = kinds.pop() if len(kinds) == 1 else "other"
         if step.operation == "log":
             return "logarithms" if kind == "probabilities" else "other"
         if step.operation == "exp":

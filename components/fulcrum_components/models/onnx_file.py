@@ -20,13 +20,13 @@ from onnx import external_data_helper, numpy_helper, shape_inference
 from fulcrum_components.equivalence import of_onnx, require_same, run_onnx
 from fulcrum_components.models.checking import (
     Arrays,
-    Examples,
+    MakeExamples,
     axis_sizes,
     check_outputs,
     trial_batches,
 )
 from fulcrum_components.models.finite import check_graph
-from fulcrum_components.models.meaning import Maker, Step, guess_meaning
+from fulcrum_components.models.meaning import Step, StepFinder, guess_meaning
 from fulcrum_components.models.signature import BATCH, DTYPES, Signature, TensorSpec
 from fulcrum_components.models.upgrading import upgrade
 from fulcrum_components.sources.digest import file_digest
@@ -59,7 +59,7 @@ def load_onnx(
     *,
     cache_dir: Path,
     task: str | None = None,
-    examples: Examples | None = None,
+    examples: MakeExamples | None = None,
     meaning: Meaning | None = None,
 ) -> tuple[Path, Signature, tuple[str, ...]]:
     """Check an ONNX file and return a self-contained one, its signature, and what was changed.
@@ -194,7 +194,7 @@ def signature_of(
     return Signature(specs, outputs, meaning)
 
 
-def _maker(graph: onnx.GraphProto) -> Maker:
+def _maker(graph: onnx.GraphProto) -> StepFinder:
     """Return who makes which tensor of `graph`, for finding what its output means."""
     nodes = {name: node for node in graph.node for name in node.output if name}
     constants = {tensor.name: tensor for tensor in graph.initializer}

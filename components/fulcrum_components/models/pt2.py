@@ -23,7 +23,7 @@ from torch.fx import GraphModule
 from fulcrum_components.equivalence import of_module, require_same
 from fulcrum_components.models.checking import (
     Arrays,
-    Examples,
+    MakeExamples,
     check_forward,
     run_module,
     trial_batches,
@@ -96,7 +96,7 @@ def _rename_clashes(program: ExportedProgram) -> None:
 def load_pt2(
     path: Path,
     task: str | None = None,
-    examples: Examples | None = None,
+    examples: MakeExamples | None = None,
     meaning: Meaning | None = None,
 ) -> tuple[torch.nn.Module, Signature]:
     """Check a `.pt2` file and return its module and signature.

@@ -16,7 +16,7 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 Attributes = Mapping[str, Any]
-Maker = Callable[[nn.Parameter, bool, Attributes], nn.Module]
+LayerMaker = Callable[[nn.Parameter, bool, Attributes], nn.Module]
 
 
 def restore_layers(module: GraphModule) -> None:
@@ -120,7 +120,7 @@ def _linear(weight: nn.Parameter, bias: bool, settings: Attributes) -> nn.Module
     return nn.Linear(wide, out, bias=bias, device="meta")
 
 
-def _convolution(kind: type[nn.Module], axes: int) -> Maker:
+def _convolution(kind: type[nn.Module], axes: int) -> LayerMaker:
     def make(weight: nn.Parameter, bias: bool, settings: Attributes) -> nn.Module:
         """Return a layer for a weight of shape (out, in / groups, *kernel)."""
         groups = settings["groups"]
@@ -139,7 +139,7 @@ def _spread(value: Any, axes: int) -> tuple[int, ...]:
     return tuple(sizes * axes if len(sizes) == 1 else sizes)
 
 
-MAKERS: dict[Any, Maker] = {
+MAKERS: dict[Any, LayerMaker] = {
     torch.ops.aten.linear.default: _linear,
     torch.ops.aten.conv1d.default: _convolution(nn.Conv1d, 1),
     torch.ops.aten.conv2d.default: _convolution(nn.Conv2d, 2),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch.export import ExportedProgram
 from torch.fx import Node
 
-from fulcrum_components.models.meaning import Maker, Step
+from fulcrum_components.models.meaning import Step, StepFinder
 
 NAMES = {
     "amax": "max",
@@ -44,7 +44,7 @@ NAMES = {
 """Names of aten that differ, without leading and trailing underscores."""
 
 
-def maker_of(program: ExportedProgram) -> Maker:
+def maker_of(program: ExportedProgram) -> StepFinder:
     """Return who makes which tensor of `program`."""
     nodes = {node.name: node for node in program.graph.nodes}
 

@@ -21,7 +21,7 @@ from fulcrum_components.modes import copies, evaluating
 from fulcrum_components.objective import output_tensors
 from fulcrum_components.pruning.absent import absent_where_nan
 
-Batch = tuple[Tensor, ...]
+TensorBatch = tuple[Tensor, ...]
 
 SINGLE_TOLERANCE = 1e-5
 """Of a layer's largest output. Summing in another order moved ResNet-18's and a Transformer's by
@@ -55,7 +55,7 @@ def masked(module: nn.Module, holes: Sequence[Hole]) -> nn.Module:
 
 
 def require_same(
-    original: nn.Module, pruned: nn.Module, holes: Sequence[Hole], batches: Sequence[Batch]
+    original: nn.Module, pruned: nn.Module, holes: Sequence[Hole], batches: Sequence[TensorBatch]
 ) -> None:
     """Raise where `pruned` differs from `original` without the channels of `holes`.
 
@@ -91,17 +91,19 @@ class _Run:
     layers: dict[str, list[Tensor]]
 
 
-def _run(reference: nn.Module, batch: Batch) -> _Run:
+def _run(reference: nn.Module, batch: TensorBatch) -> _Run:
     with absent_where_nan():
         return _record(reference, batch)
 
 
-def _run_plain(module: nn.Module, batch: Batch) -> _Run:
+def _run_plain(module: nn.Module, batch: TensorBatch) -> _Run:
     with torch.no_grad():
         return _record(module, batch)
 
 
-def _double(reference: nn.Module, pruned: nn.Module, batch: Batch) -> tuple[_Run, _Run] | None:
+def _double(
+    reference: nn.Module, pruned: nn.Module, batch: TensorBatch
+) -> tuple[_Run, _Run] | None:
     """Run both in float64; None if the user's code insists on another type."""
     inputs = tuple(value.double() if value.is_floating_point() else value for value in batch)
     try:
@@ -111,7 +113,7 @@ def _double(reference: nn.Module, pruned: nn.Module, batch: Batch) -> tuple[_Run
         return None
 
 
-def _record(module: nn.Module, batch: Batch) -> _Run:
+def _record(module: nn.Module, batch: TensorBatch) -> _Run:
     """Run `module` and keep what its outputs and its convolutions and linear layers give."""
     layers: dict[str, list[Tensor]] = {}
 

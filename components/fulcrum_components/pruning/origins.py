@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 from fulcrum_components.modes import copies, evaluating
 from fulcrum_components.pruning.absent import absent_where_nan
 from fulcrum_components.pruning.boundaries import tensors_in
-from fulcrum_components.pruning.masking import Batch, Hole, masked
+from fulcrum_components.pruning.masking import Hole, TensorBatch, masked
 
 Origins = Mapping[str, NDArray[np.int64]]
 """For each layer the channel that each of its inputs comes from, -1 for none of them."""
@@ -30,7 +30,7 @@ def input_origins(
     holes: Callable[[Sequence[int]], Sequence[Hole]],
     channels: int,
     layers: Sequence[str],
-    batch: Batch,
+    batch: TensorBatch,
 ) -> Origins:
     """Return for each of `layers` the channel that each of its input channels comes from.
 
@@ -63,7 +63,7 @@ def input_origins(
 
 
 def _absent_inputs(
-    module: nn.Module, layers: Sequence[str], batch: Batch
+    module: nn.Module, layers: Sequence[str], batch: TensorBatch
 ) -> dict[str, list[Tensor | None]]:
     """Return for each call of each layer which input channels are absent; None if only partly.
 

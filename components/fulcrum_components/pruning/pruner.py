@@ -16,7 +16,7 @@ from fulcrum_components.pruning.history import History
 from fulcrum_components.pruning.methods import find_method
 from fulcrum_components.pruning.output_check import OutputCheck
 from fulcrum_components.pruning.prunable_weights import WEIGHTED
-from fulcrum_components.pruning.sensitivity import Evaluate, layer_sensitivity
+from fulcrum_components.pruning.sensitivity import EvaluateModule, layer_sensitivity
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LayerSparsity, Sensitivity
 from fulcrum_pipelines.resources.compressionjob import Prune
@@ -67,7 +67,7 @@ def prune(
     *,
     example_inputs: tuple[Tensor, ...],
     recover: Recover | None = None,
-    evaluate: Evaluate | None = None,
+    evaluate: EvaluateModule | None = None,
 ) -> PruneResult:
     """Prune `module` in place as `options` ask, and read back what was achieved.
 

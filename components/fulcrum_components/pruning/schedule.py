@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-ScheduleName = Literal["linear", "cubic"]
+SparsitySchedule = Literal["linear", "cubic"]
 
 
 def linear(target: float, step: int, steps: int) -> float:
@@ -20,7 +20,7 @@ def cubic(target: float, step: int, steps: int) -> float:
     return float(target * (1.0 - (1.0 - step / steps) ** 3))
 
 
-def sparsities(schedule: ScheduleName, target: float, steps: int) -> tuple[float, ...]:
+def sparsities(schedule: SparsitySchedule, target: float, steps: int) -> tuple[float, ...]:
     """Return the sparsity to have after each of `steps` steps; the last one is `target` exactly."""
     function = {"linear": linear, "cubic": cubic}[schedule]
     return (*(function(target, step, steps) for step in range(1, steps)), target)

@@ -24,12 +24,12 @@ class Measured(Protocol):
     def value(self) -> float | None: ...
 
 
-Evaluate = Callable[[nn.Module], Sequence[Measured]]
+EvaluateModule = Callable[[nn.Module], Sequence[Measured]]
 """Measures a module: the same metrics in the same order each time."""
 
 
 def layer_sensitivity(
-    module: nn.Module, options: Prune, example_inputs: tuple[Tensor, ...], evaluate: Evaluate
+    module: nn.Module, options: Prune, example_inputs: tuple[Tensor, ...], evaluate: EvaluateModule
 ) -> tuple[Sensitivity, ...]:
     """Return for each prunable weight the metrics with only it pruned as `options` asks.
 

@@ -30,7 +30,7 @@ from fulcrum_pipelines.resources.compressionjob import Quantize
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
 
-Kind = Literal["static", "dynamic", "mixed"]
+QuantizationScheme = Literal["static", "dynamic", "mixed"]
 
 AT_RUN_TIME = ("MatMul", "LSTM")
 """What `mixed` quantizes dynamically; the rest, above all convolutions, statically."""
@@ -49,7 +49,7 @@ class Candidate:
         per_channel: One scale an output channel; None leaves it to the recipe.
     """
 
-    kind: Kind
+    kind: QuantizationScheme
     activations: IntegerType = "uint8"
     sensitive: tuple[str, ...] = ()
     calibration: Method = "minmax"

@@ -46,12 +46,10 @@ class Outcome(Protocol):
         """Return how much worse than fp32 it is; infinite where that is unknown."""
 
 
-Judged = TypeVar("Judged", bound=Outcome)
+Tried = TypeVar("Tried", bound=Outcome)
 
 
-def explore(
-    builder: Builder, max_drop: float, judge: Callable[[Candidate], Judged]
-) -> list[Judged]:
+def explore(builder: Builder, max_drop: float, judge: Callable[[Candidate], Tried]) -> list[Tried]:
     """Judge the candidates that are worth it.
 
     Where static quantization loses quality, it is tried on products only, with other ways to
@@ -77,14 +75,12 @@ def _share(outcome: Outcome) -> float:
     return outcome.built.coverage.share if outcome.built else 0.0
 
 
-def _has_as_much(judged: list[Judged], failed: Judged) -> bool:
+def _has_as_much(judged: list[Tried], failed: Tried) -> bool:
     """Tell whether one that keeps the quality runs at least half as much in integers already."""
     return any(item.keeps_quality and _share(item) >= _share(failed) / 2 for item in judged)
 
 
-def _static(
-    builder: Builder, max_drop: float, judge: Callable[[Candidate], Judged]
-) -> list[Judged]:
+def _static(builder: Builder, max_drop: float, judge: Callable[[Candidate], Tried]) -> list[Tried]:
     """Judge the static candidate as the recipe asks, and in other ways where it needs them."""
     options = builder.options
     plain = Candidate("static", "uint8", calibration=options.calibration)
@@ -126,8 +122,8 @@ def _others(builder: Builder, static: Candidate) -> Iterator[Candidate]:
 
 
 def _with_sensitive_layers_left_out(
-    builder: Builder, failed: Candidate, judge: Callable[[Candidate], Judged]
-) -> Iterator[Judged]:
+    builder: Builder, failed: Candidate, judge: Callable[[Candidate], Tried]
+) -> Iterator[Tried]:
     """Judge a candidate without the 1, 2, 4 ... most sensitive layers until one holds."""
     ranking = by_sensitivity(builder, failed)
     left_out = 1

@@ -20,7 +20,7 @@ from fulcrum_pipelines.evidence import LatencyComparison, RatioInterval
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 Preference = Literal["latency", "size", "quality"]
-Criterion = Literal["speed", "size", "quality"]
+ChoiceCriterion = Literal["speed", "size", "quality"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 EQUAL_SPEED = 0.1
@@ -33,7 +33,7 @@ FEWEST_DIFFERENT = 6
 """Of fewer examples not even all losing shows a difference at 5 % (sign test: 2 / 2^5 = 6 %)."""
 STANDARD_ERRORS = 1.96
 
-ORDER: dict[Preference, tuple[Criterion, ...]] = {
+ORDER: dict[Preference, tuple[ChoiceCriterion, ...]] = {
     "latency": ("speed", "quality", "size"),
     "size": ("size", "quality", "speed"),
     "quality": ("quality", "speed", "size"),
@@ -119,7 +119,7 @@ class Choice:
     chosen: Option
     lost: dict[str, str]
     speeds: dict[str, Speed]
-    decided_by: tuple[Criterion, ...]
+    decided_by: tuple[ChoiceCriterion, ...]
     doubt: str
 
     @property
@@ -174,7 +174,7 @@ class _Race:
     measure: Callable[[Option], Speed]
     lost: dict[str, str] = field(default_factory=dict)
     speeds: dict[str, Speed] = field(default_factory=dict)
-    decided_by: list[Criterion] = field(default_factory=list)
+    decided_by: list[ChoiceCriterion] = field(default_factory=list)
     doubt: str = ""
 
     def within_size(self, largest_bytes: float) -> None:
@@ -234,7 +234,7 @@ class _Race:
     def _ratio(self, option: Option) -> float:
         return self.speeds[option.name].overall.ratio
 
-    def _drop(self, reasons: dict[str, str], criterion: Criterion) -> None:
+    def _drop(self, reasons: dict[str, str], criterion: ChoiceCriterion) -> None:
         if not reasons:
             return
         self.lost |= reasons

@@ -32,7 +32,7 @@ CONVERGED = 1e-3  # relative change of a factor; chains of many layers need seve
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two layers with nothing but homogeneous operators between them."""
 
     first: Layer
@@ -70,7 +70,9 @@ def equalize(model: onnx.ModelProto, exclude: Collection[str] = ()) -> tuple[Equ
     )
 
 
-def _record(pair: Pair, before: tuple[Array, Array], after: tuple[Array, Array]) -> EqualizedPair:
+def _record(
+    pair: LayerPair, before: tuple[Array, Array], after: tuple[Array, Array]
+) -> EqualizedPair:
     return EqualizedPair(
         first=pair.first.node.name,
         second=pair.second.node.name,
@@ -88,14 +90,14 @@ def _spread(ranges: Array) -> float:
     return float(alive.max() / alive.min()) if alive.size else 1.0
 
 
-def _ranges(index: GraphIndex, pair: Pair) -> tuple[Array, Array]:
+def _ranges(index: GraphIndex, pair: LayerPair) -> tuple[Array, Array]:
     """Return the ranges of what the first writes and of what the second reads, each (channels,)."""
     first = np.abs(_output_view(index, pair.first)).max(axis=1)
     second = np.abs(_input_view(index, pair.second)).max(axis=1)
     return first, second
 
 
-def find_pairs(index: GraphIndex) -> list[Pair]:
+def find_pairs(index: GraphIndex) -> list[LayerPair]:
     """List the pairs of Conv and Gemm layers that can be equalised."""
     layers = {
         layer.node.name: layer
@@ -109,7 +111,7 @@ def find_pairs(index: GraphIndex) -> list[Pair]:
             node = index.only_consumer(node.output[0])
         second = layers.get(node.name) if node is not None else None
         if second is not None and _channels_match(index, layer, second):
-            pairs.append(Pair(layer, second))
+            pairs.append(LayerPair(layer, second))
     return pairs
 
 
@@ -166,7 +168,7 @@ def _input_view(index: GraphIndex, layer: Layer) -> Array:
     return grouped.transpose(0, 2, 1, 3).reshape(groups * per_group, -1)
 
 
-def _equalize_pair(index: GraphIndex, pair: Pair) -> float:
+def _equalize_pair(index: GraphIndex, pair: LayerPair) -> float:
     """Equalise one pair; return the largest change, as |log s|."""
     first_range, second_range = _ranges(index, pair)
     usable = (first_range > 0) & (second_range > 0)

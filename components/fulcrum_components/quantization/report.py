@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import onnx
 
 from fulcrum_components.graph import GraphIndex
-from fulcrum_components.quantization.building import Kind
+from fulcrum_components.quantization.building import QuantizationScheme
 from fulcrum_components.quantization.coverage import CountedNode, Coverage
 from fulcrum_components.quantization.layers import weighted_layers
 from fulcrum_pipelines.evidence import LayerBits, UnquantizedNode
@@ -39,7 +39,7 @@ def unquantized_nodes(
     prepared: onnx.ModelProto,
     coverage: Coverage,
     *,
-    kind: Kind,
+    kind: QuantizationScheme,
     excluded: Sequence[str],
     sensitive: Sequence[str],
     held: Mapping[str, str],
@@ -176,7 +176,9 @@ def _plain(name: str) -> str:
     return name
 
 
-def _reason(op_type: str, original: onnx.NodeProto | None, index: GraphIndex, kind: Kind) -> str:
+def _reason(
+    op_type: str, original: onnx.NodeProto | None, index: GraphIndex, kind: QuantizationScheme
+) -> str:
     if op_type in NO_KERNEL:
         return f"ONNX Runtime has no int8 kernel for {op_type}"
     if op_type == "LSTM":

@@ -38,7 +38,7 @@ ANSWER_S = 30.0
 WORKERS = 4
 CHUNK_BYTES = 1 << 20
 
-Opener = Callable[[str], tuple[Any, str]]
+FileOpener = Callable[[str], tuple[Any, str]]
 
 
 class Broker:
@@ -52,7 +52,7 @@ class Broker:
     """
 
     def __init__(
-        self, plan: Plan, stage: StageName, store_url: str, open_: Opener = open_url
+        self, plan: Plan, stage: StageName, store_url: str, open_: FileOpener = open_url
     ) -> None:
         self._plan, self._stage, self._store_url, self._open = plan, stage, store_url, open_
         self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -29,7 +29,7 @@ import psutil
 from pydantic import ValidationError
 
 from fulcrum_components.stages.broker import BROKER, Broker
-from fulcrum_components.stages.output import Output
+from fulcrum_components.stages.output import WorkerOutput
 from fulcrum_components.stages.recording import conclude, record, recorded, write_log
 from fulcrum_components.stages.ui import fill_artifacts
 from fulcrum_pipelines.compiled import stages_of_task
@@ -273,7 +273,7 @@ def _supervise(
             env=without_secrets(os.environ) | changes,
             pass_fds=() if broker_fd is None else (broker_fd,),
         )
-        output = Output()
+        output = WorkerOutput()
         reader = threading.Thread(target=output.copy, args=(process.stdout,), daemon=True)
         reader.start()
         timed_out = False

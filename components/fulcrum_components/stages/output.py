@@ -12,7 +12,7 @@ LINE_CHARACTERS = 1 << 14
 KEPT_CHARACTERS = 1 << 24
 
 
-class Output:
+class WorkerOutput:
     """The newest lines, up to `KEPT_CHARACTERS` in all."""
 
     def __init__(self, kept_characters: int = KEPT_CHARACTERS) -> None:

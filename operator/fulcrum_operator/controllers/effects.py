@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-Probe = Callable[[str], None]
+EffectProbe = Callable[[str], None]
 """Told the name of an effect once it has happened, so that tests can stop the process there."""
 
 

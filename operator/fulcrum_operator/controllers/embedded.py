@@ -32,7 +32,7 @@ from fulcrum_operator.lifecycle.actions import (
 from fulcrum_operator.lifecycle.observation import Job, Observed, Snapshot
 from fulcrum_operator.lifecycle.running import EVIDENCE, budgets, failure_kind
 from fulcrum_operator.lifecycle.starting import plan_of
-from fulcrum_operator.resources.compressionjob import CompressionJobStatus, RunStatus
+from fulcrum_operator.resources.compressionjob import AttemptStatus, CompressionJobStatus
 from fulcrum_operator.resources.times import write_time
 from fulcrum_pipelines.contract import Plan, canonical_json, digest_of, to_json
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError
@@ -174,7 +174,7 @@ class _LocalJob:
 
     def _go_on(self, plan: Plan, failures: dict[str, int]) -> None:
         now = write_time(self._now())
-        run = RunStatus(
+        run = AttemptStatus(
             key=plan.run, plan=digest_of(to_json(plan)), engine=plan.spec.engine, start_time=now
         )
         changes = {

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fulcrum_operator.controllers.effects import Probe, merge_patch, tell_nobody
+from fulcrum_operator.controllers.effects import EffectProbe, merge_patch, tell_nobody
 from fulcrum_operator.controllers.observer import SOURCES_KEY, Observer
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound, NotLeader
@@ -64,7 +64,7 @@ class Executor:
     events: Events
     user: str
     wake: Callable[[str, Key], None]
-    probe: Probe = tell_nobody
+    probe: EffectProbe = tell_nobody
 
     async def perform(self, job: Job, body: Body, actions: tuple[Action, ...]) -> None:
         """Perform `actions` in order; the first that fails ends it.

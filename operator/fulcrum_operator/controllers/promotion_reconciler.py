@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fulcrum_operator.controllers.effects import Probe, merge_patch, tell_nobody
+from fulcrum_operator.controllers.effects import EffectProbe, merge_patch, tell_nobody
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import Conflict, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
@@ -73,7 +73,7 @@ class PromotionReconciler:
     promotions: Objects
     events: Events
     decided: Callable[[str, str], None]
-    probe: Probe = tell_nobody
+    probe: EffectProbe = tell_nobody
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     async def reconcile(self, key: Key) -> float | None:

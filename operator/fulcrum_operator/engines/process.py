@@ -37,7 +37,7 @@ GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "fulcrum-gate")
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class ProcessRecord:
     """What is on file about a run.
 
     Attributes:
@@ -128,7 +128,7 @@ class ProcessEngine:
                 record = self._start(plan)
         return _handle(record)
 
-    def _start(self, plan: Plan) -> RunRecord:
+    def _start(self, plan: Plan) -> ProcessRecord:
         key = plan.run
         self._store.delete(f"runs/{key}")
         digest = self._store.put_record(plan)
@@ -142,7 +142,7 @@ class ProcessEngine:
         with contextlib.suppress(BrokenPipeError), process.stdin as gate:
             try:
                 leader = Leader(process.pid, mark, psutil.Process(process.pid).create_time())
-                record = RunRecord(key, digest, leader, scratch)
+                record = ProcessRecord(key, digest, leader, scratch)
                 self._write(record)
             except OSError as error:  # the gate closes, and with it the process ends
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -219,13 +219,13 @@ class ProcessEngine:
             self._clean(record)
             shutil.rmtree(self._folder(handle.key))
 
-    def _is_alive(self, record: RunRecord) -> bool:
+    def _is_alive(self, record: ProcessRecord) -> bool:
         pid = record.leader.pid
         if (child := self._children.get(pid)) is not None and child.poll() is not None:
             del self._children[pid]  # reaped: a zombie would be neither alive nor gone
         return record.leader.is_alive()
 
-    def _clean(self, record: RunRecord) -> None:
+    def _clean(self, record: ProcessRecord) -> None:
         """Stop what a run left behind and remove its temporary files."""
         if Path(record.scratch).exists():
             stop(record.leader, self._grace_s)
@@ -236,18 +236,18 @@ class ProcessEngine:
     def _folder(self, key: str) -> Path:
         return self._work_root / key
 
-    def _read(self, key: str) -> RunRecord | None:
+    def _read(self, key: str) -> ProcessRecord | None:
         path = self._folder(key) / "process.json"
         try:
             fields = json.loads(path.read_bytes())
-            return RunRecord(**{**fields, "leader": Leader(**fields["leader"])})
+            return ProcessRecord(**{**fields, "leader": Leader(**fields["leader"])})
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError) as error:
             message = f"cannot be read: {error}; remove it once no process of the run is left"
             raise InfrastructureError(message, where=str(path)) from error
 
-    def _write(self, record: RunRecord) -> None:
+    def _write(self, record: ProcessRecord) -> None:
         path = self._folder(record.key) / "process.json"
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(record), indent=1) + "\n")
@@ -268,5 +268,5 @@ class ProcessEngine:
             yield
 
 
-def _handle(record: RunRecord) -> RunHandle:
+def _handle(record: ProcessRecord) -> RunHandle:
     return RunHandle(record.key, str(record.leader.pid))

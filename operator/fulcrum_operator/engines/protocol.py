@@ -8,15 +8,31 @@ included, pass the suite in `tests/engine_suite.py`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from fulcrum_pipelines.contract import Plan
-from fulcrum_pipelines.errors import FulcrumError
+from fulcrum_pipelines.errors import FailureClass, FulcrumError
 from fulcrum_pipelines.states import RunHandle, RunStatus
 
 
 class RunActiveError(FulcrumError):
     """What was asked for is not possible while the run is going."""
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why a run does not get on, or what ended it.
+
+    Attributes:
+        reason: One CamelCase word, the cluster's own.
+        message: What a user reads.
+        failure_class: What it comes to where it ends the run; None if waiting is all right.
+    """
+
+    reason: str
+    message: str
+    failure_class: FailureClass | None = None
 
 
 class Engine(Protocol):

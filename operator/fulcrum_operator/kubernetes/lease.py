@@ -52,7 +52,7 @@ class Sighting:
 
 
 @dataclass(frozen=True)
-class Decision:
+class LeaseDecision:
     """What to do.
 
     Attributes:
@@ -76,7 +76,7 @@ def sight(previous: Sighting | None, lease: Lease | None, now_s: float) -> Sight
     return Sighting(lease, now_s)
 
 
-def decide(sighting: Sighting, identity: str, duration_s: float, now_s: float) -> Decision:
+def decide(sighting: Sighting, identity: str, duration_s: float, now_s: float) -> LeaseDecision:
     """Return what `identity` has to do.
 
     A Lease that somebody deleted may still be counted on by its holder, so who saw it waits as
@@ -90,16 +90,16 @@ def decide(sighting: Sighting, identity: str, duration_s: float, now_s: float) -
     """
     lease = sighting.lease
     if lease is None and not sighting.seen_before:
-        return Decision("create")
+        return LeaseDecision("create")
     if lease is not None and lease.holder == identity:
-        return Decision("renew")
+        return LeaseDecision("renew")
     if lease is not None and not lease.holder:
-        return Decision("take")
+        return LeaseDecision("take")
     duration_s = max(duration_s, lease.duration_s) if lease is not None else duration_s
     left_s = sighting.since_s + duration_s - now_s
     if left_s > 0:
-        return Decision("wait", left_s)
-    return Decision("take" if lease is not None else "create")
+        return LeaseDecision("wait", left_s)
+    return LeaseDecision("take" if lease is not None else "create")
 
 
 def read_lease(found: Object) -> Lease:

@@ -13,9 +13,9 @@ from fulcrum_operator.lifecycle.actions import Decision
 from fulcrum_operator.lifecycle.limits import Limits
 from fulcrum_operator.lifecycle.observation import Observed
 
-Question = Callable[[Observed, datetime, Limits], Decision | None]
+JobQuestion = Callable[[Observed, datetime, Limits], Decision | None]
 
-QUESTIONS: tuple[Question, ...] = (
+QUESTIONS: tuple[JobQuestion, ...] = (
     ending.deleted,
     ending.finished,
     ending.managed_elsewhere,

@@ -121,7 +121,7 @@ def without_key(seen: Observed, now: datetime, limits: Limits) -> Decision | Non
     edit.condition("Progressing", "True", "Submitting")
     edit.set(
         attempt=attempt,
-        run=resource.RunStatus(
+        run=resource.AttemptStatus(
             key=plan.run,
             plan=digest_of(to_json(plan)),
             engine=job.spec.engine,
@@ -140,7 +140,7 @@ def _accepted(edit: Editor, job: Job, snapshot: Snapshot) -> Editor:
     edit.condition("Accepted", "True", "Accepted")
     edit.condition("Snapshotted", "True", "Snapshotted", f"ConfigMap {job.snapshot_name}")
     if job.status.snapshot is None:
-        on_file = resource.Snapshot(
+        on_file = resource.SnapshotReference(
             name=job.snapshot_name, digest=snapshot.digest, **snapshot.sources
         )
         edit.set(snapshot=on_file, start_time=job.status.start_time or edit.now)

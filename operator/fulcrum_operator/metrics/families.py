@@ -17,7 +17,7 @@ from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
 from fulcrum_pipelines.gates import Outcome
 
-Kind = Literal["counter", "gauge", "histogram", "summary"]
+MetricType = Literal["counter", "gauge", "histogram", "summary"]
 
 FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Bounds for calls and reconciles: a local API server answers in 2 ms, a time-out is 10 s."""
@@ -70,7 +70,7 @@ class Family:
     """
 
     name: str
-    kind: Kind
+    kind: MetricType
     help: str
     labels: tuple[Label, ...] = ()
     unit: str = ""

@@ -187,9 +187,9 @@ def _other_address(seen: Seen, uri: str, now: datetime) -> PromotionDecision | N
     return refuse(seen.promotion, "OtherAddress", message, now)
 
 
-Question = Callable[[Seen, Channel, datetime], PromotionDecision | None]
+PromotionQuestion = Callable[[Seen, Channel, datetime], PromotionDecision | None]
 
-QUESTIONS: tuple[Question, ...] = (
+QUESTIONS: tuple[PromotionQuestion, ...] = (
     moved_already,
     moved_by_another,
     rollback_impossible,

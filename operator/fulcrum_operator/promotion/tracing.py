@@ -16,7 +16,7 @@ from fulcrum_pipelines.resources.compressionjob import Gate
 
 
 @dataclass(frozen=True)
-class Origin:
+class EvidenceOrigin:
     """Where the evidence is found and what it is judged by.
 
     Attributes:
@@ -35,7 +35,7 @@ def trace(
     job: Job | None,
     snapshot: Mapping[str, Any] | None,
     plan: Plan | None = None,
-) -> Origin | Refusal:
+) -> EvidenceOrigin | Refusal:
     """Return what the gates of `promotion` are to be decided again from.
 
     Only the run that the job itself names counts, and only the gates that it started with:
@@ -67,12 +67,12 @@ def trace(
     spec = _started_with(job, snapshot)
     if isinstance(spec, Refusal):
         return spec
-    return _other_baseline(promotion, spec) or Origin(run.key, run.plan, spec.gates)
+    return _other_baseline(promotion, spec) or EvidenceOrigin(run.key, run.plan, spec.gates)
 
 
 def _without_job(
     promotion: Promotion, run: str, digest: str, plan: Plan | None
-) -> Origin | Refusal:
+) -> EvidenceOrigin | Refusal:
     """A job's run is not promoted past its job, nor anything past the walls of its namespace."""
     namespace = promotion.namespace
     if plan is None:
@@ -87,7 +87,7 @@ def _without_job(
         return Refusal("OtherNamespace", message)
     if not plan.spec.gates:
         return Refusal("NoGates", f"plan {digest} has no gates, so nothing was judged")
-    return _other_baseline(promotion, plan.spec) or Origin(run, digest, plan.spec.gates)
+    return _other_baseline(promotion, plan.spec) or EvidenceOrigin(run, digest, plan.spec.gates)
 
 
 def _other_baseline(promotion: Promotion, spec: ResolvedSpec) -> Refusal | None:

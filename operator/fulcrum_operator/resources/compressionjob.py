@@ -12,7 +12,7 @@ from fulcrum_operator.resources.base import Spec, Status
 from fulcrum_operator.resources.condition import Condition
 
 
-class Origin(Status):
+class SourceVersion(Status):
     """The recipe that recipeRef named."""
 
     kind: str
@@ -23,20 +23,20 @@ class Origin(Status):
     """The version of it that was read."""
 
 
-class Snapshot(Status):
+class SnapshotReference(Status):
     """The specification that the job runs, fixed when it was accepted. Later changes of a recipe or gate policy do not affect it."""
 
     name: str
     """Name of the ConfigMap that holds the resolved specification as spec.json."""
     digest: str
     """Digest of its spec.json."""
-    recipe: Origin | None = None
+    recipe: SourceVersion | None = None
     """The recipe that recipeRef named."""
-    gate_policy: Origin | None = None
+    gate_policy: SourceVersion | None = None
     """The gate policy that gatePolicyRef named."""
 
 
-class RunStatus(Status):
+class AttemptStatus(Status):
     """The attempt that is under way; absent between attempts."""
 
     key: str
@@ -217,11 +217,11 @@ class CompressionJobStatus(Status):
     """The stage that runs now and how far it is, such as "finetune 40 %"."""
     conditions: tuple[Condition, ...] = ()
     """Conditions of the job, each with its reason: Accepted, Snapshotted, QuotaReserved, Submitted, Progressing, Evaluated, Reported, Promoted, Complete, Failed, Suspended."""
-    snapshot: Snapshot | None = None
+    snapshot: SnapshotReference | None = None
     """The specification that the job runs, fixed when it was accepted. Later changes of a recipe or gate policy do not affect it."""
     attempt: int = 0
     """Attempts started so far. It is written before an attempt is submitted."""
-    run: RunStatus | None = None
+    run: AttemptStatus | None = None
     """The attempt that is under way; absent between attempts."""
     failures: dict[str, int] = {}
     """Failed attempts by class (user, quality, infrastructure, deadline, internal, evidence)."""

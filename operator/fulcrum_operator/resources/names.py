@@ -117,7 +117,7 @@ ConditionType = Literal[
 ChannelConditionType = Literal["Ready", "Held"]
 ConditionStatus = Literal["True", "False", "Unknown"]
 
-Verb = Literal["promote", "approve", "automate"]
+ChannelVerb = Literal["promote", "approve", "automate"]
 """Verbs of our own on modelchannels, which deploy/admission.yaml asks for."""
 
 EventReason = Literal[

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fulcrum_pipelines
-from fulcrum_operator.controllers.effects import Probe, tell_nobody
+from fulcrum_operator.controllers.effects import EffectProbe, tell_nobody
 from fulcrum_operator.controllers.executor import Executor
 from fulcrum_operator.controllers.job_reconciler import JobReconciler
 from fulcrum_operator.controllers.metrics_restore import Restorer
@@ -44,8 +44,7 @@ from fulcrum_operator.metrics.families import MODEL
 from fulcrum_operator.resources.names import COMPRESSION_JOB, GROUP, MODEL_CHANNEL, MODEL_PROMOTION
 from fulcrum_operator.resources.times import read_time, seconds_since
 from fulcrum_operator.runtime.event_router import WATCHED, Inbox
-from fulcrum_operator.runtime.health import HealthServer, LoopMonitor, liveness, readiness
-from fulcrum_operator.runtime.health import Probe as HealthProbe
+from fulcrum_operator.runtime.health import HealthServer, LoopMonitor, Probe, liveness, readiness
 from fulcrum_operator.runtime.kopf_handlers import make_registry, make_settings
 from fulcrum_operator.runtime.kopf_runner import follow
 from fulcrum_operator.runtime.workers import Dispatcher, Item
@@ -89,7 +88,7 @@ class Operator:
 
     settings: Settings
     make_engines: Callable[[Settings, Store, Kube], Mapping[str, EngineDesk]] = default_engines
-    probe: Probe = tell_nobody
+    probe: EffectProbe = tell_nobody
     started: Callable[[int], None] = lambda port: log.info("metrics on port %d", port)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -232,7 +231,7 @@ class _Running:
             settings.reconcile,
             self.metrics,
             leads=self.elector.leading.is_set,
-            looks={
+            reconcilers={
                 COMPRESSION_JOB.plural: jobs.reconcile,
                 MODEL_PROMOTION.plural: promotions.reconcile,
                 MODEL_CHANNEL.plural: promotions.reconcile_channel,
@@ -347,7 +346,7 @@ class _Running:
         reason = (status.get("outcome") or {}).get("reason", "")
         self.metrics.job_ended(status["phase"], reason, seconds)
 
-    def _live(self) -> HealthProbe:
+    def _live(self) -> Probe:
         return liveness(
             asyncio.get_running_loop().time(),
             self.monitor.last_beat,
@@ -356,7 +355,7 @@ class _Running:
             self.settings,
         )
 
-    def _ready(self) -> HealthProbe:
+    def _ready(self) -> Probe:
         warm = {
             plural: objects.warm and self.watches.is_open(plural)
             for plural, objects in self.inbox.objects.items()

@@ -22,7 +22,7 @@ from fulcrum_pipelines.errors import FulcrumError
 Item = tuple[str, Key]
 """Plural of the kind, and key."""
 
-Look = Callable[[Key], Awaitable[float | None]]
+Reconciler = Callable[[Key], Awaitable[float | None]]
 """Reconciles the object at a key; returns in how many seconds to look again, None for not."""
 
 log = logging.getLogger(__name__)
@@ -36,14 +36,14 @@ class Dispatcher:
         settings: How many at a time, and how long pauses are.
         metrics: Told of each.
         leads: Whether this process may act; a standby lets items go, and gets all anew later.
-        looks: What to do, by plural.
+        reconcilers: What to do, by plural.
         troubled: Told of an error that its object's readers should know of.
     """
 
     settings: Reconcile
     metrics: Metrics
     leads: Callable[[], bool]
-    looks: Mapping[str, Look]
+    reconcilers: Mapping[str, Reconciler]
     troubled: Callable[[Item, FulcrumError], Awaitable[None]]
     queue: WorkQueue[Item] = field(default_factory=lambda: WorkQueue(time.monotonic))
     _failures: dict[Item, int] = field(default_factory=dict)
@@ -86,7 +86,7 @@ class Dispatcher:
         started_s = self._started_s[item] = time.monotonic()
         error: Exception | None = None
         try:
-            after_s = await self.looks[plural](key)
+            after_s = await self.reconcilers[plural](key)
             self._failures.pop(item, None)
             if after_s is not None:
                 self.queue.add(item, after_s)

@@ -108,7 +108,7 @@ class Kubeflow(Section):
         return self
 
 
-class Job(Section):
+class JobEngineSettings(Section):
     """The engine `job`, which runs each attempt in one Kubernetes Job; off unless `enabled`."""
 
     enabled: bool = False
@@ -148,7 +148,7 @@ class Job(Section):
     """Jobs at a time; None leaves the queue to the cluster."""
 
     @model_validator(mode="after")
-    def _complete(self) -> Job:
+    def _complete(self) -> JobEngineSettings:
         if self.enabled and not self.image:
             raise ValueError("image is needed with enabled: the components that pods run")
         return self
@@ -262,7 +262,7 @@ class Settings(BaseSettings):
     pools: dict[str, Pool] = {}
     """Sets of nodes, by the names that manifests use. Jobs that name none use `default`."""
     process: Process = Process()
-    job: Job = Job()
+    job: JobEngineSettings = JobEngineSettings()
     kubeflow: Kubeflow = Kubeflow()
     api: Api = Api()
     election: Election = Election()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Measured = Literal["metrics", "latency", "size", "memory", "outputs"]
-Limit = Literal["margin", "min", "max"]
+LimitField = Literal["margin", "min", "max"]
 Value = Literal["metric", "metric change", "relative change", "share", "ratio"]
 
 
@@ -29,7 +29,7 @@ class GateKind:
     name: str
     measures: Measured
     value: Value
-    limits: tuple[Limit, ...]
+    limits: tuple[LimitField, ...]
     names_metric: bool = False
     metric: str | None = None
     of_each_model: bool = False

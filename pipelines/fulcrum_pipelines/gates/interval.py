@@ -65,7 +65,7 @@ class Observation:
     untested: float = 0.0
 
 
-class Kind(Protocol):
+class IntervalKind(Protocol):
     """What a kind of gate adds to the rule."""
 
     def limit(self, gate: Gate, part: GateSlice | None) -> Limit:
@@ -77,7 +77,7 @@ class Kind(Protocol):
         """Return what the evidence says of slice `where`, or raise Undecided."""
 
 
-def decide_interval(gate: Gate, details: ValidateDetails, kind: Kind) -> GateResult:
+def decide_interval(gate: Gate, details: ValidateDetails, kind: IntervalKind) -> GateResult:
     """Decide a gate from intervals, on all data and on each slice that it names."""
     whole, _ = _decide_part(gate, details, kind, ALL, None)
     slices, left_out, missing = _decide_slices(gate, details, kind)
@@ -168,7 +168,7 @@ def examples_to_decide(observation: Observation, limit: Limit) -> float | None:
 
 
 def _decide_part(
-    gate: Gate, details: ValidateDetails, kind: Kind, where: str, part: GateSlice | None
+    gate: Gate, details: ValidateDetails, kind: IntervalKind, where: str, part: GateSlice | None
 ) -> tuple[SliceResult, float | None]:
     """Return the result on all data or one slice, and its p-value where something was seen."""
     min_samples = gate.min_samples if part is None else part.min_samples
@@ -197,7 +197,7 @@ def _decide_part(
 
 
 def _decide_slices(
-    gate: Gate, details: ValidateDetails, kind: Kind
+    gate: Gate, details: ValidateDetails, kind: IntervalKind
 ) -> tuple[tuple[SliceResult, ...], tuple[str, ...], list[SliceResult]]:
     """Return the results of slices, the slices left out, and what is missing altogether."""
     results: list[tuple[SliceResult, float | None]] = []

@@ -1,7 +1,7 @@
 """Finds the module that decides each kind of gate of the catalogue.
 
 The module is called as the kind, in snake case: `non_inferiority` decides `nonInferiority`. It has
-either `decide`, or, for kinds that look at an interval, the two functions of `interval.Kind`.
+either `decide`, or, for kinds that look at an interval, the functions of `interval.IntervalKind`.
 """
 
 from __future__ import annotations

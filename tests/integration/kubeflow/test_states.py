@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from fulcrum_operator.engines.kubeflow.pods import NODE_NAME, Trouble, ended, waiting
+from fulcrum_operator.engines.kubeflow.pods import NODE_NAME, ended, waiting
 from fulcrum_operator.engines.kubeflow.runs import Run
+from fulcrum_operator.engines.protocol import Trouble
 
 
 @pytest.mark.parametrize(

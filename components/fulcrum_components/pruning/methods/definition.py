@@ -23,7 +23,7 @@ class MethodOptions(Protocol):
     def ignore(self) -> Sequence[str] | None: ...
 
 
-Options = TypeVar("Options", bound=MethodOptions)
+MethodOptionsT = TypeVar("MethodOptionsT", bound=MethodOptions)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _one_step(_: MethodOptions) -> int:
 
 
 @dataclass(frozen=True)
-class PruningMethod(Generic[Options]):
+class PruningMethod(Generic[MethodOptionsT]):
     """A pruning method.
 
     Attributes:
@@ -67,10 +67,10 @@ class PruningMethod(Generic[Options]):
 
     name: str
     prune: Callable[
-        [nn.Module, Options, Problem, tuple[Tensor, ...], AfterStep],
+        [nn.Module, MethodOptionsT, Problem, tuple[Tensor, ...], AfterStep],
         MethodResult,
     ]
-    one_layer: Callable[[Tensor, Options], Tensor]
-    asked_sparsity: Callable[[Options], float | None]
-    steps: Callable[[Options], int] = _one_step
+    one_layer: Callable[[Tensor, MethodOptionsT], Tensor]
+    asked_sparsity: Callable[[MethodOptionsT], float | None]
+    steps: Callable[[MethodOptionsT], int] = _one_step
     changes_shapes: bool = False

@@ -27,7 +27,6 @@ from fulcrum_operator.engines.job.naming import (
     key_hash,
     label_value,
 )
-from fulcrum_operator.engines.job.rendering import Object
 from fulcrum_operator.engines.job.states import part_in
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import (
@@ -37,6 +36,7 @@ from fulcrum_operator.kubernetes.errors import (
     Invalid,
     NotFound,
 )
+from fulcrum_operator.kubernetes.requests import Object
 from fulcrum_operator.resources.names import EVENT, Kind
 from fulcrum_pipelines.errors import InfrastructureError
 

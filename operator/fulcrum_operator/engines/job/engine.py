@@ -16,11 +16,12 @@ from fulcrum_operator.engines.job.cluster import JobCluster, key_of
 from fulcrum_operator.engines.job.following import JobFollower
 from fulcrum_operator.engines.job.naming import job_name
 from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
-from fulcrum_operator.engines.job.rendering import Object, Order, render
+from fulcrum_operator.engines.job.rendering import Order, render
 from fulcrum_operator.engines.placement import Placement, place
 from fulcrum_operator.engines.protocol import RunActiveError
 from fulcrum_operator.kubernetes.errors import Invalid
-from fulcrum_operator.settings import Job
+from fulcrum_operator.kubernetes.requests import Object
+from fulcrum_operator.settings import JobEngineSettings
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
@@ -45,7 +46,7 @@ class JobEngine:
     def __init__(
         self,
         store: Store,
-        settings: Job,
+        settings: JobEngineSettings,
         pools: Mapping[str, Pool],
         cluster: JobCluster,
         *,

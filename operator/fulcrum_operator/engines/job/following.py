@@ -15,9 +15,7 @@ from datetime import datetime
 from fulcrum_operator.engines.job.cluster import JobCluster, key_of
 from fulcrum_operator.engines.job.naming import PLAN_ANNOTATION
 from fulcrum_operator.engines.job.record import GivenUp, JobRecord, JobRecords
-from fulcrum_operator.engines.job.rendering import Object
 from fulcrum_operator.engines.job.states import (
-    Trouble,
     course_of,
     ended_from_outside,
     exit_code_of,
@@ -33,9 +31,11 @@ from fulcrum_operator.engines.job.states import (
     waiting,
     words_of,
 )
+from fulcrum_operator.engines.protocol import Trouble
 from fulcrum_operator.kubernetes.errors import Invalid
+from fulcrum_operator.kubernetes.requests import Object
 from fulcrum_operator.resources.times import seconds_since
-from fulcrum_operator.settings import Job
+from fulcrum_operator.settings import JobEngineSettings
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import CorruptError, UserError
@@ -78,7 +78,7 @@ class JobFollower:
     """
 
     store: Store
-    settings: Job
+    settings: JobEngineSettings
     cluster: JobCluster
     records: JobRecords
     measure: Callable[[Plan, str], Awaitable[str]]

@@ -8,7 +8,6 @@ token, no capability, no file system to write to but its own two volumes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from fulcrum_operator.engines.job.naming import (
     JOB,
@@ -25,14 +24,13 @@ from fulcrum_operator.engines.job.naming import (
     key_hash,
     label_value,
 )
+from fulcrum_operator.kubernetes.requests import Object
 from fulcrum_operator.resources.names import API_VERSION, COMPRESSION_JOB
-from fulcrum_operator.settings import Job
+from fulcrum_operator.settings import JobEngineSettings
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE
-
-Object = dict[str, Any]
 
 CONTAINER = "pipeline"
 COMMAND = ("python", "-m", "fulcrum_pipelines.runner.pod")
@@ -69,7 +67,7 @@ class Order:
     operator: str
 
 
-def render(order: Order, settings: Job) -> Object:
+def render(order: Order, settings: JobEngineSettings) -> Object:
     """Return the Job of `order`."""
     labels = labels_of(order)
     queue = {QUEUE_LABEL: order.pool.queue} if order.pool.queue else {}
@@ -145,7 +143,7 @@ def failure_rules() -> list[Object]:
     ]
 
 
-def pod_spec(order: Order, settings: Job) -> Object:
+def pod_spec(order: Order, settings: JobEngineSettings) -> Object:
     """Return the pod's specification."""
     pool = order.pool
     optional: Object = {
@@ -173,7 +171,7 @@ def pod_spec(order: Order, settings: Job) -> Object:
     }
 
 
-def _container(order: Order, settings: Job) -> Object:
+def _container(order: Order, settings: JobEngineSettings) -> Object:
     container: Object = {
         "name": CONTAINER,
         "image": order.pool.image or settings.image,

@@ -7,19 +7,19 @@ what Kueue makes of it in its Workload.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
 from fulcrum_operator.engines.job.naming import PART_LABEL, QUEUE_LABEL
+from fulcrum_operator.engines.protocol import Trouble
+from fulcrum_operator.kubernetes.object_cache import Body
 from fulcrum_operator.resources.times import seconds_since
 from fulcrum_pipelines.compiled import Part
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.runner.exit_codes import CLASSES, LastWords, last_words
 
-Object = Mapping[str, Any]
-Course = Literal["Suspended", "Active", "Complete", "Failed"]
+JobCourse = Literal["Suspended", "Active", "Complete", "Failed"]
 
 DISRUPTION = "DisruptionTarget"
 DISRUPTIONS = {
@@ -45,22 +45,7 @@ EXIT_CODE = re.compile(r"exit code (?P<code>[0-9]+)")
 """In the message of a Job whose failure policy matched; all that is left once the pod is gone."""
 
 
-@dataclass(frozen=True)
-class Trouble:
-    """Why a run does not get on, or what ended it.
-
-    Attributes:
-        reason: One CamelCase word, the cluster's own.
-        message: What a user reads.
-        failure_class: What it comes to where it ends the run; None if waiting is all right.
-    """
-
-    reason: str
-    message: str
-    failure_class: FailureClass | None = None
-
-
-def course_of(job: Object) -> Course:
+def course_of(job: Body) -> JobCourse:
     """Return how a Job stands; its end counts once its pods have ended too."""
     status = job.get("status") or {}
     for ended in ("Complete", "Failed"):
@@ -69,31 +54,31 @@ def course_of(job: Object) -> Course:
     return "Suspended" if job["spec"].get("suspend") else "Active"
 
 
-def part_in(job: Object) -> Part:
+def part_in(job: Body) -> Part:
     """Return which part of its plan a Job runs."""
     found: Part = job["metadata"]["labels"].get(PART_LABEL, "all")
     return found
 
 
-def is_ready(job: Object) -> bool:
+def is_ready(job: Body) -> bool:
     """Whether the Job's pod works, so that there is nothing to ask of it."""
     status = job.get("status") or {}
     return bool(status.get("ready")) and not status.get("terminating")
 
 
-def has_pod(job: Object) -> bool:
+def has_pod(job: Body) -> bool:
     """Whether the Job has a pod that has not ended, seen or not."""
     status = job.get("status") or {}
     return bool(status.get("active") or status.get("terminating"))
 
 
-def quota_reserved(job: Object) -> bool | None:
+def quota_reserved(job: Body) -> bool | None:
     """Return whether a Job's queue has let it start; None for a Job that is in none."""
     queue = job["metadata"]["labels"].get(QUEUE_LABEL)
     return None if queue is None else course_of(job) != "Suspended"
 
 
-def queued(job: Object, workload: Object | None) -> Trouble:
+def queued(job: Body, workload: Body | None) -> Trouble:
     """Return why a suspended Job waits."""
     queue = job["metadata"]["labels"].get(QUEUE_LABEL)
     if queue is None:
@@ -118,13 +103,13 @@ def queued(job: Object, workload: Object | None) -> Trouble:
     return Trouble("Suspended", waits)
 
 
-def waiting(pods: Iterable[Object]) -> Trouble | None:
+def waiting(pods: Iterable[Body]) -> Trouble | None:
     """Return why a pod does not work, if one does not."""
     found = [trouble for pod in pods if (trouble := _waits(pod)) is not None]
     return found[0] if found else None
 
 
-def lost(pods: Iterable[Object], now: datetime, after_s: float) -> Trouble | None:
+def lost(pods: Iterable[Body], now: datetime, after_s: float) -> Trouble | None:
     """Return the word for pods that should have been gone for long: their nodes do not answer."""
     for pod in pods:
         if is_left(pod) and _overdue(pod, now, after_s):
@@ -134,17 +119,17 @@ def lost(pods: Iterable[Object], now: datetime, after_s: float) -> Trouble | Non
     return None
 
 
-def left(pods: Iterable[Object], now: datetime, after_s: float) -> bool:
+def left(pods: Iterable[Body], now: datetime, after_s: float) -> bool:
     """Whether a pod may still work; one on a node that is lost can be waited for in vain."""
     return any(is_left(pod) and not _overdue(pod, now, after_s) for pod in pods)
 
 
-def is_left(pod: Object) -> bool:
+def is_left(pod: Body) -> bool:
     """Whether a pod has not ended."""
     return (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")
 
 
-def ended_from_outside(pods: Iterable[Object]) -> Trouble | None:
+def ended_from_outside(pods: Iterable[Body]) -> Trouble | None:
     """Return what ended a pod that was none of its own doing: memory, eviction, a lost node."""
     for pod in pods:
         name, status = pod["metadata"]["name"], pod.get("status") or {}
@@ -160,7 +145,7 @@ def ended_from_outside(pods: Iterable[Object]) -> Trouble | None:
     return None
 
 
-def disrupted(pod: Object) -> Trouble | None:
+def disrupted(pod: Body) -> Trouble | None:
     """Return why the cluster ends a pod, or has ended it, if it does."""
     condition = _condition(pod.get("status") or {}, DISRUPTION)
     if condition is None:
@@ -171,7 +156,7 @@ def disrupted(pod: Object) -> Trouble | None:
     return Trouble(reason, message, "infrastructure")
 
 
-def taken(pod: Object) -> Trouble | None:
+def taken(pod: Body) -> Trouble | None:
     """Return why a working pod is being removed, or None if it is not."""
     if "deletionTimestamp" not in pod["metadata"]:
         return disrupted(pod)
@@ -179,7 +164,7 @@ def taken(pod: Object) -> Trouble | None:
     return disrupted(pod) or Trouble("PodDeleted", message, "infrastructure")
 
 
-def exit_code_of(job: Object, pods: Iterable[Object]) -> int | None:
+def exit_code_of(job: Body, pods: Iterable[Body]) -> int | None:
     """Return what the Job's pod ended with, as the pod has it or the Job remembers it."""
     for pod in pods:
         for state in _terminated(pod):
@@ -189,13 +174,13 @@ def exit_code_of(job: Object, pods: Iterable[Object]) -> int | None:
     return int(found["code"]) if found else None
 
 
-def words_of(pods: Iterable[Object]) -> LastWords | None:
+def words_of(pods: Iterable[Body]) -> LastWords | None:
     """Return what a pod left as its last words."""
     texts = (state.get("message", "") for pod in pods for state in _terminated(pod))
     return next((words for text in texts if (words := last_words(text)) is not None), None)
 
 
-def job_failure(job: Object, code: int | None) -> Trouble:
+def job_failure(job: Body, code: int | None) -> Trouble:
     """Return why a Job failed whose pod said nothing of use."""
     condition = _condition(job.get("status") or {}, "Failed") or {}
     reason, message = condition.get("reason", "JobFailed"), condition.get("message", "")
@@ -220,7 +205,7 @@ def job_failure(job: Object, code: int | None) -> Trouble:
     return Trouble(reason, f"Job {name} failed: {message or reason}", "infrastructure")
 
 
-def _waits(pod: Object) -> Trouble | None:
+def _waits(pod: Body) -> Trouble | None:
     if not is_left(pod):
         return None
     status, name = pod.get("status") or {}, pod["metadata"]["name"]
@@ -242,25 +227,25 @@ def _waits(pod: Object) -> Trouble | None:
     return None
 
 
-def _overdue(pod: Object, now: datetime, after_s: float) -> bool:
+def _overdue(pod: Body, now: datetime, after_s: float) -> bool:
     """The time in a pod's metadata is that at which it should be gone, grace and all."""
     due = pod["metadata"].get("deletionTimestamp")
     return due is not None and seconds_since(due, now) > after_s
 
 
-def _condition(status: Object, kind: str, wanted: str = "True") -> Object | None:
+def _condition(status: Body, kind: str, wanted: str = "True") -> Body | None:
     for condition in status.get("conditions") or ():
         if condition.get("type") == kind and condition.get("status") == wanted:
-            found: Object = condition
+            found: Body = condition
             return found
     return None
 
 
-def _containers(status: Object) -> list[Object]:
+def _containers(status: Body) -> list[Body]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
-def _terminated(pod: Object) -> Iterator[Object]:
+def _terminated(pod: Body) -> Iterator[Body]:
     for container in _containers(pod.get("status") or {}):
         if (state := (container.get("state") or {}).get("terminated")) is not None:
             yield state

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from fulcrum_operator.engines.kubeflow.cluster import ClusterView
-from fulcrum_operator.engines.kubeflow.pods import Trouble, ended, launcher_failure, waiting
+from fulcrum_operator.engines.kubeflow.pods import ended, launcher_failure, waiting
 from fulcrum_operator.engines.kubeflow.runs import Run
 from fulcrum_operator.engines.kubeflow.submission import Submission
+from fulcrum_operator.engines.protocol import Trouble
 from fulcrum_operator.resources.times import seconds_since
 from fulcrum_operator.settings import Kubeflow
 from fulcrum_pipelines.contract import Plan
@@ -25,7 +26,7 @@ from fulcrum_pipelines.storage.store import Store
 
 
 @dataclass
-class _Look:
+class _Seen:
     """What was last seen of a run in the cluster."""
 
     at_s: float
@@ -50,7 +51,7 @@ class Follower:
     cluster: ClusterView | None
     now: Callable[[], datetime]
     clock: Callable[[], float]
-    _looks: dict[str, _Look] = field(default_factory=dict)
+    _looks: dict[str, _Seen] = field(default_factory=dict)
 
     async def status(
         self, run: Run, on_file: Submission | None, namespace: str
@@ -105,11 +106,11 @@ class Follower:
             return RunStatus("Failed", "RunDeleted", message, "infrastructure")
         return found
 
-    async def _look(self, run: Run, namespace: str) -> _Look:
+    async def _look(self, run: Run, namespace: str) -> _Seen:
         before = self._looks.get(run.run_id)
         if before is not None and self.clock() - before.at_s < self.settings.look_s:
             return before
-        look = _Look(self.clock())
+        look = _Seen(self.clock())
         if self.cluster is not None:
             pods = await self.cluster.pods(run.run_id, namespace)
             look.trouble = waiting(pods or ())

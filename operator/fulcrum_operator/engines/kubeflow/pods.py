@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from fulcrum_operator.engines.protocol import Trouble
 from fulcrum_pipelines.compiled import FUSED, Part, stages_of_task
 from fulcrum_pipelines.contract import Plan
 
@@ -38,19 +38,6 @@ NO_START = frozenset(
 FUSED_STAGES: dict[Part, str] = {"all": "all stages", "compute": "all stages but validate"}
 LOST = frozenset({"OOMKilled", "ContainerCannotRun", "StartError"})
 """Reasons of a container's end that are none of its program's."""
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """Why a run does not get on, or what ended it.
-
-    Attributes:
-        reason: One CamelCase word, the cluster's own.
-        message: What a user reads.
-    """
-
-    reason: str
-    message: str
 
 
 def waiting(pods: Iterable[Mapping[str, Any]]) -> Trouble | None:

@@ -8,10 +8,10 @@ from typing import Literal
 
 from fulcrum_pipelines.contract import NEW_RUN
 
-Course = Literal["Pending", "Running", "Ended", "Unknown"]
+RunCourse = Literal["Pending", "Running", "Ended", "Unknown"]
 """How a run goes. Whether it ended well is not the server's to say, but the store's."""
 
-COURSES: dict[str, Course] = {
+COURSES: dict[str, RunCourse] = {
     "": "Pending",  # the server leaves out the state of a Workflow that Argo has not looked at yet
     "PENDING": "Pending",
     "RUNNING": "Running",
@@ -56,7 +56,7 @@ class Run:
     error: str = ""
 
     @property
-    def course(self) -> Course:
+    def course(self) -> RunCourse:
         """How it goes."""
         return COURSES.get(self.state, "Unknown")
 

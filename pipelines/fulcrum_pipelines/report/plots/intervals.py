@@ -30,7 +30,7 @@ _ROW = 26.0
 _TOP = 8.0
 _NAME_ROOM = 125.0
 
-Look = Literal["baseline", "candidate", "check", "good", "bad", "unclear"]
+IntervalStyle = Literal["baseline", "candidate", "check", "good", "bad", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Row:
     low: float | None
     high: float | None
     text: str
-    look: Look
+    look: IntervalStyle
 
 
 @dataclass(frozen=True)

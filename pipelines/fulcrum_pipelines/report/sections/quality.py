@@ -20,12 +20,12 @@ from fulcrum_pipelines.report.blocks import (
 )
 from fulcrum_pipelines.report.formatting import count, fixed, level, number, percent, span
 from fulcrum_pipelines.report.metric_styles import Style, in_order, style_of
-from fulcrum_pipelines.report.plots.intervals import Look, Marker, Row, interval_plot
+from fulcrum_pipelines.report.plots.intervals import IntervalStyle, Marker, Row, interval_plot
 from fulcrum_pipelines.report.reading import find_metric
 from fulcrum_pipelines.report.sections.overview import change_tone
 
 _DRAWN_SLICES = 40
-_LOOKS: dict[str, Look] = {"good": "good", "bad": "bad", "": "candidate"}
+_LOOKS: dict[str, IntervalStyle] = {"good": "good", "bad": "bad", "": "candidate"}
 
 
 def quality_section(validate: ValidateDetails | None) -> Section:
@@ -108,7 +108,11 @@ def _card(validate: ValidateDetails, comparison: Comparison) -> Figure:
 
 
 def _side(
-    name: Look, metrics: Sequence[Metric], comparison: Comparison, value: float | None, style: Style
+    name: IntervalStyle,
+    metrics: Sequence[Metric],
+    comparison: Comparison,
+    value: float | None,
+    style: Style,
 ) -> Row:
     metric = find_metric(metrics, comparison.metric)
     interval = metric.interval if metric is not None else None

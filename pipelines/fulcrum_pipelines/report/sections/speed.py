@@ -35,7 +35,7 @@ from fulcrum_pipelines.report.formatting import (
     ratio,
 )
 from fulcrum_pipelines.report.plots.distributions import Ridge, distribution_plot
-from fulcrum_pipelines.report.plots.intervals import Look, Marker, Row, interval_plot
+from fulcrum_pipelines.report.plots.intervals import IntervalStyle, Marker, Row, interval_plot
 from fulcrum_pipelines.report.sections.overview import IDENTICAL
 
 _LEAD = (
@@ -91,7 +91,7 @@ def _speedups(latency: Sequence[LatencyComparison]) -> Figure:
     return Figure(svg, heading=f"Speed-up with {confidence} intervals")
 
 
-def _look(measured: LatencyComparison) -> Look:
+def _look(measured: LatencyComparison) -> IntervalStyle:
     interval = measured.speedup.interval
     if not measured.reliable:
         return "unclear"
@@ -100,7 +100,7 @@ def _look(measured: LatencyComparison) -> Look:
     return "candidate"
 
 
-def _ratio_row(name: str, measured: RatioInterval, look: Look) -> Row:
+def _ratio_row(name: str, measured: RatioInterval, look: IntervalStyle) -> Row:
     interval = measured.interval
     return Row(name, measured.ratio, interval.low, interval.high, factor(measured.ratio), look)
 

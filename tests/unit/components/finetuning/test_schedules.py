@@ -9,14 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fulcrum_components.finetuning.schedules import ScheduleName, learning_rate_factor
+from fulcrum_components.finetuning.schedules import LearningRateSchedule, learning_rate_factor
 
-NAMES: tuple[ScheduleName, ...] = ("constant", "cosine", "linear", "step", "oneCycle")
+NAMES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "linear", "step", "oneCycle")
 
 
 @dataclass(frozen=True)
 class Case:
-    name: ScheduleName
+    name: LearningRateSchedule
     factors: tuple[float, ...]  # at steps 0, 5 and 8 of 10
 
 
@@ -49,7 +49,7 @@ def test_one_cycle_is_torch_s() -> None:
 
 @given(st.sampled_from(NAMES), st.integers(1, 500), st.integers(0, 100), st.data())
 def test_is_between_nothing_and_the_highest_rate(
-    name: ScheduleName, steps: int, warmup: int, data: st.DataObject
+    name: LearningRateSchedule, steps: int, warmup: int, data: st.DataObject
 ) -> None:
     step = data.draw(st.integers(0, steps - 1))
 
@@ -57,7 +57,7 @@ def test_is_between_nothing_and_the_highest_rate(
 
 
 @given(st.sampled_from(NAMES), st.integers(2, 50))
-def test_warm_up_rises(name: ScheduleName, warmup: int) -> None:
+def test_warm_up_rises(name: LearningRateSchedule, warmup: int) -> None:
     factors = [learning_rate_factor(name, step, 200, warmup) for step in range(warmup + 1)]
 
     assert factors == sorted(factors)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fulcrum_components.pruning.schedule import ScheduleName, cubic, linear, sparsities
+from fulcrum_components.pruning.schedule import SparsitySchedule, cubic, linear, sparsities
 
 targets = st.floats(0.01, 0.99)
 steps = st.integers(1, 50)
@@ -16,7 +16,7 @@ steps = st.integers(1, 50)
 
 @given(st.sampled_from(["linear", "cubic"]), targets, steps)
 def test_rises_and_ends_at_the_target_exactly(
-    schedule: ScheduleName, target: float, count: int
+    schedule: SparsitySchedule, target: float, count: int
 ) -> None:
     values = sparsities(schedule, target, count)
 

@@ -20,7 +20,7 @@ from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.election import Elector, Timing, unique_identity
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound, Unavailable
 from fulcrum_operator.kubernetes.fence import Fence
-from fulcrum_operator.kubernetes.lease import Decision, Lease, Sighting, claim, decide, sight
+from fulcrum_operator.kubernetes.lease import Lease, LeaseDecision, Sighting, claim, decide, sight
 from fulcrum_operator.kubernetes.requests import Object
 from fulcrum_pipelines.errors import UserError
 
@@ -37,23 +37,32 @@ class Row:
     name: str
     sighting: Sighting
     now_s: float
-    expected: Decision
+    expected: LeaseDecision
 
 
 ROWS = [
-    Row("no lease at all", Sighting(None, 0.0), 0.0, Decision("create")),
-    Row("ours", Sighting(lease(holder="me"), 0.0), 5.0, Decision("renew")),
+    Row("no lease at all", Sighting(None, 0.0), 0.0, LeaseDecision("create")),
+    Row("ours", Sighting(lease(holder="me"), 0.0), 5.0, LeaseDecision("renew")),
     Row(
-        "ours, long expired, unchanged", Sighting(lease(holder="me"), 0.0), 99.0, Decision("renew")
+        "ours, long expired, unchanged",
+        Sighting(lease(holder="me"), 0.0),
+        99.0,
+        LeaseDecision("renew"),
     ),
-    Row("held", Sighting(lease(), 10.0), 12.0, Decision("wait", 13.0)),
-    Row("last moment", Sighting(lease(), 10.0), 24.9, Decision("wait", pytest.approx(0.1))),
-    Row("expired", Sighting(lease(), 10.0), 25.0, Decision("take")),
-    Row("let go", Sighting(lease(holder=""), 10.0), 10.0, Decision("take")),
-    Row("holder's is longer", Sighting(lease(duration_s=60), 0.0), 20.0, Decision("wait", 40.0)),
-    Row("holder's is shorter", Sighting(lease(duration_s=1), 0.0), 14.0, Decision("wait", 1.0)),
-    Row("deleted just now", Sighting(None, 5.0, seen_before=True), 6.0, Decision("wait", 14.0)),
-    Row("deleted long ago", Sighting(None, 5.0, seen_before=True), 20.0, Decision("create")),
+    Row("held", Sighting(lease(), 10.0), 12.0, LeaseDecision("wait", 13.0)),
+    Row("last moment", Sighting(lease(), 10.0), 24.9, LeaseDecision("wait", pytest.approx(0.1))),
+    Row("expired", Sighting(lease(), 10.0), 25.0, LeaseDecision("take")),
+    Row("let go", Sighting(lease(holder=""), 10.0), 10.0, LeaseDecision("take")),
+    Row(
+        "holder's is longer", Sighting(lease(duration_s=60), 0.0), 20.0, LeaseDecision("wait", 40.0)
+    ),
+    Row(
+        "holder's is shorter", Sighting(lease(duration_s=1), 0.0), 14.0, LeaseDecision("wait", 1.0)
+    ),
+    Row(
+        "deleted just now", Sighting(None, 5.0, seen_before=True), 6.0, LeaseDecision("wait", 14.0)
+    ),
+    Row("deleted long ago", Sighting(None, 5.0, seen_before=True), 20.0, LeaseDecision("create")),
 ]
 
 

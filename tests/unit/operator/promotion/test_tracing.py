@@ -13,7 +13,7 @@ from channels import RUN, make_promotion, make_rollback
 
 from fulcrum_operator.lifecycle.observation import Refusal, read_job
 from fulcrum_operator.promotion.seen import Promotion
-from fulcrum_operator.promotion.tracing import Origin, trace
+from fulcrum_operator.promotion.tracing import EvidenceOrigin, trace
 from fulcrum_pipelines.contract import digest_of
 
 SPEC = make_spec()
@@ -51,7 +51,7 @@ def of_content(content: str) -> dict[str, Any]:
 
 def test_origin_is_what_the_job_names() -> None:
     found = trace(PROMOTION, read_job(job_body()), snapshot())
-    assert found == Origin(RUN, PLAN, SPEC.gates)
+    assert found == EvidenceOrigin(RUN, PLAN, SPEC.gates)
 
 
 OWN = make_plan().model_copy(update={"namespace": "team", "occurrence": "a-run"})
@@ -64,7 +64,7 @@ def without_job(**evidence: str) -> Promotion:
 
 
 def test_origin_without_a_job_is_the_plan_that_is_named() -> None:
-    assert trace(without_job(), None, None, OWN) == Origin(OWN.run, PLAN, OWN.spec.gates)
+    assert trace(without_job(), None, None, OWN) == EvidenceOrigin(OWN.run, PLAN, OWN.spec.gates)
 
 
 @pytest.mark.parametrize(

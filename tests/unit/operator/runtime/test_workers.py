@@ -62,7 +62,7 @@ def test_end_of_a_look(end: End) -> None:
             Reconcile(workers=1, first_backoff_s=0.01),
             Metrics(Settings()),
             leads=lambda: True,
-            looks={"jobs": look},
+            reconcilers={"jobs": look},
             troubled=troubled,
         )
         dispatcher.add("jobs", KEY)

@@ -18,7 +18,7 @@ from fulcrum_operator.engines.job.engine import JobEngine
 from fulcrum_operator.engines.job.naming import PART_LABEL
 from fulcrum_operator.kubernetes.errors import Invalid
 from fulcrum_operator.resources.times import write_time
-from fulcrum_operator.settings import Job
+from fulcrum_operator.settings import JobEngineSettings
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.errors import FailureClass, InfrastructureError
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE, LastWords
@@ -95,7 +95,7 @@ class Case:
         self.pools: dict[str, Pool] = {"gpu": Pool(accelerator_count=1), "cpu": Pool(cpu="1")}
         self.engine = JobEngine(
             store,
-            Job(enabled=True, image="i", start_limit_s=START_LIMIT_S),
+            JobEngineSettings(enabled=True, image="i", start_limit_s=START_LIMIT_S),
             cast("Mapping[str, Pool]", self.pools),
             cast("JobCluster", self.world),
             now=lambda: self.world.now,

@@ -9,13 +9,13 @@ import pytest
 from builders.plans import make_plan
 
 from fulcrum_operator.engines.job.rendering import THREAD_VARIABLES, Order, render, threads
-from fulcrum_operator.settings import Job
+from fulcrum_operator.settings import JobEngineSettings
 from fulcrum_operator.settings.pools import Pool, Toleration
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.runner.exit_codes import EXIT_CODES, NO_EVIDENCE
 
 DIGEST = "sha256:" + "0" * 64
-SETTINGS = Job(enabled=True, image="registry.example/components:1")
+SETTINGS = JobEngineSettings(enabled=True, image="registry.example/components:1")
 PLAN = make_plan().model_copy(update={"namespace": "team-a", "uid": "3f9c2a71-b0de-4c1f"})
 ORDER = Order(PLAN, DIGEST, "all", Pool(), "s3://models/fulcrum", "fulcrum-system.fulcrum-operator")
 

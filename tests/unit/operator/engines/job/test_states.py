@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fulcrum_operator.engines.job import states
-from fulcrum_operator.engines.job.states import Trouble
+from fulcrum_operator.engines.protocol import Trouble
 from fulcrum_operator.resources.times import write_time
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.runner.exit_codes import LastWords, last_words

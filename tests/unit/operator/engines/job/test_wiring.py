@@ -15,7 +15,7 @@ from fulcrum_operator.engines.placement import Site, unplaceable
 from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import connect
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.settings import Job, Settings
+from fulcrum_operator.settings import JobEngineSettings, Settings
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.storage.store import Store
@@ -57,7 +57,7 @@ def test_store_that_pods_cannot_reach_is_refused() -> None:
 )
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
-        Job(**fields)
+        JobEngineSettings(**fields)
 
 
 def test_error_about_a_disabled_engine_names_its_switch() -> None:
