@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.settings import Settings
-from fulcrum_pipelines.catalog import GATE_KINDS, METRICS, MetricKind, has_labels, tasks_of_metric
+from fulcrum_pipelines.catalog import GATE_KINDS, METRICS, TASKS, MetricKind, tasks_of_metric
 from fulcrum_pipelines.compiled import Fuse, tasks_of
 from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES
 from fulcrum_pipelines.evidence import SCHEMA, Evidence, StageName
@@ -122,13 +122,13 @@ def simulation_tables() -> str:
     """Return how often gates are wrong, for each kind and task."""
     rows = json.loads(SIMULATIONS.read_text())
     gates = list(dict.fromkeys(row["gate"] for row in rows))
-    regression = [gate for gate in gates if _of_numbers(gate.split()[-1])]
     margins = {name for name, kind in GATE_KINDS.items() if kind.has_margin}
-    tables = [
-        _simulation_table(rows, [g for g in part if g.split()[0] in kinds])
+    parts = [
+        [gate for gate in gates if gate.split()[0] in kinds and _first_task(gate) == task]
         for kinds in (margins, GATE_KINDS.keys() - margins)
-        for part in ([gate for gate in gates if gate not in regression], regression)
+        for task in TASKS
     ]
+    tables = [_simulation_table(rows, part) for part in parts if part]
     worst = max(rows, key=lambda row: row["worse"])
     summary = (
         f"{len(rows)} cells of {min(row['runs'] for row in rows):,} test sets each; the worst has "
@@ -137,9 +137,9 @@ def simulation_tables() -> str:
     return "\n" + "\n".join([summary, *tables]) + "\n"
 
 
-def _of_numbers(metric: str) -> bool:
-    tasks = tasks_of_metric(metric)
-    return bool(tasks) and not any(map(has_labels, tasks))
+def _first_task(gate: str) -> str:
+    """Return the first task of the metric that the name of a simulated gate ends with."""
+    return (tasks_of_metric(gate.split()[-1]) or tuple(TASKS))[0]
 
 
 def _simulation_table(rows: Sequence[dict[str, Any]], gates: Sequence[str]) -> str:

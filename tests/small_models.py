@@ -11,8 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fulcrum_components.evaluation import metric_value, to_outcomes
+from fulcrum_components.finetuning.validation import Measure
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.objective import Examples, Problem
+from fulcrum_components.tasks import Array
+from fulcrum_pipelines.catalog import TASKS
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,16 @@ def problem(train: Examples | None = None, **changes: Any) -> Problem:
         **changes,
     }
     return Problem(train=train, **given)
+
+
+def measure_of(asked: Problem) -> Measure:
+    """Return what measures the main metric of `asked` on validation data, as stages do."""
+
+    def measure(raw: Array, targets: Array) -> float | None:
+        outcomes = to_outcomes(raw, targets, asked.task, asked.meaning, where="validation")
+        return metric_value(outcomes, TASKS[asked.task].main)
+
+    return measure
 
 
 def image_net(seed: int = 0) -> nn.Sequential:

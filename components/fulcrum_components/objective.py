@@ -15,14 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fulcrum_components.blame import blame
-from fulcrum_pipelines.catalog import Meaning, TaskName
+from fulcrum_components.tasks import Task, find_task
+from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
-
-SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clamped here before the logarithm, so that one sure mistake is not infinite."""
 
 FILL = 1e4
 """Magnitude from which a value fills a place, as -1e9 in a mask does, and is nothing to learn."""
@@ -83,19 +80,24 @@ class Problem:
 
     Attributes:
         signature: The model's inputs and outputs.
-        task: What it is for; selects the metric.
-        meaning: What its first output means; selects the loss.
+        task: What it is for; selects the loss and the metric.
+        meaning: What its first output holds.
         train: Examples with targets; None if there are none.
         seed: Seed of everything that is random.
         kept: Positions of outputs after the first that count too.
     """
 
     signature: SignatureLike
-    task: TaskName
+    task: str
     meaning: Meaning
     train: Examples | None
     seed: int
     kept: tuple[int, ...] = ()
+
+    @property
+    def asked(self) -> Task:
+        """The task, which says what is right and what is learned."""
+        return find_task(self.task)
 
     def required_train(self) -> Examples:
         """Return the examples to train on.
@@ -127,8 +129,8 @@ def _input_tensor(batch: BatchLike, spec: InputSpec, device: torch.device) -> Te
     return torch.from_numpy(np.array(batch.inputs[spec.name], dtype=spec.dtype)).to(device)
 
 
-def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> Tensor:
-    """Return the right answers: int64 labels (n,), or float64 values (n, ...) for `value`.
+def target_tensor(batch: BatchLike, task: Task, device: torch.device) -> Tensor:
+    """Return the right answers (n, ...) in the type that the task's loss takes.
 
     Raises:
         UserError: The batch has no targets.
@@ -137,8 +139,7 @@ def target_tensor(batch: BatchLike, meaning: Meaning, device: torch.device) -> T
         raise UserError(
             "training needs targets, but the data have none", where="spec.data.train.target"
         )
-    dtype = np.float64 if meaning == "value" else np.int64
-    return torch.from_numpy(np.array(batch.targets, dtype=dtype)).to(device)
+    return torch.from_numpy(np.array(batch.targets, dtype=task.target_dtype)).to(device)
 
 
 def call(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -202,48 +203,9 @@ def _leaves(value: object, place: str) -> Iterator[Tensor]:
         raise UserError(message, where="spec.model")
 
 
-def class_logits(outputs: Tensor, meaning: Meaning) -> Tensor:
-    """Return logits of all classes, (n, C), in float32; their softmax are the probabilities.
-
-    One number an example, (n,) or (n, 1), is that of class 1 of two: a logit z stands for (0, z), a
-    probability p for (log(1 - p), log p), so that cross entropy is binary cross entropy.
-
-    Args:
-        outputs: Logits or probabilities of shape (n, C), (n, 1) or (n,).
-        meaning: `logits` or `probabilities`.
-    """
-    wide = outputs.float()
-    wide = wide[:, None] if wide.ndim == 1 else wide
-    single = wide.ndim == 2 and wide.shape[1] == 1
-    if meaning == "logits":
-        return torch.cat([torch.zeros_like(wide), wide], dim=1) if single else wide
-    wide = torch.cat([1.0 - wide, wide], dim=1) if single else wide
-    return wide.clamp_min(SMALLEST_PROBABILITY).log()
-
-
-def per_example_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
-    """Return the task's loss of each example, shape (n,).
-
-    Cross entropy for `logits` and negative log likelihood for `probabilities`, both (n, C), or
-    (n, 1) and (n,) for two classes; the squared error, averaged over the elements of an example,
-    for `value`.
-
-    Raises:
-        UserError: Shapes do not fit each other, or a label is not a class of the model.
-    """
-    if meaning == "value":
-        return _squared_error(outputs, targets)
-    logits = class_logits(outputs, meaning)
-    labels = targets[:, 0] if targets.ndim == 2 and targets.shape[1] == 1 else targets
-    _check_labels(logits, labels)
-    if meaning == "logits":
-        return functional.cross_entropy(logits, labels, reduction="none")
-    return functional.nll_loss(logits, labels, reduction="none")
-
-
-def task_loss(outputs: Tensor, targets: Tensor, meaning: Meaning) -> Tensor:
-    """Return the mean of `per_example_loss` as a scalar."""
-    return per_example_loss(outputs, targets, meaning).mean()
+def task_loss(outputs: Tensor, targets: Tensor, problem: Problem) -> Tensor:
+    """Return the task's loss, averaged over examples, as a scalar."""
+    return problem.asked.loss(outputs, targets, problem.meaning).mean()
 
 
 def kept_loss(outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
@@ -264,29 +226,3 @@ def kept_loss(outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
     difference = torch.where(usual, student, teacher)[usual] - values
     scale = values.var(correction=0) + CONSTANT * values.square().mean()
     return difference.square().mean() / (scale + SMALLEST_VARIANCE)
-
-
-def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    if outputs.numel() != targets.numel():
-        message = (
-            f"the model gives values of shape {tuple(outputs.shape)}, the targets have "
-            f"{tuple(targets.shape)}; both must have the same number of values an example"
-        )
-        raise UserError(message, where="spec.data.train.target")
-    difference = outputs.to(targets.dtype).reshape(targets.shape) - targets
-    return difference.square().reshape(len(targets), -1).mean(dim=1)
-
-
-def _check_labels(outputs: Tensor, targets: Tensor) -> None:
-    """Refuse logits of all classes and labels that do not belong to each other."""
-    if outputs.ndim != 2 or targets.ndim != 1 or len(outputs) != len(targets):
-        message = (
-            f"classification needs outputs of shape (n, classes) and labels (n,), but got "
-            f"{tuple(outputs.shape)} and {tuple(targets.shape)}"
-        )
-        raise UserError(message, where="spec.data.train.target")
-    lowest, highest = int(targets.min()), int(targets.max())
-    if lowest < 0 or highest >= outputs.shape[1]:
-        wrong = lowest if lowest < 0 else highest
-        message = f"label {wrong} is not one of the model's classes 0 to {outputs.shape[1] - 1}"
-        raise UserError(message, where="spec.data.train.target")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
+from fulcrum_components.tasks import Outcomes
 
 
 def _statistic(outcomes: Outcomes, units: Array) -> SumStatistic:

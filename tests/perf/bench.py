@@ -28,7 +28,7 @@ import yaml
 from fulcrum_components.data import from_arrays, open_dataset, sample
 from fulcrum_components.data.dataset import Dataset
 from fulcrum_components.environment import describe_environment
-from fulcrum_components.evaluation import example_losses, metric_value, run_onnx
+from fulcrum_components.evaluation import metric_value, run_onnx
 from fulcrum_components.export import export_onnx
 from fulcrum_components.latency import compare_quickly, geometric_mean
 from fulcrum_components.latency.interleaving import Timings
@@ -38,6 +38,7 @@ from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.choosing import EQUAL_SPEED, Quality, Speed, Wanted
 from fulcrum_components.quantization.methods import Measuring
 from fulcrum_components.sessions import open_session
+from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.resources.compressionjob import DataSource, Measure, Quantize
 from fulcrum_pipelines.storage.store import Store
 
@@ -180,9 +181,9 @@ def compare_int8(subject: Subject, scratch: Path) -> dict[str, Any]:
 def _quality(subject: Subject, path: Path) -> Quality:
     if subject.validation is None:  # random weights have no quality to lose
         return Quality(1.0, np.zeros(1))
-    outcomes = run_onnx(path, subject.validation, subject.model.signature.meaning)
+    outcomes = run_onnx(path, subject.validation, "classification", subject.model.signature.meaning)
     value = metric_value(outcomes, "accuracy")
-    losses = example_losses(outcomes, "classification")
+    losses = find_task("classification").example_losses(outcomes)
     return Quality(float("nan") if value is None else value, losses)
 
 

@@ -4,7 +4,6 @@ from fulcrum_components.data.dataset import Batch, Dataset, TableDataset
 from fulcrum_components.data.labels import Labels, class_labels, find_labels, from_record
 from fulcrum_components.data.opening import from_arrays, open_dataset, open_unlabelled
 from fulcrum_components.data.overlap import (
-    check_classes,
     check_columns,
     column_values,
     example_hashes,
@@ -19,7 +18,6 @@ __all__ = [
     "Dataset",
     "Labels",
     "TableDataset",
-    "check_classes",
     "check_columns",
     "class_labels",
     "column_values",

@@ -13,13 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
-from fulcrum_components.data.example_checks import check_inputs, check_targets
+from fulcrum_components.data.example_checks import check_inputs
 from fulcrum_components.data.label_values import Array, Indices, Observed, plain_labels
 from fulcrum_components.data.labels import Labels
-from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature, TensorSpec
+from fulcrum_components.notes import Notes
 from fulcrum_components.sources.naming import listed, suggestion
-from fulcrum_pipelines.catalog import has_labels
+from fulcrum_components.tasks import Task, find_task
 from fulcrum_pipelines.errors import UserError
 
 TEXT = "text"
@@ -37,7 +37,7 @@ class Batch:
 
     Attributes:
         inputs: For each input of the signature, an array of its type; axis 0 is the example.
-        targets: int64 classes for classification, float64 values for regression, or absent.
+        targets: Right answers as the task has them, such as int64 classes, or absent.
         columns: The slice and group columns that were asked for.
     """
 
@@ -108,7 +108,7 @@ class Binding:
         signature: What the model takes.
         inputs: For each input, the names that feed it.
         target: Name of the answer, or `None`.
-        task: `classification` or `regression`.
+        task: What the model is for.
         scale: Factor for floating inputs.
         labels: Which class each label stands for, once that is decided.
     """
@@ -119,6 +119,11 @@ class Binding:
     task: str
     scale: float | None = None
     labels: Labels | None = None
+
+    @property
+    def asked(self) -> Task:
+        """The task, which says what answers may be."""
+        return find_task(self.task)
 
 
 @dataclass(frozen=True)
@@ -196,7 +201,7 @@ class TableDataset:
         Raises:
             UserError: They are no labels, or several an example.
         """
-        if self.binding.target is None or not has_labels(self.binding.task):
+        if self.binding.target is None or not self.binding.asked.labelled:
             return None
         found = Observed(self.where, self.table.folders is not None)
         found.expect(self.table.folders or ())
@@ -226,21 +231,21 @@ class TableDataset:
         )
 
     def _targets(self, indices: Indices) -> Array | None:
-        target, labels = self.binding.target, self.binding.labels
+        target, labels, task = self.binding.target, self.binding.labels, self.binding.asked
         if target is None:
             return None
-        if not has_labels(self.binding.task):
+        if task.labelled:
+            assert labels is not None
+            folders = self.table.folders is not None
+            values = labels.classes_of(self._labels(target, indices), folders=folders)
+        else:
             values = self.table.read([target], indices, "float64")
-            return check_targets(
-                values, self.binding.signature, indices, where=self.where, notes=self.notes
-            )
-        assert labels is not None
-        folders = self.table.folders is not None
-        return labels.classes_of(self._labels(target, indices), folders=folders)
+        output = self.binding.signature.outputs[0]
+        return task.check_targets(values, output, indices, where=self.where, notes=self.notes)
 
     def _labels(self, target: str, indices: Indices) -> Array:
         values = self.table.read([target], indices, LABEL)
-        classes = self.binding.signature.classes
+        classes = self.binding.asked.classes(self.binding.signature.outputs[0])
         return plain_labels(values, classes, indices, where=self.where, notes=self.notes)
 
 

@@ -10,12 +10,12 @@ from fulcrum_components.data.csv_rows import CsvRows
 from fulcrum_components.data.dataset import Table
 from fulcrum_components.data.image_folder import ImageTable
 from fulcrum_components.data.label_values import Array
-from fulcrum_components.data.notes import Notes
 from fulcrum_components.data.npy import open_npy, open_npz
 from fulcrum_components.data.parquet_rows import ParquetRows
 from fulcrum_components.data.python_source import open_python
 from fulcrum_components.data.tabular import RowTable
 from fulcrum_components.models.signature import Signature
+from fulcrum_components.notes import Notes
 from fulcrum_components.sources.fetching import fetch_all
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError

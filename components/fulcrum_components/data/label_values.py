@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fulcrum_components.data.notes import Notes
+from fulcrum_components.notes import Notes
 from fulcrum_pipelines.errors import UserError
 
 Array = npt.NDArray[Any]

@@ -13,10 +13,9 @@ from fulcrum_components.data.dataset import Binding, TableDataset
 from fulcrum_components.data.formats import open_table
 from fulcrum_components.data.label_values import Array, Indices
 from fulcrum_components.data.labels import find_labels
-from fulcrum_components.data.notes import Notes
 from fulcrum_components.models.signature import Signature
+from fulcrum_components.notes import Notes
 from fulcrum_components.sources.naming import listed
-from fulcrum_pipelines.catalog import has_labels
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
 
@@ -73,7 +72,7 @@ def open_unlabelled(
     Args:
         source: The data source of the manifest; its URLs are absolute.
         signature: What the model takes and gives.
-        task: `classification` or `regression`.
+        task: What the model is for.
         where: Field path for messages, for instance `spec.data.test`.
         cache_dir: Where copies of remote files and unpacked ones go.
         columns: Slice and group columns that will be read later, to find wrong names now.
@@ -103,7 +102,7 @@ def open_unlabelled(
     binding = Binding(signature, inputs, target, task, source.scale)
     dataset = TableDataset(table, binding, _order(source, len(table), place), place, notes)
     dataset.examples(2)  # shapes and types of inputs are the same for all
-    if table.targets_are_cheap and not has_labels(task):
+    if table.targets_are_cheap and not binding.asked.labelled:
         _ = dataset.targets
     return dataset
 
@@ -112,8 +111,9 @@ def _labelled_alone(dataset: TableDataset, classes: Sequence[str] | None) -> Tab
     found = dataset.observed()
     if found is None:
         return dataset
-    signature = dataset.binding.signature
-    return dataset.bound(signature, find_labels({"test": found}, classes, signature.classes))
+    signature, task = dataset.binding.signature, dataset.binding.asked
+    count = task.classes(signature.outputs[0])
+    return dataset.bound(signature, find_labels({"test": found}, classes, count))
 
 
 def from_arrays(

@@ -130,24 +130,6 @@ def _bytes(array: Array) -> bytes:
     return array.tobytes()
 
 
-def check_classes(dataset: Dataset, where: str) -> None:
-    """Refuse a data set whose examples all have one label.
-
-    Raises:
-        UserError: Only one class occurs; a gate on such a set would measure nothing.
-    """
-    targets = dataset.targets
-    if targets is None:
-        raise UserError("there are no labels", where=where)
-    labels = np.unique(targets)
-    if len(labels) == 1:
-        message = (
-            f"all {len(targets)} examples have the label {labels[0]}; "
-            "at least two classes are needed to measure a classifier"
-        )
-        raise UserError(message, where=where)
-
-
 def column_values(dataset: Dataset, column: str, *, limit: int, where: str) -> tuple[str, ...]:
     """Return the distinct values of a slice column, at most `limit` of them.
 

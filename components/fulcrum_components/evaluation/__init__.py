@@ -7,11 +7,9 @@ from fulcrum_components.evaluation.baseline import OutputRange, constant_answer
 from fulcrum_components.evaluation.best_case import best_cases
 from fulcrum_components.evaluation.comparing import Request, compare, compare_all
 from fulcrum_components.evaluation.confusion import confusion_matrix
-from fulcrum_components.evaluation.measuring import compute_metrics, example_losses, metric_value
+from fulcrum_components.evaluation.measuring import compute_metrics, metric_value
 from fulcrum_components.evaluation.metrics import METRICS, find_metric
-from fulcrum_components.evaluation.outcomes import (
-    Outcomes,
-    check_outcomes,
+from fulcrum_components.evaluation.outcome_file import (
     column_of,
     columns_needed,
     load_outcomes,
@@ -30,6 +28,7 @@ from fulcrum_components.evaluation.slices import (
     declared_slices,
     slices_by,
 )
+from fulcrum_components.tasks import Outcomes
 
 __all__ = [
     "ALL",
@@ -41,7 +40,6 @@ __all__ = [
     "Slice",
     "alone_error",
     "best_cases",
-    "check_outcomes",
     "column_of",
     "columns_needed",
     "compare",
@@ -50,7 +48,6 @@ __all__ = [
     "confusion_matrix",
     "constant_answer",
     "declared_slices",
-    "example_losses",
     "find_metric",
     "load_outcomes",
     "metric_value",

@@ -9,8 +9,8 @@ import numpy as np
 
 from fulcrum_components.evaluation.measuring import metric_value
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition
-from fulcrum_components.evaluation.outcomes import Array, Outcomes
-from fulcrum_pipelines.catalog import TASKS, Meaning, has_labels
+from fulcrum_components.tasks import Array, Outcomes, find_task
+from fulcrum_pipelines.catalog import TASKS, Meaning
 from fulcrum_pipelines.evidence import FirstOutput, Metric
 
 
@@ -36,17 +36,20 @@ class OutputRange:
         self._sum_high = max(self._sum_high, float(sums.max()))
 
     def record(
-        self, outcomes: Outcomes, meaning: Meaning, alone_error: float | None = None
+        self, outcomes: Outcomes, task: str, meaning: Meaning, alone_error: float | None = None
     ) -> FirstOutput:
         """Return the evidence of what was seen."""
-        at_zero, at_half = self._cuts(outcomes.targets) if meaning == "logits" else (None, None)
+        asked = find_task(task)
+        at_zero, at_half = (
+            self._cuts(outcomes.targets) if asked.cut_at(meaning) == 0 else (None, None)
+        )
         return FirstOutput(
             meaning=meaning,
             low=self._low,
             high=self._high,
             sum_low=self._sum_low if self._several else None,
             sum_high=self._sum_high if self._several else None,
-            only_class=None if meaning == "value" else _only_answer(outcomes),
+            only_class=_only_answer(asked.answers(outcomes)),
             right_at_zero=at_zero,
             right_at_half=at_half,
             alone_error=alone_error,
@@ -61,16 +64,15 @@ class OutputRange:
         return int((zero & ~half).sum()), int((half & ~zero).sum())
 
 
-def _only_answer(outcomes: Outcomes) -> int | None:
-    answers = outcomes.outputs.argmax(axis=1)
-    return int(answers[0]) if (answers == answers[0]).all() else None
+def _only_answer(answers: Array | None) -> int | None:
+    same = answers is not None and bool((answers == answers[0]).all())
+    return int(answers[0]) if answers is not None and same else None
 
 
 def constant_answer(outcomes: Outcomes, task: str) -> tuple[Metric, ...]:
     """Return the metrics of the best answer that ignores the inputs.
 
-    The frequencies of the classes, most frequent first of all; the mean of the targets, for the
-    absolute error their median.
+    Which answer that is, the task says.
     """
     return tuple(
         _of_constant(METRICS[name], task, outcomes)
@@ -81,14 +83,9 @@ def constant_answer(outcomes: Outcomes, task: str) -> tuple[Metric, ...]:
 
 def constant_value(outcomes: Outcomes, task: str, name: str) -> float | None:
     """Return the metric `name` of that answer; None where it is undefined."""
-    targets = outcomes.targets
-    if has_labels(task):
-        counts = np.bincount(targets, minlength=outcomes.outputs.shape[1])
-        answer = counts / counts.sum()
-    else:
-        answer = METRICS[name].best_value(targets)
+    answer = find_task(task).constant_answer(outcomes, METRICS[name].best_value)
     outputs = np.broadcast_to(answer, outcomes.outputs.shape).astype(outcomes.outputs.dtype)
-    return metric_value(Outcomes(outputs, targets), name)
+    return metric_value(Outcomes(outputs, outcomes.targets), name)
 
 
 def _of_constant(metric: MetricDefinition, task: str, outcomes: Outcomes) -> Metric:

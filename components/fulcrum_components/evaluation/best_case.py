@@ -14,11 +14,11 @@ from fulcrum_components.evaluation.baseline import constant_value
 from fulcrum_components.evaluation.floor import floor_of
 from fulcrum_components.evaluation.measuring import metric_value
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.requests import requests_of
 from fulcrum_components.evaluation.slices import ALL, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, Unseen, share_of_units
+from fulcrum_components.tasks import Outcomes
 from fulcrum_pipelines.advice import BestCase
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.resources.compressionjob import Data, Gate

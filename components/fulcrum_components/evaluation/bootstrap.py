@@ -16,9 +16,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic
 from fulcrum_components.student import expanded_cdf, expanded_quantile
+from fulcrum_components.tasks import Outcomes
 from fulcrum_pipelines.evidence import Interval
 
 FEWEST_REPLICATES = 2000

@@ -26,12 +26,10 @@ from fulcrum_components.evaluation.bootstrap import (
 from fulcrum_components.evaluation.floor import floor_of, floored, influenced, widened
 from fulcrum_components.evaluation.measuring import NO_SPREAD, metric_value, within
 from fulcrum_components.evaluation.metrics import MetricDefinition, find_metric
-from fulcrum_components.evaluation.metrics.accuracy import answers
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
-from fulcrum_pipelines.catalog import has_labels
+from fulcrum_components.tasks import Outcomes, find_task
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison, Counts, Interval
 from fulcrum_pipelines.statistics import (
@@ -115,10 +113,10 @@ class _Pair:
         return self.baseline, self.candidate
 
     @property
-    def changed(self) -> Array:
-        """Whether the answer to each example of a classification changed, (n,)."""
-        result: Array = answers(self.baseline) != answers(self.candidate)
-        return result
+    def changed(self) -> Array | None:
+        """Whether the answer to each example changed, (n,); None if answers are numbers."""
+        before, after = map(find_task(self.task).answers, self.both)
+        return None if before is None or after is None else before != after
 
     def defines(self, metric: MetricDefinition) -> bool:
         """Whether both models have a value of `metric` here."""
@@ -157,7 +155,7 @@ def compare_all(
         baseline: Answers of the baseline to all test examples.
         candidate: Answers of the candidate to the same examples in the same order.
         requests: What to compare.
-        task: `classification` or `regression`.
+        task: What the models are for.
         groups: What examples belong together, (n,); None where they are independent.
         seed: Of the bootstrap. Requests on one slice share their resamples.
 
@@ -331,9 +329,9 @@ def _note(pair: _Pair, metric: MetricDefinition, interval: Interval | None) -> s
 
 def _churn(pair: _Pair, level: float) -> tuple[float | None, Interval | None]:
     """Return the share of changed answers; None for numbers, all of which change a little."""
-    if not has_labels(pair.task) or len(pair.baseline) == 0:
-        return None, None
     changed = pair.changed
+    if changed is None or len(pair.baseline) == 0:
+        return None, None
     if pair.groups is None:
         interval = proportion_interval(int(changed.sum()), len(changed), level)
     else:

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
-from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.models.signature import TensorSpec
+from fulcrum_components.tasks import Array
 
 FILL = 1e4
 """A value of this magnitude, and this many times the median of smaller ones, fills a place, as -1e9

@@ -19,8 +19,8 @@ from fulcrum_components.evaluation.bootstrap import (
     unit_numbers,
 )
 from fulcrum_components.evaluation.differing import CONSTANT, Differences
-from fulcrum_components.evaluation.outcomes import Array, Outcomes
 from fulcrum_components.evaluation.statistic import SumStatistic, mean_statistic, summed_by_unit
+from fulcrum_components.tasks import Array, Outcomes
 from fulcrum_pipelines.evidence import Interval, OutputFidelity
 from fulcrum_pipelines.fidelity_limits import MAX_RELATIVE_ERROR, MIN_AGREEMENT
 from fulcrum_pipelines.resources.compressionjob import Gate

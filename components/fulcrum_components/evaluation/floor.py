@@ -11,9 +11,9 @@ import numpy as np
 from fulcrum_components.evaluation.bootstrap import unit_numbers
 from fulcrum_components.evaluation.influence import Estimate, estimate
 from fulcrum_components.evaluation.metrics import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, Stratum, Unseen, effective_units, lost_units
+from fulcrum_components.tasks import Outcomes
 from fulcrum_pipelines.evidence import Interval
 
 _MOST_BEYOND = 5.0

@@ -18,12 +18,11 @@ from fulcrum_components.evaluation.bootstrap import (
 )
 from fulcrum_components.evaluation.floor import floor_of, floored, influenced, widened
 from fulcrum_components.evaluation.metrics import METRICS, MetricDefinition, find_metric
-from fulcrum_components.evaluation.metrics.accuracy import answers
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, Slice
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Lost, share_of_units
-from fulcrum_pipelines.catalog import TASKS, has_labels
+from fulcrum_components.tasks import Outcomes
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.evidence import Interval, Metric
 from fulcrum_pipelines.statistics import proportion_interval
 
@@ -42,19 +41,6 @@ def metric_value(outcomes: Outcomes, name: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def example_losses(outcomes: Outcomes, task: str) -> Array:
-    """Return what each example adds to the task's first metric, (n,), the lower the better.
-
-    For classification 1 where the answer is wrong, for regression the mean squared error.
-    """
-    if has_labels(task):
-        wrong: Array = answers(outcomes) != outcomes.targets
-        return wrong.astype(np.float64)
-    errors = (outcomes.outputs.astype(np.float64) - outcomes.targets).reshape(len(outcomes), -1)
-    losses: Array = np.square(errors).mean(axis=1)
-    return losses
-
-
 def compute_metrics(
     outcomes: Outcomes,
     task: str,
@@ -69,7 +55,7 @@ def compute_metrics(
 
     Args:
         outcomes: Answers of the model to all examples.
-        task: `classification` or `regression`.
+        task: What the models are for.
         names: Which metrics; all of the task by default.
         part: The slice.
         level: Confidence of the intervals.

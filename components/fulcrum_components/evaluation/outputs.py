@@ -22,10 +22,10 @@ from fulcrum_components.evaluation.differing import (
     flat,
     is_floating,
 )
-from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.models.signature import BATCH, Signature, TensorSpec
 from fulcrum_components.sessions import fixed_batch, open_session, run_outputs
 from fulcrum_components.sources.naming import listed, suggestion
+from fulcrum_components.tasks import Array
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Data, Gate
 

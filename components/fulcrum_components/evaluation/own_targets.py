@@ -8,9 +8,9 @@ import numpy as np
 
 from fulcrum_components.evaluation.comparing import Request, compare_all
 from fulcrum_components.evaluation.differing import Differences, flat
-from fulcrum_components.evaluation.outcomes import Array, check_outcomes
 from fulcrum_components.evaluation.running import to_outcomes
-from fulcrum_pipelines.catalog import TASKS, Meaning, has_labels, task_of_meaning
+from fulcrum_components.tasks import Array, find_task
+from fulcrum_pipelines.catalog import TASKS, Meaning, task_of_meaning
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Comparison
 from fulcrum_pipelines.resources.compressionjob import Data
@@ -90,7 +90,7 @@ def compare_with_target(
         message = f"the output is {differences.spec}, without the axis 'batch' to pair examples by"
         raise UserError(message, where=where)
     labels = _labels(target)
-    if labels is not None and has_labels(task) and _gives_labels(baseline, labels):
+    if labels is not None and find_task(task).labelled and _gives_labels(baseline, labels):
         count = 1 + int(max(labels.max(), baseline.max(), candidate.max()))
         baseline, candidate = (np.eye(count, dtype=np.float32)[v] for v in (baseline, candidate))
         names: tuple[str, ...] = (TASKS[task].main,)
@@ -99,10 +99,13 @@ def compare_with_target(
         meaning = "value" if labels is None else _meaning(baseline, labels, task)
         task = task_of_meaning(meaning).name
         names = TASKS[task].metrics
-    answers = target if labels is None or meaning == "value" else labels
-    pair = [to_outcomes(values, answers, meaning, where=where) for values in (baseline, candidate)]
+    answered = find_task(task)
+    answers = target if labels is None or not answered.labelled else labels
+    pair = [
+        to_outcomes(values, answers, task, meaning, where=where) for values in (baseline, candidate)
+    ]
     for outcomes in pair:
-        check_outcomes(outcomes, task, where=where)
+        answered.check(outcomes, where=where)
     requests = [Request(name) for name in names]
     return compare_all(pair[0], pair[1], requests, task, groups=groups, seed=seed)
 
@@ -125,6 +128,6 @@ def _meaning(baseline: Array, labels: Array, task: str) -> Meaning:
         values = baseline.astype(np.float64)
         shares = values.min() >= 0 and np.abs(values.sum(axis=1) - 1).max() <= _SUM_TOLERANCE
         return "probabilities" if shares else "logits"
-    if has_labels(task) and baseline.size == len(baseline) and labels.max() <= 1:
+    if find_task(task).labelled and baseline.size == len(baseline) and labels.max() <= 1:
         return "probabilities" if baseline.min() >= 0 and baseline.max() <= 1 else "logits"
     return "value"

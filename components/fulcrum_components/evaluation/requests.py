@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from fulcrum_components.evaluation.comparing import Request
 from fulcrum_components.evaluation.measuring import compute_metrics
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.slices import WHOLE, declared_slices, slices_by
 from fulcrum_components.evaluation.statistic import Array
+from fulcrum_components.tasks import Outcomes
 from fulcrum_pipelines.catalog import GATE_KINDS, TASKS
 from fulcrum_pipelines.evidence import Metric
 from fulcrum_pipelines.resources.compressionjob import Data, Gate

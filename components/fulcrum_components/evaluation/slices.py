@@ -8,9 +8,9 @@ import numpy as np
 
 from fulcrum_components.data.labels import class_labels
 from fulcrum_components.evaluation.metrics import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes, column_of
+from fulcrum_components.evaluation.outcome_file import column_of
 from fulcrum_components.evaluation.statistic import Array
-from fulcrum_pipelines.catalog import has_labels
+from fulcrum_components.tasks import Outcomes, find_task
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Data
 
@@ -61,8 +61,9 @@ def slices_by(outcomes: Outcomes, by: str, data: Data) -> tuple[Slice, ...]:
             `MOST_VALUES` values.
     """
     if by == BY_CLASS:
-        if not has_labels(data.task):
-            raise UserError("a slice by class needs task classification", where="spec.gates")
+        if not find_task(data.task).labelled:
+            message = f"task {data.task} has no classes to slice by"
+            raise UserError(message, where="spec.gates")
         labels = class_labels(data.classes, outcomes.outputs.shape[1])
         present = np.unique(outcomes.targets)
         return tuple(
@@ -90,7 +91,7 @@ def _column_slices(values: Array, by: str) -> tuple[Slice, ...]:
 
 
 def declared_slices(outcomes: Outcomes, data: Data) -> tuple[Slice, ...]:
-    """Return the slices by class (of a classification) and by every declared column."""
-    names = [BY_CLASS] if has_labels(data.task) else []
+    """Return the slices by class (of a task with labels) and by every declared column."""
+    names = [BY_CLASS] if find_task(data.task).labelled else []
     names += [declared.name for declared in data.slices or ()]
     return tuple(part for name in names for part in slices_by(outcomes, name, data))

@@ -24,14 +24,13 @@ from fulcrum_components.finetuning.checkpoint import (
     model_tensors,
 )
 from fulcrum_components.finetuning.determinism import derive_seed
-from fulcrum_components.finetuning.distillation import distillation_loss
 from fulcrum_components.finetuning.early_stopping import best_epoch, should_stop
 from fulcrum_components.finetuning.optimizers import set_learning_rate
 from fulcrum_components.finetuning.penalties import penalty
 from fulcrum_components.finetuning.schedules import learning_rate_factor
 from fulcrum_components.finetuning.sparsity import Masks
 from fulcrum_components.finetuning.teacher import Teacher
-from fulcrum_components.finetuning.validation import validate
+from fulcrum_components.finetuning.validation import Measure, run_validation
 from fulcrum_components.objective import (
     BatchLike,
     Examples,
@@ -56,6 +55,7 @@ class Training:
     teacher: Teacher | None
     problem: Problem
     validation: Examples | None
+    measure: Measure | None
     options: Finetune
     device: torch.device
     optimizer: Optimizer
@@ -134,34 +134,34 @@ def _epoch(training: Training, number: int) -> Epoch:
         loss, examples = _step(training, batch, f"epoch {number}, step {place + 1}")
         total += loss * examples
         count += examples
-    loss_and_metric = _validate(training)
+    validation_loss, metric = _validate(training)
     return Epoch(
         epoch=number,
         train_loss=total / count,
-        validation_loss=loss_and_metric[0] if loss_and_metric else None,
-        validation_metric=loss_and_metric[1] if loss_and_metric else None,
+        validation_loss=validation_loss,
+        validation_metric=metric,
         learning_rate=rate,
         seconds=time.perf_counter() - started,
     )
 
 
-def _validate(training: Training) -> tuple[float, float] | None:
+def _validate(training: Training) -> tuple[float | None, float | None]:
     if training.validation is None:
-        return None
-    loss, metric = validate(
+        return None, None
+    loss, outputs, targets = run_validation(
         training.module,
         training.validation,
         training.problem,
         device=training.device,
         autocast=training.half_weights,
     )
-    if not math.isfinite(loss) or not math.isfinite(metric):
+    if not math.isfinite(loss):
         message = (
             "the loss on data.validation is not finite after training; "
             f"use a learningRate lower than {training.options.learning_rate:g}"
         )
         raise UserError(message, where="spec.recipe.finetune.learningRate")
-    return loss, metric
+    return loss, None if training.measure is None else training.measure(outputs, targets)
 
 
 def _batches(training: Training, number: int) -> Iterator[BatchLike]:
@@ -188,8 +188,9 @@ def _factor(training: Training, step: int) -> float:
 
 def _step(training: Training, batch: BatchLike, place: str) -> tuple[float, int]:
     """Take one step; return the loss before it and the number of examples."""
-    inputs = input_tensors(batch, training.problem.signature, training.device)
-    targets = target_tensor(batch, training.problem.meaning, training.device)
+    problem = training.problem
+    inputs = input_tensors(batch, problem.signature, training.device)
+    targets = target_tensor(batch, problem.asked, training.device)
     training.optimizer.zero_grad(set_to_none=True)
     loss = _loss(training, batch, inputs, targets)
     value = float(loss.detach())
@@ -225,12 +226,13 @@ def _loss(
     options = training.options
     with torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=training.autocast):
         outputs, *further = call_all(training.module, inputs)
-    loss = task_loss(outputs, targets, training.problem.meaning)
+    problem = training.problem
+    loss = task_loss(outputs, targets, problem)
     if options.distillation is not None and training.teacher is not None:
         taught, *others = training.teacher.outputs(batch)
         weight, temperature = options.distillation.weight, options.distillation.temperature
-        soft = distillation_loss(outputs, taught, training.problem.meaning, temperature)
-        for position, other in zip(training.problem.kept, others, strict=True):
+        soft = problem.asked.distillation(outputs, taught, problem.meaning, temperature)
+        for position, other in zip(problem.kept, others, strict=True):
             soft = soft + kept_loss(_further(further, position, other), other)
         loss = (1.0 - weight) * loss + weight * soft
     if options.penalties:

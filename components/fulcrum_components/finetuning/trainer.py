@@ -21,6 +21,7 @@ from fulcrum_components.finetuning.loop import Training, run
 from fulcrum_components.finetuning.optimizers import make_optimizer
 from fulcrum_components.finetuning.sparsity import Masks
 from fulcrum_components.finetuning.teacher import Teacher
+from fulcrum_components.finetuning.validation import Measure
 from fulcrum_components.finetuning.weight_norm import SHARED, weight_norm
 from fulcrum_components.modes import evaluating
 from fulcrum_components.objective import Examples, Problem
@@ -54,6 +55,7 @@ def finetune(
     options: Finetune,
     *,
     validation: Examples | None = None,
+    measure: Measure | None = None,
     checkpoint_dir: Path | None = None,
     on_epoch: Callable[[Epoch], None] | None = None,
     sparse_layers: Sequence[str] = (),
@@ -66,6 +68,7 @@ def finetune(
         problem: What to learn, and from which examples.
         options: How to train.
         validation: Examples for early stopping and the record.
+        measure: What to record of them besides the loss.
         checkpoint_dir: Where to keep a checkpoint, and to resume from.
         on_epoch: Called after each epoch that runs now.
         sparse_layers: Names of parameters whose zeros stay zero.
@@ -91,6 +94,7 @@ def finetune(
             teacher=_teacher(teacher, problem, device, options),
             problem=problem,
             validation=validation,
+            measure=measure,
             options=options,
             device=device,
             optimizer=make_optimizer(trainable, options),

@@ -10,7 +10,7 @@ import torch
 
 from fulcrum_components.models.bundle import check_files, load_bundle
 from fulcrum_components.models.checking import MakeExamples
-from fulcrum_components.models.meaning import check_labels
+from fulcrum_components.models.meaning import check_output
 from fulcrum_components.models.onnx_file import load_onnx, onnx_digest
 from fulcrum_components.models.pt2 import load_pt2
 from fulcrum_components.models.signature import Signature
@@ -65,8 +65,7 @@ def load_model(
         format: `bundle`, `pt2`, `onnx`, or `auto`, which goes by the name.
         digest: The digest that the model must have.
         cache_dir: Where copies of remote files and converted files go.
-        task: `classification` or `regression`; tells what the first output of a `.pt2` or ONNX
-            model holds, which the file cannot say.
+        task: What the model is for, by which the first output of a `.pt2` or ONNX model is read.
         examples: Gives real inputs for the signature, to try the model on; without them, some are
             made up, which not every model takes (lengths, masks, identifiers).
         meaning: What the manifest says that it holds.
@@ -86,7 +85,7 @@ def load_model(
         raise UserError(message, where=f"{where}.digest")
     model = _loaded(kind, path, found, cache_dir, task, examples, meaning)
     _check_meaning(model.signature, task, meaning, path)
-    check_labels(model.signature, task, str(path))
+    check_output(model.signature, task, str(path))
     return model
 
 

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from fulcrum_components.models.signature import Signature, TensorSpec
-from fulcrum_pipelines.catalog import Meaning, has_labels
+from fulcrum_components.tasks import find_task
+from fulcrum_pipelines.catalog import TASKS, Meaning
 from fulcrum_pipelines.errors import UserError
 
 KEEPING = frozenset(
@@ -60,15 +59,15 @@ def guess_meaning(task: str | None, maker: StepFinder, output: TensorSpec) -> Me
     """Return the meaning of the first output.
 
     Args:
-        task: `classification`, `regression`, or `None` if it is not known.
+        task: What the model is for, or `None` if it is not known.
         maker: Who makes which tensor.
         output: The output; one number an example is a value where the task is not known.
 
     Raises:
         UserError: The output is the logarithm of one probability, which is none of the meanings.
     """
-    if task is not None and not has_labels(task):
-        return "value"
+    if task is not None and "probabilities" not in TASKS[task].meanings:
+        return TASKS[task].meanings[0]
     kind = _Trace(maker).kind(output.name)
     single = output.shape[1:] in ((), (1,))
     if kind == "probabilities":
@@ -80,27 +79,20 @@ def guess_meaning(task: str | None, maker: StepFinder, output: TensorSpec) -> Me
         )
         raise UserError(message, where="spec.model")
     # the softmax of log-probabilities gives the probabilities, so they are logits
-    return "value" if task is None and single else "logits"
+    if task is not None:
+        return TASKS[task].meanings[0]
+    return "value" if single else "logits"
 
 
-def check_labels(signature: Signature, task: str | None, where: str) -> None:
-    """Refuse a first output that holds the answers of a classification themselves.
+def check_output(signature: Signature, task: str | None, where: str) -> None:
+    """Refuse a first output from which the task cannot read answers.
 
     Raises:
-        UserError: It is of an integer type or bool.
+        UserError: Naming the output and what it should be.
     """
-    output = signature.outputs[0]
-    if (
-        task is not None
-        and has_labels(task)
-        and not np.issubdtype(np.dtype(output.dtype), np.floating)
-    ):
-        message = (
-            f"the first output '{output.name}' is {output}, so it holds class labels; give logits "
-            "or probabilities as the first output (of a scikit-learn model, export with "
-            "zipmap=False and put the probabilities first)"
-        )
-        raise UserError(message, where=where)
+    why = "" if task is None else find_task(task).check_output(signature.outputs[0])
+    if why:
+        raise UserError(why, where=where)
 
 
 class _Trace:

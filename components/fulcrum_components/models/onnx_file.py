@@ -67,7 +67,7 @@ def load_onnx(
     Args:
         path: The user's file.
         cache_dir: Where a changed file goes.
-        task: `classification` or `regression`; tells what the first output holds.
+        task: What the model is for; it restricts what the first output may hold.
         examples: Gives real inputs to try it on.
         meaning: What the manifest says that it holds.
 

@@ -103,7 +103,7 @@ def load_pt2(
 
     Args:
         path: The user's file.
-        task: `classification` or `regression`; tells what the first output holds.
+        task: What the model is for; it restricts what the first output may hold.
         examples: Gives real inputs to try it on.
         meaning: What the manifest says that it holds.
 

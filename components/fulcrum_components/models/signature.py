@@ -103,19 +103,6 @@ class Signature:
         return cls(inputs, outputs, fields["meaning"])
 
     @property
-    def classes(self) -> int | None:
-        """Number of classes that the first output tells apart, where the shape says so.
-
-        One probability or logit (a sigmoid) tells two classes apart.
-        """
-        shape = self.outputs[0].shape
-        if self.meaning == "value":
-            return None
-        if len(shape) == 1:
-            return 2
-        return max(2, shape[1]) if len(shape) == 2 and isinstance(shape[1], int) else None
-
-    @property
     def dynamic_axes(self) -> tuple[str, ...]:
         """Names of the inputs' dynamic axes in order of appearance, `batch` first."""
         names = [size for spec in self.inputs for size in spec.shape if isinstance(size, str)]

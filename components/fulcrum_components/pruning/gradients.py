@@ -37,8 +37,8 @@ def accumulate_gradients(module: nn.Module, problem: Problem) -> None:
         batches = train.batches(BATCH_SIZE, shuffle_seed=problem.seed)
         for _, batch in zip(range(BATCHES), batches, strict=False):
             outputs = call_all(module, input_tensors(batch, signature, device))
-            targets = target_tensor(batch, problem.meaning, device)
-            loss = task_loss(outputs[0], targets, problem.meaning)
+            targets = target_tensor(batch, problem.asked, device)
+            loss = task_loss(outputs[0], targets, problem)
             for position in problem.kept:
                 loss = loss + told_apart(outputs[position], signature.outputs[position].shape)
             torch.autograd.backward(loss)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fulcrum_pipelines.catalog import has_labels
+from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError, QualityError
 from fulcrum_pipelines.evidence import Artifact, Conversion, Details, StageEvidence, StageName
@@ -163,9 +163,10 @@ class StageContext:
         """Which class each label stands for: evaluate decides, all other stages do the same."""
         from fulcrum_components.data import find_labels, from_record
 
-        data, count = self.spec.data, self.signature.classes
-        if not has_labels(data.task):
+        data, task = self.spec.data, find_task(self.spec.data.task)
+        if not task.labelled:
             return None
+        count = task.classes(self.signature.outputs[0])
         if self.stage != "evaluate":
             details = self.evidence("evaluate").details
             if details.kind != "evaluate" or details.labels is None:

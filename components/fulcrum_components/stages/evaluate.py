@@ -16,7 +16,6 @@ from fulcrum_components.evaluation import (
     OutputRange,
     alone_error,
     best_cases,
-    check_outcomes,
     columns_needed,
     constant_answer,
     run_onnx,
@@ -35,6 +34,7 @@ from fulcrum_components.stages.context import (
     StageResult,
 )
 from fulcrum_components.stages.torch_models import export, size_of
+from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.advice import advice
 from fulcrum_pipelines.baselines import contradiction, weaknesses
 from fulcrum_pipelines.catalog import COUNTED
@@ -75,8 +75,9 @@ def run(context: StageContext) -> StageResult:
     baseline_path = _baseline(context, onnx_path)
     context.report("running the test data", 0.4)
     meaning, seen = model.signature.meaning, OutputRange()
-    outcomes = run_onnx(baseline_path, test, meaning, columns=columns_needed(data), observe=seen)
-    check_outcomes(outcomes, data.task, where="spec.data.test")
+    task, columns = find_task(data.task), columns_needed(data)
+    outcomes = run_onnx(baseline_path, test, data.task, meaning, columns=columns, observe=seen)
+    task.check(outcomes, where="spec.data.test")
     context.report("computing metrics", 0.7)
     metrics = shared_measures.all_metrics(outcomes, context)
     outcomes_path = context.work_dir / "outcomes.npz"
@@ -91,7 +92,7 @@ def run(context: StageContext) -> StageResult:
         test_examples=len(outcomes),
         overlaps=shared_measures.overlaps(context, shared_measures.read_by_code(data)),
         advice=_advice(context, outcomes, metrics),
-        first_output=seen.record(outcomes, meaning, alone_error(baseline_path, test)),
+        first_output=seen.record(outcomes, data.task, meaning, alone_error(baseline_path, test)),
         constant_answer=constant_answer(outcomes, data.task),
         weak_baseline_allowed=context.spec.allow_weak_baseline,
         labels=None if context.labels is None else context.labels.record,
@@ -101,7 +102,7 @@ def run(context: StageContext) -> StageResult:
     warnings = (
         *model.notes,
         *shared_measures.data_warnings(context),
-        *shared_measures.unequal_targets(outcomes, data),
+        *task.warnings(outcomes),
         *doubts,
     )
     signature_path = context.work_dir / SIGNATURE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.models.state import STRUCTURE, WEIGHTS
@@ -60,6 +61,7 @@ def run(context: StageContext) -> StageResult:
         torch_models.problem_of(context),
         options,
         validation=context.dataset("validation"),
+        measure=partial(torch_models.main_metric, context),
         checkpoint_dir=checkpoints.directory,
         on_epoch=report,
         sparse_layers=state.sparse_layers,

@@ -8,11 +8,11 @@ from pathlib import Path
 from fulcrum_components.data import Dataset
 from fulcrum_components.evaluation.differing import Differences, is_floating
 from fulcrum_components.evaluation.fidelity import fidelity_levels, fidelity_of, lost_outputs
-from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.outputs import compared_outputs, run_side_by_side
 from fulcrum_components.evaluation.own_targets import compare_with_target, read_targets
 from fulcrum_components.models.signature import TensorSpec
 from fulcrum_components.stages.context import StageContext
+from fulcrum_components.tasks import Array
 from fulcrum_pipelines.contract import ResolvedSpec
 from fulcrum_pipelines.evidence import OutputFidelity
 

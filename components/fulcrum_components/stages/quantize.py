@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 from fulcrum_components.data import Dataset, sample
-from fulcrum_components.evaluation import example_losses, metric_value, run_onnx
+from fulcrum_components.evaluation import metric_value, run_onnx
 from fulcrum_components.latency import compare_quickly, geometric_mean
 from fulcrum_components.quantization import quantize
 from fulcrum_components.quantization.choosing import (
@@ -21,6 +21,7 @@ from fulcrum_components.quantization.methods import METHODS, Measuring
 from fulcrum_components.stages import further_outputs, shared_measures
 from fulcrum_components.stages.context import BASELINE, ONNX, Output, StageContext, StageResult
 from fulcrum_components.stages.headlines import left_out
+from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.catalog import METRICS, TASKS
 from fulcrum_pipelines.contract import canonical_json, digest_of
 
@@ -65,11 +66,13 @@ def run(context: StageContext) -> StageResult:
     def measure_quality(path: Path) -> Quality:
         assert validation is not None
         context.report(f"measuring {path.stem} on validation", None)
-        outcomes = run_onnx(path, validation, context.signature.meaning)
+        outcomes = run_onnx(path, validation, task, context.signature.meaning)
         value = metric_value(outcomes, metric)
         lost = further_outputs.lost_on(context, validation, source, path)
         return Quality(
-            math.nan if value is None else value, example_losses(outcomes, task), "; ".join(lost)
+            math.nan if value is None else value,
+            find_task(task).example_losses(outcomes),
+            "; ".join(lost),
         )
 
     def measure_speed(baseline: Path, candidate: Path) -> Speed:

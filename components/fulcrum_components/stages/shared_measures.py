@@ -6,27 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fulcrum_components.data import Dataset, check_classes, class_labels, find_copies, find_overlap
+from fulcrum_components.data import Dataset, class_labels, find_copies, find_overlap
 from fulcrum_components.evaluation import (
     Outcomes,
     column_of,
     compute_metrics,
     confusion_matrix,
 )
-from fulcrum_components.evaluation.outcomes import Array
 from fulcrum_components.evaluation.requests import metrics_for
 from fulcrum_components.stages.context import StageContext
-from fulcrum_pipelines.catalog import has_labels
+from fulcrum_components.tasks import Array, find_task
+from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import ConfusionMatrix, Copies, Metric, Overlap
 from fulcrum_pipelines.resources.compressionjob import Data
 
 TUNED_ON = ("train", "calibration", "validation")
 """Data sets that something is tuned on; no test example may be in them."""
-
-
-LEAST_SHARE = 0.01
-"""Least variance of one of several targets, as a share of the largest one's: a target of 1 % may be
-lost as a whole, and 99 % of the variance over both are kept."""
 
 
 def what_data_mean(data: Data) -> dict[str, object]:
@@ -39,10 +34,14 @@ def check_test_data(context: StageContext, test: Dataset) -> None:
     """Refuse test data that cannot decide anything.
 
     Raises:
-        UserError: All examples are of one class.
+        UserError: There are no targets, or the task finds that they decide nothing.
     """
-    if has_labels(context.spec.data.task):
-        check_classes(test, "spec.data.test")
+    targets, where = test.targets, "spec.data.test"
+    if targets is None:
+        raise UserError("the data have no targets to compare with", where=where)
+    why = find_task(context.spec.data.task).undecided_by(targets)
+    if why:
+        raise UserError(why, where=where)
 
 
 def data_warnings(context: StageContext) -> tuple[str, ...]:
@@ -54,30 +53,10 @@ def data_warnings(context: StageContext) -> tuple[str, ...]:
     )
 
 
-def unequal_targets(outcomes: Outcomes, data: Data) -> tuple[str, ...]:
-    """Return a warning if metrics of several targets an example hardly see one of them."""
-    targets = outcomes.targets
-    if has_labels(data.task) or targets.ndim == 1:
-        return ()
-    variances = targets.var(axis=0).ravel()
-    moving = np.flatnonzero(variances)
-    if not moving.size:
-        return ()
-    least, most = moving[variances[moving].argmin()], int(variances.argmax())
-    share = variances[least] / variances[most]
-    if share >= LEAST_SHARE:
-        return ()
-    return (
-        f"spec.data.test: value {least} of the targets has {share:.1g} of the variance of value "
-        f"{most}, so metrics over all hardly see whether value {least} is lost; scale the targets "
-        "to one spread, or make a job for each",
-    )
-
-
 def groups_of(outcomes: Outcomes, data: Data) -> Array | None:
-    """Return which examples belong together, (n,), or None where they are independent."""
+    """Return which examples belong together, (n,), or None if each is a unit of its own."""
     if data.group_by is None:
-        return None
+        return find_task(data.task).units(outcomes)
     return column_of(outcomes, data.group_by, where="spec.data.groupBy")
 
 
@@ -95,10 +74,13 @@ def whole_metrics(outcomes: Outcomes, data: Data, seed: int) -> tuple[Metric, ..
 
 
 def confusion(outcomes: Outcomes, data: Data) -> ConfusionMatrix | None:
-    """Return the confusion matrix of a classification that has not too many classes."""
-    if not has_labels(data.task):
+    """Return the confusion matrix of a task with labels, unless it has too many classes."""
+    task = find_task(data.task)
+    answers = task.answers(outcomes)
+    if not task.labelled or answers is None:
         return None
-    return confusion_matrix(outcomes, class_labels(data.classes, outcomes.outputs.shape[1]))
+    labels = class_labels(data.classes, outcomes.outputs.shape[1])
+    return confusion_matrix(outcomes.targets, answers, labels)
 
 
 def overlaps(context: StageContext, names: Sequence[str]) -> tuple[Overlap, ...]:

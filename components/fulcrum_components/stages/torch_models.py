@@ -16,8 +16,7 @@ from torch import nn
 
 from fulcrum_components.data import Dataset
 from fulcrum_components.equivalence import of_onnx, require_same
-from fulcrum_components.evaluation import Outcomes, compute_metrics
-from fulcrum_components.evaluation.outcomes import Array
+from fulcrum_components.evaluation import Outcomes, compute_metrics, metric_value
 from fulcrum_components.evaluation.running import to_outcomes
 from fulcrum_components.export import eval_mode, export_onnx
 from fulcrum_components.export import run_torch as run_module
@@ -33,6 +32,8 @@ from fulcrum_components.objective import Problem, call, call_all, input_tensors,
 from fulcrum_components.pruning import History, count_macs_and_parameters, replay
 from fulcrum_components.stages import further_outputs
 from fulcrum_components.stages.context import JSON, ONNX, SAFETENSORS, Output, StageContext
+from fulcrum_components.tasks import Array
+from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import Metric, StageName
 
@@ -168,9 +169,17 @@ def run_torch(
             wide = torch.promote_types(outputs.dtype, torch.float32)
             raw.append(outputs.to(wide).cpu().numpy())
             targets.append(np.asarray(batch.targets))
-    return to_outcomes(
-        np.concatenate(raw), np.concatenate(targets), signature.meaning, where="validation"
-    )
+    return _outcomes(context, np.concatenate(raw), np.concatenate(targets))
+
+
+def main_metric(context: StageContext, outputs: Array, targets: Array) -> float | None:
+    """Return the task's main metric of a torch module's first outputs on the validation data."""
+    return metric_value(_outcomes(context, outputs, targets), TASKS[context.spec.data.task].main)
+
+
+def _outcomes(context: StageContext, raw: Array, targets: Array) -> Outcomes:
+    task, meaning = context.spec.data.task, context.signature.meaning
+    return to_outcomes(raw, targets, task, meaning, where="validation")
 
 
 def validation_metrics(module: nn.Module, context: StageContext) -> tuple[Metric, ...]:

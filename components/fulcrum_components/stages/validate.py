@@ -193,12 +193,12 @@ def _levers(context: StageContext, test: Dataset) -> list[Lever]:
     else:
         context.report("running the test data through the channel's model", 0.1)
         path = context.fetch("evaluate", BASELINE)
-        answered = run_onnx(path, test, meaning, columns=columns_needed(data))
+        answered = run_onnx(path, test, data.task, meaning, columns=columns_needed(data))
     levers = [Lever("evaluate", baseline, answered)]
     for stage in context.plan.stages[1:-1]:
         context.report(f"running the test data after {stage}", 0.1)
         path = context.fetch(stage, "model.onnx")
-        outcomes = run_onnx(path, test, meaning, columns=columns_needed(data))
+        outcomes = run_onnx(path, test, data.task, meaning, columns=columns_needed(data))
         levers.append(Lever(stage, context.digest(stage, "model.onnx"), outcomes))
     return levers
 

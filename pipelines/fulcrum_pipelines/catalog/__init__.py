@@ -3,8 +3,9 @@
 Gates, reports, evaluators, advice and scaffolds all have to know which way a metric is better or
 what a kind of gate needs measured. They read it here, so that an addition cannot be forgotten in
 one of them. What is computed stands elsewhere: metrics in `fulcrum_components.evaluation.metrics`,
-decisions in `fulcrum_pipelines.gates`. `tests/unit/pipelines/test_catalog.py` holds all of them,
-the schema and the docs against these rows; CONTRIBUTING.md says how to add one.
+tasks in `fulcrum_components.tasks`, decisions in `fulcrum_pipelines.gates`.
+`tests/unit/pipelines/test_catalog.py` holds all of them, the schema and the docs against these
+rows; CONTRIBUTING.md says how to add one.
 """
 
 from fulcrum_pipelines.catalog.gate_kinds import GATE_KINDS, GateKind
@@ -23,8 +24,6 @@ from fulcrum_pipelines.catalog.tasks import (
     TASKS,
     Meaning,
     Task,
-    TaskName,
-    has_labels,
     task_of_meaning,
     tasks_of_kind,
     tasks_of_metric,
@@ -45,8 +44,6 @@ __all__ = [
     "Meaning",
     "MetricKind",
     "Task",
-    "TaskName",
-    "has_labels",
     "task_of_meaning",
     "tasks_of_kind",
     "tasks_of_metric",

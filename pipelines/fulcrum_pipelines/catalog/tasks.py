@@ -1,4 +1,7 @@
-"""The tasks, and which metrics and kinds of gates are for which of them."""
+"""The tasks, and which metrics and kinds of gates are for which of them.
+
+How a task learns and what is kept of an example stands in `fulcrum_components.tasks`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Final, Literal
 
 from fulcrum_pipelines.catalog.gate_kinds import GATE_KINDS
 
-TaskName = Literal["classification", "regression"]
 Meaning = Literal["logits", "probabilities", "value"]
 
 
@@ -17,15 +19,13 @@ class Task:
 
     Attributes:
         name: In manifests.
-        target: What a right answer is: the label of one class, or numbers.
-        meanings: What the model's first output may hold. Each has a loss of its own.
+        meanings: What the model's first output may hold, the usual first.
         metrics: All metrics, in the order in which they are measured, the main one first.
         slice_metrics: Those reported on each slice if no gate asks for more.
         lever_metrics: Those followed from stage to stage, the main one first.
     """
 
-    name: TaskName
-    target: Literal["label", "numbers"]
+    name: str
     meanings: tuple[Meaning, ...]
     metrics: tuple[str, ...]
     slice_metrics: tuple[str, ...]
@@ -40,7 +40,6 @@ class Task:
 _ROWS = (
     Task(
         "classification",
-        "label",
         ("logits", "probabilities"),
         metrics=("accuracy", "top5", "macroF1", "logLoss", "mse", "ece", "auc"),
         slice_metrics=("accuracy", "logLoss"),
@@ -48,7 +47,6 @@ _ROWS = (
     ),
     Task(
         "regression",
-        "numbers",
         ("value",),
         metrics=("rmse", "mae", "r2", "mse"),
         slice_metrics=("rmse", "mae"),
@@ -67,11 +65,6 @@ LEVER_METRICS: Final = tuple(
     )
 )
 """Of all tasks, losses before the main metric: a stage that costs no answer may cost certainty."""
-
-
-def has_labels(task: str) -> bool:
-    """Return whether the right answers of `task` are labels of classes."""
-    return TASKS[task].target == "label"
 
 
 def tasks_of_metric(name: str) -> tuple[str, ...]:

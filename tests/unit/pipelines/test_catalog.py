@@ -39,14 +39,14 @@ from fulcrum_components.evaluation.baseline import constant_value
 from fulcrum_components.evaluation.fidelity import fidelity_levels
 from fulcrum_components.evaluation.metrics import DEFINED
 from fulcrum_components.latency import speedup_confidences
-from fulcrum_components.objective import per_example_loss
+from fulcrum_components.tasks import TASKS as BEHAVIOURS
+from fulcrum_components.tasks import find_task
 from fulcrum_pipelines import gates
 from fulcrum_pipelines.catalog import (
     GATE_KINDS,
     METRICS,
     TASKS,
     GateKind,
-    has_labels,
     task_of_meaning,
     tasks_of_kind,
     tasks_of_metric,
@@ -174,7 +174,7 @@ def test_each_metric_has_a_task_and_an_evaluator_and_none_is_unknown() -> None:
 def outcomes_of(task: str) -> tuple[Outcomes, Outcomes]:
     """Return a good baseline, and a candidate that is hardly worse; 700 examples on two sites."""
     site = {"site": np.arange(700) % 2}
-    if has_labels(task):
+    if find_task(task).labelled:
         pair = classifiers(700, 7, noise=0.02)
         good, almost = (
             Outcomes(o.outputs, o.targets, site) for o in (pair.baseline, pair.candidate)
@@ -191,7 +191,9 @@ def test_metrics_behave_as_their_rows_say(task: str, name: str) -> None:
     good, _ = outcomes_of(task)
     mixed = np.random.default_rng(0).permutation(len(good))
     ruined = Outcomes(good.outputs[mixed], good.targets)
-    perfect = np.eye(7, dtype=np.float32)[good.targets] if has_labels(task) else good.targets
+    perfect = (
+        np.eye(7, dtype=np.float32)[good.targets] if find_task(task).labelled else good.targets
+    )
     value, worse, best, constant = (
         metric_value(good, name),
         metric_value(ruined, name),
@@ -213,11 +215,16 @@ def test_metrics_behave_as_their_rows_say(task: str, name: str) -> None:
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
 def test_each_meaning_of_a_task_has_a_loss(task: Any) -> None:
+    asked = find_task(task.name)
     outputs = torch.tensor([[0.2, 0.8], [0.6, 0.4]])
-    targets = torch.tensor([0, 1]) if has_labels(task.name) else outputs.double()
+    targets = torch.tensor([0, 1]) if asked.labelled else outputs.double()
     for meaning in task.meanings:
-        assert per_example_loss(outputs, targets, meaning).shape == (2,)
+        assert asked.loss(outputs, targets, meaning).shape == (2,)
         assert task_of_meaning(meaning) is task
+
+
+def test_each_task_has_a_behaviour_and_none_is_unknown() -> None:
+    assert set(BEHAVIOURS) == set(TASKS)
 
 
 def test_each_kind_has_a_module_and_no_module_is_of_an_unknown_kind() -> None:

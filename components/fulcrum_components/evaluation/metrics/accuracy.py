@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array
+from fulcrum_components.tasks import Outcomes
+from fulcrum_components.tasks.classification import most_probable
 
 _K = 5
-
-
-def answers(outcomes: Outcomes) -> Array:
-    """Return the most probable class of each example, (n,); the first of equals."""
-    result: Array = outcomes.outputs.argmax(axis=1)
-    return result
 
 
 def target_probabilities(outcomes: Outcomes) -> Array:
@@ -25,7 +20,7 @@ def target_probabilities(outcomes: Outcomes) -> Array:
 
 
 def _right(outcomes: Outcomes) -> Array:
-    result: Array = answers(outcomes) == outcomes.targets
+    result: Array = most_probable(outcomes) == outcomes.targets
     return result
 
 

@@ -14,9 +14,9 @@ import math
 import numpy as np
 
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array
 from fulcrum_components.evaluation.unseen import Stratum
+from fulcrum_components.tasks import Outcomes
 
 
 def mid_ranks(values: Array) -> Array:

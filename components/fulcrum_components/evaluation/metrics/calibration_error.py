@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, summed_by_unit
 from fulcrum_components.evaluation.unseen import Stratum
+from fulcrum_components.tasks import Outcomes
+from fulcrum_components.tasks.classification import most_probable
 
 BINS = 15
 """Equally wide bins of confidence, (0, 1/15], (1/15, 2/15] ..., as in the paper."""
@@ -37,7 +37,7 @@ def _gaps(sums: Array) -> Array:
 
 def _statistic(outcomes: Outcomes, units: Array) -> SumStatistic:
     confidence = outcomes.outputs.max(axis=1).astype(np.float64)
-    right = answers(outcomes) == outcomes.targets
+    right = most_probable(outcomes) == outcomes.targets
     features = np.zeros((len(outcomes), BINS + 1))
     features[np.arange(len(outcomes)), confidence_bins(confidence)] = right - confidence
     features[:, BINS] = 1

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
 from fulcrum_components.evaluation.unseen import Stratum
+from fulcrum_components.tasks import Outcomes
 from fulcrum_pipelines.catalog import METRICS, Direction, MetricKind
 
 _MOST_MIXED = 20_000

@@ -6,8 +6,8 @@ import numpy as np
 
 from fulcrum_components.evaluation.metrics.accuracy import target_probabilities
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic, mean_statistic
+from fulcrum_components.tasks import Outcomes
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float32).eps)
 """Probabilities are clipped to this, as scikit-learn does for float32, so that one certain and

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from fulcrum_components.evaluation.metrics.accuracy import answers
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import Array, SumStatistic
 from fulcrum_components.evaluation.unseen import Stratum
+from fulcrum_components.tasks import Outcomes
+from fulcrum_components.tasks.classification import most_probable
 
 
 def _statistic(outcomes: Outcomes, units: Array) -> SumStatistic:
     """Return macro F1 of sums (u, 3 classes): right answers, targets and answers of each class."""
     classes, count = int(outcomes.outputs.shape[1]), int(units.max()) + 1
-    given = answers(outcomes)
+    given = most_probable(outcomes)
     right = given == outcomes.targets
     columns = ((outcomes.targets, right), (outcomes.targets, None), (given, None))
     counted = [

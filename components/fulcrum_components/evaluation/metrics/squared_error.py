@@ -10,13 +10,13 @@ import numpy as np
 
 from fulcrum_components.evaluation.metrics.accuracy import target_probabilities
 from fulcrum_components.evaluation.metrics.definition import MetricDefinition
-from fulcrum_components.evaluation.outcomes import Outcomes
 from fulcrum_components.evaluation.statistic import (
     Array,
     SumStatistic,
     mean_of_sums,
     mean_statistic,
 )
+from fulcrum_components.tasks import Outcomes
 
 
 def example_squared_error(outcomes: Outcomes) -> Array:

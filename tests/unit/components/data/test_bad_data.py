@@ -19,7 +19,7 @@ from model_files import SIGNATURE, examples
 from PIL import Image
 from pyarrow import parquet
 
-from fulcrum_components.data import check_classes, column_values, open_dataset
+from fulcrum_components.data import column_values, open_dataset
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
@@ -552,13 +552,6 @@ def open_npz(root: Path, **changes: Any) -> Any:
     """Open a sound `.npz` with other arrays."""
     source = DataSource(uri=f"file://{npz(**changes)(root)}")
     return open_dataset(source, SIGNATURE, "classification", where=WHERE, cache_dir=root / "cache")
-
-
-def test_one_class_only(tmp_path: Path) -> None:
-    dataset = open_npz(tmp_path, y=np.full(12, 2))
-    with pytest.raises(UserError, match=r"spec\.data\.test: all 12 examples have the label 2"):
-        check_classes(dataset, WHERE)
-    check_classes(open_npz(tmp_path), WHERE)
 
 
 def test_too_many_values_for_a_slice(tmp_path: Path) -> None:

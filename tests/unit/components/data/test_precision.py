@@ -188,12 +188,14 @@ def test_targets_may_differ_in_axes_of_length_1(case: Shapes, tmp_path: Path) ->
 
 def test_outcomes_of_float64_models_stay_float64() -> None:
     times = SECONDS[:, :1]
-    outcomes = to_outcomes(times + 20.0, times, "value", where="test")
+    outcomes = to_outcomes(times + 20.0, times, "regression", "value", where="test")
     assert outcomes.outputs.dtype == np.float64
     np.testing.assert_allclose(outcomes.outputs - outcomes.targets, 20.0, rtol=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_outcomes_of_other_models_are_float32(dtype: Any) -> None:
-    outcomes = to_outcomes(NORMAL[:, :1].astype(dtype), NORMAL[:, :1], "value", where="test")
+    outcomes = to_outcomes(
+        NORMAL[:, :1].astype(dtype), NORMAL[:, :1], "regression", "value", where="test"
+    )
     assert outcomes.outputs.dtype == np.float32

@@ -13,9 +13,10 @@ from two_outputs import Node, data, signature, write
 
 from fulcrum_components.evaluation.differing import Centre, Differences, Sums, collected, flat
 from fulcrum_components.evaluation.fidelity import fidelity_levels, fidelity_of, lost_outputs
-from fulcrum_components.evaluation.outcomes import Outcomes, load_outcomes, save_outcomes
+from fulcrum_components.evaluation.outcome_file import load_outcomes, save_outcomes
 from fulcrum_components.evaluation.outputs import MOST_CALLS, compared_outputs, run_side_by_side
 from fulcrum_components.models.signature import TensorSpec
+from fulcrum_components.tasks import Outcomes
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import OutputFidelity
 from fulcrum_pipelines.resources.compressionjob import Data, Gate

@@ -174,11 +174,12 @@ def test_an_unknown_metric_is_named_with_those_there_are() -> None:
 
 def test_confusion_matrix_is_scikit_learns() -> None:
     outcomes = classifiers(300, 4).baseline
-    found = confusion_matrix(outcomes, tuple("abcd"))
-    expected = reference.confusion_matrix(outcomes.targets, outcomes.outputs.argmax(1))
+    targets, answers = outcomes.targets, outcomes.outputs.argmax(1)
+    found = confusion_matrix(targets, answers, tuple("abcd"))
+    expected = reference.confusion_matrix(targets, answers)
     assert found is not None
     assert np.array_equal(found.counts, expected)
-    assert confusion_matrix(outcomes, tuple(map(str, range(101)))) is None
+    assert confusion_matrix(targets, answers, tuple(map(str, range(101)))) is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,9 +11,9 @@ import pytest
 from onnx import helper
 from outcome_makers import Array, dataset_of, save_graph, softmax, write_identity, write_mlp
 
-from fulcrum_components.evaluation import check_outcomes, run_onnx, to_outcomes
-from fulcrum_components.evaluation.outcomes import Outcomes
-from fulcrum_pipelines.catalog import Meaning
+from fulcrum_components.evaluation import run_onnx, to_outcomes
+from fulcrum_components.tasks import Outcomes, find_task
+from fulcrum_pipelines.catalog import Meaning, task_of_meaning
 from fulcrum_pipelines.errors import UserError
 
 X = np.random.default_rng(1).normal(size=(23, 64)).astype(np.float32)
@@ -27,6 +27,7 @@ def test_logits_become_probabilities_in_the_order_of_the_data(tmp_path: Path) ->
     found = run_onnx(
         path,
         dataset_of(X, LABELS, columns=columns),
+        "classification",
         "logits",
         columns=["group"],
         batch_size=5,
@@ -42,14 +43,16 @@ def test_a_model_of_fixed_batch_is_fed_in_its_batch(tmp_path: Path) -> None:
     free = write_mlp(tmp_path / "free.onnx", 32)
     fixed = write_mlp(tmp_path / "fixed.onnx", 32, batch=4)
     data = dataset_of(X, LABELS)
-    expected = run_onnx(free, data, "logits").outputs
-    assert np.allclose(run_onnx(fixed, data, "logits").outputs, expected, atol=1e-6)
+    expected = run_onnx(free, data, "classification", "logits").outputs
+    assert np.allclose(
+        run_onnx(fixed, data, "classification", "logits").outputs, expected, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("meaning", ["logits", "probabilities"])
 def test_one_output_separates_two_classes(meaning: Meaning) -> None:
     raw = np.array([[0.25], [0.75]], dtype=np.float32)
-    found = to_outcomes(raw, np.array([0, 1]), meaning, where="model").outputs
+    found = to_outcomes(raw, np.array([0, 1]), "classification", meaning, where="model").outputs
     expected = 1 / (1 + np.exp(-raw)) if meaning == "logits" else raw
     assert np.allclose(found, np.concatenate([1 - expected, expected], axis=1))
 
@@ -60,15 +63,16 @@ def test_values_pair_up_despite_axes_of_length_1(
     shape: tuple[int, ...], target_shape: tuple[int, ...]
 ) -> None:
     values = np.arange(6.0)
-    found = to_outcomes(values.reshape(shape), values.reshape(target_shape), "value", where="model")
-    check_outcomes(found, "regression", where="spec.data.test")
+    raw, targets = values.reshape(shape), values.reshape(target_shape)
+    found = to_outcomes(raw, targets, "regression", "value", where="model")
+    find_task("regression").check(found, where="spec.data.test")
     np.testing.assert_array_equal(found.outputs, found.targets)
 
 
 def test_values_of_one_output_are_flat(tmp_path: Path) -> None:
     path = write_identity(tmp_path / "model.onnx", 1)
     x = np.arange(5, dtype=np.float32)[:, None]
-    found = run_onnx(path, dataset_of(x, np.arange(5.0)[:, None], "value"), "value")
+    found = run_onnx(path, dataset_of(x, np.arange(5.0)[:, None], "value"), "regression", "value")
     assert found.outputs.shape == found.targets.shape == (5,)
 
 
@@ -114,12 +118,14 @@ REFUSED = (
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.name)
 def test_outputs_that_mean_nothing_are_refused(row: Refused) -> None:
     with pytest.raises(UserError, match=row.says):
-        to_outcomes(row.raw, row.targets, row.meaning, where="model")
+        to_outcomes(
+            row.raw, row.targets, task_of_meaning(row.meaning).name, row.meaning, where="model"
+        )
 
 
 def test_integer_softmax_may_miss_a_sum_of_one() -> None:
     raw = np.array([[0.996, 0.0], [1.004, 0.0]], dtype=np.float32)
-    found = to_outcomes(raw, np.array([0, 1]), "probabilities", where="model")
+    found = to_outcomes(raw, np.array([0, 1]), "classification", "probabilities", where="model")
     assert found.outputs.max() == 1
 
 
@@ -128,35 +134,35 @@ def test_the_first_bad_example_is_counted_over_batches(tmp_path: Path) -> None:
     x = np.ones((23, 64), dtype=np.float32)
     x[17, 3] = -1
     with pytest.raises(UserError, match=r"roots.onnx: .* example 17 "):
-        run_onnx(path, dataset_of(x, LABELS), "logits", batch_size=4)
+        run_onnx(path, dataset_of(x, LABELS), "classification", "logits", batch_size=4)
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "broken.onnx"
     path.write_bytes(b"no protobuf")
     with pytest.raises(UserError, match=r"broken.onnx: ONNX Runtime cannot load"):
-        run_onnx(path, dataset_of(X, LABELS), "logits")
+        run_onnx(path, dataset_of(X, LABELS), "classification", "logits")
     with pytest.raises(UserError, match="no such file"):
-        run_onnx(tmp_path / "absent.onnx", dataset_of(X, LABELS), "logits")
+        run_onnx(tmp_path / "absent.onnx", dataset_of(X, LABELS), "classification", "logits")
 
 
 def test_inputs_of_another_width_are_refused_with_what_is_declared(tmp_path: Path) -> None:
     path = write_mlp(tmp_path / "model.onnx", 8, inputs=32)
     with pytest.raises(UserError, match=r"x float32\[23, 64\]; it declares x tensor\(float\)"):
-        run_onnx(path, dataset_of(X, LABELS), "logits")
+        run_onnx(path, dataset_of(X, LABELS), "classification", "logits")
 
 
 def test_an_output_without_the_batch_is_refused(tmp_path: Path) -> None:
     node = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=0)
     path = save_graph(tmp_path / "model.onnx", [node], ("batch", 64), (), {})
     with pytest.raises(UserError, match="axis 0 must be the batch"):
-        run_onnx(path, dataset_of(X, LABELS), "logits")
+        run_onnx(path, dataset_of(X, LABELS), "classification", "logits")
 
 
 def test_data_without_targets_are_refused(tmp_path: Path) -> None:
     path = write_mlp(tmp_path / "model.onnx", 8)
     with pytest.raises(UserError, match="no targets"):
-        run_onnx(path, dataset_of(X, None), "logits")
+        run_onnx(path, dataset_of(X, None), "classification", "logits")
 
 
 @dataclass(frozen=True)
@@ -183,4 +189,4 @@ MISMATCHES = (
 @pytest.mark.parametrize("row", MISMATCHES, ids=lambda row: row.name)
 def test_targets_that_do_not_fit_are_named(row: Mismatch) -> None:
     with pytest.raises(UserError, match=row.says):
-        check_outcomes(row.outcomes, row.task, where="spec.data.test")
+        find_task(row.task).check(row.outcomes, where="spec.data.test")

@@ -17,6 +17,7 @@ from small_models import (
     OnlyRecurrent,
     image_data,
     image_net,
+    measure_of,
     problem,
     signature,
     tokens,
@@ -52,12 +53,14 @@ def tuned(
     sparse_layers: Sequence[str] = (),
     **changes: Any,
 ) -> FinetuneResult:
+    asked = problem(train, **{"seed": 3, **changes})
     return finetune(
         module,
         teacher,
-        problem(train, **{"seed": 3, **changes}),
+        asked,
         options or Finetune(epochs=2, batch_size=32),
         validation=validation,
+        measure=measure_of(asked),
         checkpoint_dir=checkpoint_dir,
         on_epoch=on_epoch,
         sparse_layers=sparse_layers,

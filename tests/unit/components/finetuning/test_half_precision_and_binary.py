@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_models import ArrayData, problem, signature
+from small_models import ArrayData, measure_of, problem, signature
 from torch import Tensor, nn
 
 from fulcrum_components.finetuning import FinetuneResult, finetune
@@ -69,12 +69,15 @@ def tuned(module: nn.Module, **arguments: Any) -> FinetuneResult:
     if teacher is not None:
         asked["distillation"] = Distillation(weight=0.1)
     options = Finetune(epochs=6, batch_size=16, **asked)
+    changes = {"signature": signature((16,)), "seed": 1} | arguments
+    to_learn = problem(data(192, 0, shape), **changes)
     return finetune(
         module,
         teacher,
-        problem(data(192, 0, shape), **({"signature": signature((16,)), "seed": 1} | arguments)),
+        to_learn,
         options,
         validation=data(96, 1, shape),
+        measure=measure_of(to_learn),
     )
 
 

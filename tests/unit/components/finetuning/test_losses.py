@@ -10,29 +10,27 @@ import torch
 from small_models import ArrayBatch, image_net, signature
 from torch import Tensor, nn
 
-from fulcrum_components.finetuning.distillation import distillation_loss
 from fulcrum_components.finetuning.penalties import penalty
 from fulcrum_components.objective import (
-    Meaning,
     call,
     input_tensors,
-    per_example_loss,
     target_tensor,
 )
+from fulcrum_components.tasks import find_task
+from fulcrum_pipelines.catalog import Meaning, task_of_meaning
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.resources.compressionjob import Penalty
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0]])
 TEACHER = torch.tensor([[1.0, 1.0, -2.0], [0.0, 2.0, 1.0]])
 LABELS = torch.tensor([0, 1])
+CLASSES, NUMBERS = find_task("classification"), find_task("regression")
 
 
 def test_probabilities_give_the_loss_of_their_logits() -> None:
-    logits = per_example_loss(LOGITS, LABELS, "logits")
+    logits = CLASSES.loss(LOGITS, LABELS, "logits")
 
-    torch.testing.assert_close(
-        per_example_loss(LOGITS.softmax(-1), LABELS, "probabilities"), logits
-    )
+    torch.testing.assert_close(CLASSES.loss(LOGITS.softmax(-1), LABELS, "probabilities"), logits)
 
 
 BINARY = torch.tensor([2.0, -1.0, 0.5])
@@ -47,7 +45,7 @@ def test_one_number_an_example_gives_binary_cross_entropy(
 ) -> None:
     outputs = (BINARY if meaning == "logits" else BINARY.sigmoid()).reshape(shape)
 
-    loss = per_example_loss(outputs, BINARY_LABELS.reshape(labels_shape), meaning)
+    loss = CLASSES.loss(outputs, BINARY_LABELS.reshape(labels_shape), meaning)
 
     expected = torch.nn.functional.binary_cross_entropy_with_logits(
         BINARY, BINARY_LABELS.float(), reduction="none"
@@ -62,24 +60,24 @@ def test_distillation_of_one_number_is_that_of_two_classes(
 ) -> None:
     student, teacher = BINARY, BINARY.flip(0)
     both = [torch.stack([torch.zeros(3), x], dim=1) for x in (student, teacher)]
-    expected = distillation_loss(*both, "logits", 2.0)
+    expected = CLASSES.distillation(*both, "logits", 2.0)
     if meaning == "probabilities":
         student, teacher = student.sigmoid(), teacher.sigmoid()
 
-    loss = distillation_loss(student.reshape(shape), teacher.reshape(shape), meaning, 2.0)
+    loss = CLASSES.distillation(student.reshape(shape), teacher.reshape(shape), meaning, 2.0)
 
     assert float(loss) > 0.1
     torch.testing.assert_close(loss, expected)
 
 
 def test_a_probability_of_nothing_is_not_infinite() -> None:
-    loss = per_example_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), "probabilities")
+    loss = CLASSES.loss(torch.tensor([[0.0, 1.0]]), torch.tensor([0]), "probabilities")
 
     assert float(loss) == pytest.approx(-math.log(1e-7), rel=1e-4)
 
 
 def test_values_of_one_column_fit_flat_targets() -> None:
-    loss = per_example_loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 1.0]), "value")
+    loss = NUMBERS.loss(torch.tensor([[1.0], [3.0]]), torch.tensor([0.0, 1.0]), "value")
 
     assert loss.tolist() == [1.0, 4.0]
 
@@ -89,14 +87,16 @@ def test_distillation_is_hinton_s(temperature: float) -> None:
     student, teacher = ((x / temperature).softmax(-1) for x in (LOGITS, TEACHER))
     divergence = (teacher * (teacher.log() - student.log())).sum(-1).mean()
 
-    loss = distillation_loss(LOGITS, TEACHER, "logits", temperature)
+    loss = CLASSES.distillation(LOGITS, TEACHER, "logits", temperature)
     torch.testing.assert_close(loss, divergence * temperature**2)
-    same = distillation_loss(LOGITS.softmax(-1), TEACHER.softmax(-1), "probabilities", temperature)
+    same = CLASSES.distillation(
+        LOGITS.softmax(-1), TEACHER.softmax(-1), "probabilities", temperature
+    )
     torch.testing.assert_close(same, loss)
 
 
 def test_distillation_of_values_is_their_squared_difference() -> None:
-    loss = distillation_loss(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]), "value", 3.0)
+    loss = NUMBERS.distillation(torch.tensor([1.0, 3.0]), torch.tensor([0.0, 1.0]), "value", 3.0)
 
     assert float(loss) == 2.5
 
@@ -143,10 +143,10 @@ def test_a_channel_of_zeros_has_no_gradient() -> None:
     ],
 )
 def test_what_does_not_fit_is_refused(
-    outputs: Tensor, targets: Tensor, meaning: str, message: str
+    outputs: Tensor, targets: Tensor, meaning: Meaning, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        per_example_loss(outputs, targets, meaning)  # type: ignore[arg-type]
+        find_task(task_of_meaning(meaning).name).loss(outputs, targets, meaning)
 
 
 def test_inputs_take_the_declared_type() -> None:
@@ -171,7 +171,7 @@ def test_missing_inputs_and_targets_are_named() -> None:
     with pytest.raises(UserError, match="no input 'x'; they have \\['y'\\]"):
         input_tensors(batch, signature((3,)), torch.device("cpu"))
     with pytest.raises(UserError, match="needs targets"):
-        target_tensor(batch, "logits", torch.device("cpu"))
+        target_tensor(batch, CLASSES, torch.device("cpu"))
 
 
 class Raising(nn.Module):

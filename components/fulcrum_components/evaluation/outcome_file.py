@@ -9,45 +9,16 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fulcrum_pipelines.catalog import has_labels
+from fulcrum_components.tasks import Array, Outcomes
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.resources.compressionjob import Data
 
-Array = np.ndarray[Any, np.dtype[Any]]
-
 _COLUMN = "column:"
 _OUTPUT = "output:"
-
-
-@dataclass(frozen=True)
-class Outcomes:
-    """Answers of one model to n examples.
-
-    Attributes:
-        outputs: Probabilities (n, classes), float32; or values (n,) or (n, k) for regression, as
-            exact as the model gives them.
-        targets: Right answers: labels (n,) from 0, or values of the shape of `outputs`.
-        columns: Declared columns by name, (n,) each.
-    """
-
-    outputs: Array
-    targets: Array
-    columns: dict[str, Array] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """Return n."""
-        return len(self.targets)
-
-    def take(self, selected: Array) -> Outcomes:
-        """Return the outcomes of `selected` examples: a mask (n,) or indices."""
-        columns = {name: values[selected] for name, values in self.columns.items()}
-        return Outcomes(self.outputs[selected], self.targets[selected], columns)
 
 
 def column_of(outcomes: Outcomes, name: str, *, where: str) -> Array:
@@ -60,33 +31,6 @@ def column_of(outcomes: Outcomes, name: str, *, where: str) -> Array:
         known = ", ".join(sorted(outcomes.columns)) or "none"
         raise UserError(f"the test data have no column '{name}' (known: {known})", where=where)
     return outcomes.columns[name]
-
-
-def check_outcomes(outcomes: Outcomes, task: str, *, where: str) -> None:
-    """Check that targets and outputs fit each other and the task.
-
-    Raises:
-        UserError: Naming the first example that does not.
-    """
-    outputs, targets = outcomes.outputs, outcomes.targets
-    if not has_labels(task):
-        if outputs.shape != targets.shape:
-            message = (
-                f"the model gives values of shape {list(outputs.shape[1:])} an example, "
-                f"the targets are of shape {list(targets.shape[1:])}; give one target a value"
-            )
-            raise UserError(message, where=where)
-        _first_wrong(~np.isfinite(targets), targets, "is not finite", where)
-        return
-    if outputs.ndim != 2:
-        message = f"classification needs outputs (examples, classes), got {list(outputs.shape)}"
-        raise UserError(message, where=where)
-    if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer):
-        message = f"class labels must be whole numbers (n,), got {targets.dtype}{targets.shape}"
-        raise UserError(message, where=where)
-    last = outputs.shape[1] - 1
-    wrong = (targets < 0) | (targets > last)
-    _first_wrong(wrong, targets, f"is not a label of this model, which knows 0 to {last}", where)
 
 
 def save_outcomes(
@@ -140,10 +84,3 @@ def columns_needed(data: Data) -> tuple[str, ...]:
 def _plain(values: Array) -> Array:
     """Return `values` without Python objects, which only pickle could store."""
     return values.astype(str) if values.dtype == object else values
-
-
-def _first_wrong(wrong: Array, targets: Array, complaint: str, where: str) -> None:
-    per_example = wrong.reshape(len(wrong), -1).any(axis=1)
-    if per_example.any():
-        index = int(per_example.argmax())
-        raise UserError(f"target {targets[index]} of example {index} {complaint}", where=where)
