@@ -8,8 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fulcrum_components.data.dataset import TEXT
-from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.sources.naming import listed
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 
 

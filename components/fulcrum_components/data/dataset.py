@@ -14,12 +14,13 @@ from typing import Protocol
 import numpy as np
 
 from fulcrum_components.data.example_checks import check_inputs
-from fulcrum_components.data.label_values import Array, Indices, Observed, plain_labels
+from fulcrum_components.data.label_values import Array, Observed, plain_labels
 from fulcrum_components.data.labels import Labels
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.notes import Notes
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_components.tasks import Task, find_task
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 
 TEXT = "text"

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.models.signature import TensorSpec
 from fulcrum_components.notes import Notes
-from fulcrum_components.tasks.values import EXACT_WHOLE, check_finite, note_rounding
+from fulcrum_components.tasks.values import EXACT_WHOLE, Indices, check_finite, note_rounding
 from fulcrum_pipelines.errors import UserError
 
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.data.pixels import MODES, is_grey, pixels_of
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.notes import Notes
 from fulcrum_components.sources.naming import listed
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
 

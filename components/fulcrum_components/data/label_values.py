@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fulcrum_components.notes import Notes
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 
 Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from fulcrum_components.data.arrays import ArrayTable
 from fulcrum_components.data.columns import input_columns, resolve
 from fulcrum_components.data.dataset import Binding, TableDataset
 from fulcrum_components.data.formats import open_table
-from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.data.labels import find_labels
 from fulcrum_components.models.signature import Signature
 from fulcrum_components.notes import Notes
 from fulcrum_components.sources.naming import listed
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import DataSource
 

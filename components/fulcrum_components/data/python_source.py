@@ -10,9 +10,10 @@ import numpy as np
 
 from fulcrum_components.data.arrays import ArrayTable
 from fulcrum_components.data.dataset import TEXT, Table
-from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.sources.naming import listed
 from fulcrum_components.sources.usercode import load_function, user_errors
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 
 

@@ -19,8 +19,9 @@ import numpy as np
 import pyarrow as pa
 
 from fulcrum_components.data.dataset import LABEL, TEXT
-from fulcrum_components.data.label_values import Array, Indices
+from fulcrum_components.data.label_values import Array
 from fulcrum_components.sources.naming import listed
+from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 
 VALUES, VOCABULARY = "values.npy", "vocabulary.json"
