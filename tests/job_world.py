@@ -1,65 +1,66 @@
-"""A minimal cluster without a network for decisions about one job, which tests can crash.
+"""A cluster in memory that stops at will: the operator's own parts, at ports without a network.
 
-It does what the executor does, effect by effect, so that a test can stop between any two of them
-and go on from the stored state. Behaviour of the API server is tested against a real one.
+Observer, resolver, decisions, executor, reconciler and event router are the real ones. The API
+server, the engine and the store behind them are in memory, so a test can end the process before or
+after each of its writes, lose an answer, or keep news from it, thousands of times in a few seconds.
+Everything about the real API server is tested against a real one.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, replace
+import asyncio
+import atexit
+import itertools
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from typing import Any
+from typing import Any, Literal, cast
 
-from builders.evidence import make_evidence
+from api_in_memory import ApiInMemory
 from builders.plans import make_plan
+from scripted_engine import ScriptedEngine
 
-from fulcrum_operator.controllers.effects import merge_patch
-from fulcrum_operator.controllers.report_writer import has_no_report
+from fulcrum_operator.controllers.executor import Executor
+from fulcrum_operator.controllers.job_reconciler import JobReconciler
+from fulcrum_operator.controllers.observer import Observer
+from fulcrum_operator.controllers.resolver import Templates
+from fulcrum_operator.engines.slots import EngineDesk, Slots
+from fulcrum_operator.kubernetes.api import Kube
+from fulcrum_operator.kubernetes.errors import Conflict, Unavailable
+from fulcrum_operator.kubernetes.events import Events
+from fulcrum_operator.kubernetes.fence import Fence
+from fulcrum_operator.kubernetes.object_cache import Body, Key
 from fulcrum_operator.lifecycle import Limits, decide
-from fulcrum_operator.lifecycle.actions import (
-    Action,
-    AddFinalizer,
-    Announce,
-    Cancel,
-    CreatePromotion,
-    CreateSnapshot,
-    DeleteJob,
-    RemoveFinalizer,
-    SetDeadline,
-    Submit,
-    WriteStatus,
+from fulcrum_operator.lifecycle.observation import NoReport, Observed, Report, read_job
+from fulcrum_operator.resources.names import (
+    API_VERSION,
+    COMPRESSION_JOB,
+    CONFIG_MAP,
+    EVENT,
+    MODEL_CHANNEL,
+    MODEL_PROMOTION,
+    RUN_FINALIZER,
+    Kind,
 )
-from fulcrum_operator.lifecycle.observation import (
-    ChannelSeen,
-    Job,
-    NoReport,
-    Observed,
-    PromotionSeen,
-    Refusal,
-    Report,
-    Resolution,
-    Snapshot,
-    read_job,
-)
-from fulcrum_operator.resources.names import API_VERSION, RUN_FINALIZER
 from fulcrum_operator.resources.times import write_time
-from fulcrum_pipelines.contract import ResolvedSpec, canonical_json, digest_of
+from fulcrum_operator.runtime.event_router import WATCHED, Inbox
+from fulcrum_pipelines.contract import Plan, digest_of, to_json
+from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.gates import Verdict
-from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 from fulcrum_pipelines.gates.verdict import Outcome
-from fulcrum_pipelines.states import RunHandle, RunStatus
+from fulcrum_pipelines.states import RunStatus
+from fulcrum_pipelines.storage.store import Store
 
 UID = "0a1b2c3d-4e5f-6789-abcd-ef0123456789"
+KEY: Key = ("team", "mnist")
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 LIMITS = Limits(version="0.1", poll_s=2.0, cancel_limit_s=60.0, engine_silence_s=300.0)
 DIGEST = "sha256:" + "c" * 64
 SPEC = make_plan().spec
-
-
-class StaleError(Exception):
-    """The job was written since it was read."""
+RETRY_S = 1.0
+"""After how long a reconcile that failed is tried again."""
 
 
 def job_body(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
@@ -69,8 +70,8 @@ def job_body(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any
         "apiVersion": API_VERSION,
         "kind": "CompressionJob",
         "metadata": {
-            "name": "mnist",
-            "namespace": "team",
+            "name": KEY[1],
+            "namespace": KEY[0],
             "uid": UID,
             "generation": 1,
             "resourceVersion": "1",
@@ -95,212 +96,333 @@ def make_verdict(outcome: Outcome) -> Verdict:
     )
 
 
-@cache  # it is frozen, and building evidence takes most of a step's time
-def make_assessment(outcome: Outcome) -> Assessment:
-    """Return what the gates say of some evidence."""
-    return Assessment(
-        evidence=make_evidence(),
-        verdict=make_verdict(outcome),
-        evidence_digest=DIGEST,
-        evidence_uri="file:///store/evidence.json",
-        candidate_digest=DIGEST,
-        candidate_uri="file:///store/candidate.onnx",
-        candidate_bytes=1000,
-    )
+class KilledError(BaseException):
+    """The process ends here; nothing in it can catch that."""
 
 
-@dataclass
-class World:
-    """One job and all that it meets.
+@dataclass(frozen=True)
+class Fault:
+    """What happens at one of the moments before and after the writes of a turn.
 
     Attributes:
-        body: The job.
+        kind: Whether the process ends, or the call fails; one that has had its effect loses only
+            its answer.
+        moment: Which: 0 is before the first write, 1 after it, 2 before the second.
+    """
+
+    kind: Literal["kill", "fail"]
+    moment: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of the job, and the object that it was seen in."""
+
+    seen: Observed
+    body: Body
+
+
+class World:
+    """One job, its operator, and all that they meet.
+
+    Args:
+        manifest: The job.
         outcomes: How the run of each attempt ends; the last counts for all further ones.
-        verdict: What the gates say of a run that succeeds; None if evidence is unreadable.
+        verdict: What the gates say of a run that succeeds; None if its evidence is unreadable.
         report: What becomes of the report.
         promotes: What becomes of a promotion.
         why: The reason that it gives.
         channel: Whether the channel is there.
+
+    Attributes:
+        now: The time.
+        deaf: Whether the watches bring the operator no news.
+        written: Each status that was written, in order.
     """
 
-    body: dict[str, Any]
-    outcomes: tuple[RunStatus, ...] = (RunStatus("Succeeded"),)
-    verdict: Outcome | None = "Pass"
-    report: Report | NoReport = Report("file:///store/report.html")  # noqa: RUF009 (frozen)
-    promotes: str = "Promoted"
-    why: str = ""
-    channel: bool = True
-    resolution: Resolution | Refusal = field(
-        default_factory=lambda: Resolution(ResolvedSpec.model_validate(SPEC.model_dump()))
-    )
-    now: datetime = START
-    exists: bool = True
-    snapshot: Snapshot | None = None
-    runs: dict[str, RunStatus] = field(default_factory=dict)
-    submitted: list[str] = field(default_factory=list)
-    cancelled: list[str] = field(default_factory=list)
-    promotions: dict[str, PromotionSeen] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
-    announced: list[str] = field(default_factory=list)
-    written: list[dict[str, Any]] = field(default_factory=list)
-    engine_error: str = ""
-    submit_error: str = ""
-    slot: bool = True
+    def __init__(
+        self,
+        manifest: dict[str, Any],
+        *,
+        outcomes: tuple[RunStatus, ...] = (RunStatus("Succeeded"),),
+        verdict: Outcome | None = "Pass",
+        report: Report | NoReport | None = None,
+        promotes: str = "Promoted",
+        why: str = "",
+        channel: bool = True,
+    ) -> None:
+        self.outcomes = outcomes
+        self.report = report or Report("file:///store/report.html")
+        self.promotes, self.why = promotes, why
+        self.now = START
+        self.deaf = False
+        self.written: list[dict[str, Any]] = []
+        self.fence = Fence(clock=lambda: 0.0)
+        self.fence.open_until(1.0)
+        self.api = ApiInMemory(self._watched, self._touched, self.fence)
+        self.store = _new_store(self)
+        self.engine = ScriptedEngine(self.store, verdict, self._asked, self._touched)
+        self._news: list[tuple[Kind, str, dict[str, Any]]] = []
+        self._woken = False
+        self._fault: Fault | None = None
+        if channel:
+            self.add_channel()
+        self.api.put(COMPRESSION_JOB, manifest)
+        self.restart()
+
+    # --- what is there
+
+    @property
+    def exists(self) -> bool:
+        """Whether the API server has the job."""
+        return self.api.find(COMPRESSION_JOB, KEY[1], KEY[0]) is not None
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The job as the API server has it."""
+        found = self.api.find(COMPRESSION_JOB, KEY[1], KEY[0])
+        assert found is not None, "the job is gone"
+        return found
 
     @property
     def status(self) -> dict[str, Any]:
         """The job's status as it is written."""
-        return self.body["status"]
+        return cast("dict[str, Any]", self.body.get("status", {}))
 
     @property
-    def job(self) -> Job:
-        """The job, parsed."""
-        return read_job(self.body)
+    def runs(self) -> dict[str, RunStatus]:
+        """How each run stands, by key; tests change it."""
+        return self.engine.states
 
-    def observe(self) -> Observed:
-        """Return all objects; more than a decision needs does no harm."""
-        job = self.job
-        key = job.status.run.key if job.status.run else ""
-        runs = (RunHandle(key, f"at-{key}"),) if key in self.runs and not self.engine_error else ()
-        promotion = next(iter(self.promotions.values()), None)
-        return Observed(
-            job,
-            resolution=None if job.status.snapshot else self.resolution,
-            snapshot=self.snapshot,
-            runs=runs,
-            run=self.runs[key] if runs else None,
-            assessment=self._assessment(key) if runs else None,
-            report=self.report if has_no_report(job.status) else None,
-            promotion=promotion,
-            channel=ChannelSeen("") if self.channel else None,
-            slot=self.slot,
-            engine_error=self.engine_error,
-            submit_error=self.submit_error,
+    @property
+    def submitted(self) -> list[str]:
+        """Keys of the runs that were started."""
+        return self.engine.submitted
+
+    @property
+    def cancelled(self) -> list[str]:
+        """Keys of the runs that were cancelled."""
+        return self.engine.cancelled
+
+    @property
+    def announced(self) -> list[str]:
+        """The reasons of all Events, in order."""
+        return [event["reason"] for event in self.api.of(EVENT)]
+
+    @property
+    def asked(self) -> list[str]:
+        """Names of the promotions that the job asked for."""
+        return [each["metadata"]["name"] for each in self.api.of(MODEL_PROMOTION)]
+
+    # --- what the operator does
+
+    def restart(self) -> None:
+        """Start the operator: its memory holds what the API server lists, and nothing else."""
+        self.slots = Slots(1)
+        desks = {"process": EngineDesk(self.engine, self.slots)}
+        self._inbox = Inbox(self._wake, self._gone, desks)
+        objects, kube = self._inbox.objects, cast("Kube", self.api)
+        self.observer = Observer(
+            kube=kube,
+            store=self.store,
+            engines=desks,
+            templates=Templates({each.kind.kind: each for each in objects.values()}),
+            promotions=objects[MODEL_PROMOTION.plural],
+            channels=objects[MODEL_CHANNEL.plural],
+            source_root="file:///sources",
+            make_report=lambda store, status: self.report,
         )
+        self._jobs = objects[COMPRESSION_JOB.plural]
+        self.executor = Executor(
+            kube, self._jobs, self.observer, Events(kube, "test"), "operator", wake=self._wake
+        )
+        self._reconciler = JobReconciler(
+            self._jobs,
+            self.observer,
+            self.executor,
+            wake=lambda key: None,
+            limits=LIMITS,
+            judged=lambda job, found: None,
+            attempted=lambda kind: None,
+            ended=lambda body: None,
+            now=lambda: self.now,
+        )
+        self._news.clear()
+        for kind in WATCHED:
+            for body in self.api.of(kind):
+                self._inbox.take(kind.plural, None, body)
 
-    def _assessment(self, key: str) -> Assessment | NoAssessment | None:
-        if self.runs[key].state != "Succeeded":
-            return None
-        if self.verdict is None:
-            return NoAssessment("the evidence is corrupt", "infrastructure")
-        return make_assessment(self.verdict)
-
-    def step(self, seen: Observed | None = None, crash_after: int | None = None) -> float | None:
-        """Decide and act once, from `seen` or from how it is now.
+    def turn(self, fault: Fault | None = None) -> float | None:
+        """Let the operator do all that it can do now.
 
         Args:
-            seen: An older observation.
-            crash_after: Stop after so many effects.
+            fault: What goes wrong meanwhile. A process that ends is started again.
 
         Returns:
             Seconds until the next look; None if only an event can change anything.
         """
-        seen = seen or self.observe()
-        decision = decide(seen, self.now, LIMITS)
-        version = seen.job.resource_version
-        for number, action in enumerate(decision.actions):
-            if number == crash_after:
-                return 0.0
-            try:
-                version = self._do(action, version)
-            except StaleError:
-                return 0.0
+        self.hear()
+        return self._act(self._reconciler.reconcile(KEY), fault)
+
+    def step(self) -> float | None:
+        """Let the operator look and decide once, and do that; return as `turn` does."""
+        look = self.look()
+        return None if look is None else self.perform(look)
+
+    def look(self) -> Look | None:
+        """Return what the operator sees now, or None if it knows of no job."""
+        self.hear()
+        return LOOP.run_until_complete(self._look())
+
+    async def _look(self) -> Look | None:
+        body = self._jobs.get(KEY)
+        if body is None:
+            return None
+        if "apiVersion" not in body:  # memory has only little of a finished job
+            body = await self.api.get(COMPRESSION_JOB, KEY[1], KEY[0])
+        return Look(await self.observer.observe(read_job(body)), body)
+
+    def perform(self, look: Look) -> float | None:
+        """Let the operator decide from `look`, which may be old, and do that."""
+        return self._act(self._perform(look), None)
+
+    async def _perform(self, look: Look) -> float | None:
+        decision = decide(look.seen, self.now, LIMITS)
+        try:
+            await self.executor.perform(look.seen.job, look.body, decision.actions)
+        except Conflict:
+            return 0.0
         return 0.0 if decision.actions and decision.after_s is None else decision.after_s
 
-    def settle(self, steps: int = 60) -> None:
+    def _act(self, work: Coroutine[Any, Any, float | None], fault: Fault | None) -> float | None:
+        self._fault = fault
+        try:
+            return LOOP.run_until_complete(work)
+        except KilledError:
+            self.restart()
+            return 0.0
+        except FulcrumError:
+            return RETRY_S
+        finally:
+            self._fault = None
+
+    def hear(self) -> bool:
+        """Let the watches bring their news, and return whether any concerns the job."""
+        self._woken = False
+        if not self.deaf:
+            while self._news:
+                kind, event, body = self._news.pop(0)
+                self._inbox.take(kind.plural, event, body)
+        return self._woken
+
+    def settle(self, turns: int = 60) -> None:
         """Let time pass and act until nothing is left to do."""
-        for _ in range(steps):
-            after_s = self.step()
-            if after_s is None or not self.exists:
-                return
+        self.deaf = False
+        for _ in range(turns):
+            after_s = self.turn()
             self.finish_runs()
-            self.now += timedelta(seconds=max(after_s, 0.1))
+            if not self.exists or (after_s is None and not self.hear()):
+                return
+            self.now += timedelta(seconds=max(after_s or 0.0, 0.1))
         raise AssertionError(f"the job does not come to rest: {self.status}")
 
+    # --- what others do
+
     def finish_runs(self) -> None:
-        """Let runs that are going end as they are to end."""
+        """Let runs and promotions that are going end as they are to end."""
         for number, (key, run) in enumerate(self.runs.items()):
             if not run.finished:
                 self.runs[key] = self.outcomes[min(number, len(self.outcomes) - 1)]
-        for name, seen in self.promotions.items():
-            if seen.phase == "Pending":
-                self.promotions[name] = PromotionSeen(name, self.promotes, self.why, "because", "x")
+        for promotion in self.api.of(MODEL_PROMOTION):
+            if "status" not in promotion:
+                status = {"phase": self.promotes, "reason": self.why, "message": "because"}
+                self._edit(MODEL_PROMOTION, promotion["metadata"]["name"], {"status": status})
 
-    def _write(self, version: str, patch: dict[str, Any]) -> str:
-        if version != self.body["metadata"]["resourceVersion"]:
-            raise StaleError
-        self.body = merged(self.body, patch)
-        self.body["metadata"]["resourceVersion"] = str(int(version) + 1)
-        return str(int(version) + 1)
-
-    def _do(self, action: Action, version: str) -> str:
-        finalizers = list(self.body["metadata"].get("finalizers", []))
-        match action:
-            case WriteStatus():
-                new = action.status.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-                version = self._write(version, {"status": merge_patch(self.status, new)})
-                self.written.append(json.loads(json.dumps(self.status)))
-            case AddFinalizer():
-                held = {"metadata": {"finalizers": [*finalizers, RUN_FINALIZER]}}
-                version = self._write(version, held)
-            case RemoveFinalizer():
-                version = self._write(version, {"metadata": {"finalizers": []}})
-                self.exists = "deletionTimestamp" not in self.body["metadata"]
-            case CreateSnapshot():
-                if self.snapshot is None:
-                    content = action.spec.model_dump(mode="json", by_alias=True)
-                    digest = digest_of(canonical_json(content))
-                    self.snapshot = Snapshot(action.spec, digest, action.sources)
-            case Submit() | Cancel() | SetDeadline() if (
-                version != self.body["metadata"]["resourceVersion"]
-            ):
-                raise StaleError
-            case Submit() if self.submit_error:
-                raise StaleError  # any error ends it here
-            case Submit():
-                if action.plan.run not in self.runs:  # engines start one run a key
-                    self.submitted.append(action.plan.run)
-                    self.runs[action.plan.run] = RunStatus("Running")
-            case Cancel():
-                self.cancelled.append(action.handle.key)
-                if not self.runs[action.handle.key].finished:
-                    self.runs[action.handle.key] = RunStatus("Cancelled", "Cancelled", "it was")
-            case SetDeadline():
-                key = action.handle.key
-                self.runs[key] = replace(self.runs[key], deadline_s=action.seconds)
-            case CreatePromotion():
-                if action.name not in self.promotions:
-                    self.asked.append(action.name)
-                    self.promotions[action.name] = PromotionSeen(
-                        action.name, "Pending", "", "", "x"
-                    )
-            case DeleteJob():
-                self.exists = False
-            case Announce():
-                self.announced.append(action.reason)
-        return version
+    def add_channel(self) -> None:
+        """Create the channel that jobs promote to."""
+        metadata = {"name": "production", "namespace": KEY[0], "uid": "channel"}
+        self.api.put(MODEL_CHANNEL, {"apiVersion": API_VERSION, "metadata": metadata, "spec": {}})
 
     def delete(self) -> None:
         """Ask for the deletion of the job."""
-        self.body["metadata"]["deletionTimestamp"] = write_time(self.now)
-        version = self.body["metadata"]["resourceVersion"]
-        self.body["metadata"]["resourceVersion"] = str(int(version) + 1)
-        self.exists = bool(self.body["metadata"].get("finalizers"))
+        self.api.remove(COMPRESSION_JOB, KEY[1], KEY[0], write_time(self.now))
 
     def change(self, **spec: Any) -> None:
-        """Edit the specification as a user would."""
-        self.body["metadata"]["generation"] += 1
-        self._write(self.body["metadata"]["resourceVersion"], {"spec": spec})
+        """Edit the specification as a user would; None removes a field."""
+        self.patch({"spec": spec})
+
+    def patch(self, patch: dict[str, Any]) -> None:
+        """Merge `patch` into the job."""
+        self._edit(COMPRESSION_JOB, KEY[1], patch)
+
+    def _edit(self, kind: Kind, name: str, patch: dict[str, Any]) -> None:
+        self.api.edit(kind, name, KEY[0], patch)
+
+    def lose_snapshot(self) -> dict[str, Any]:
+        """Delete the ConfigMap with what the job started with, and return it."""
+        (snapshot,) = self.api.of(CONFIG_MAP)
+        self.api.remove(CONFIG_MAP, snapshot["metadata"]["name"], KEY[0])
+        return snapshot
+
+    # --- what the ports tell
+
+    def _wake(self, plural: str, key: Key) -> None:
+        self._woken |= (plural, key) == (COMPRESSION_JOB.plural, KEY)
+
+    def _gone(self, uid: str, engine: str) -> None:
+        self._reconciler.release(uid, engine)
+        self.observer.forget(uid)
+
+    def _watched(self, kind: Kind, event: str, body: dict[str, Any]) -> None:
+        if kind in WATCHED:
+            self._news.append((kind, event, body))
+        if kind == COMPRESSION_JOB and event == "MODIFIED":
+            status = body.get("status")
+            if status and (not self.written or status != self.written[-1]):
+                self.written.append(status)
+
+    def _asked(self, key: str, plan: Plan) -> None:
+        """Hold a submission against what stands written: after a crash only that is left."""
+        body = self.body
+        status, run = body["status"], body["status"].get("run", {})
+        assert run.get("key") == key == plan.run, "submitted under a key that is not written"
+        assert run["plan"] == digest_of(to_json(plan)), "submitted a plan that is not written"
+        assert status["attempt"] == plan.attempt, "submitted another attempt than is written"
+        assert RUN_FINALIZER in body["metadata"].get("finalizers", ()), "submitted unprotected"
+
+    def _touched(self, call: str) -> None:
+        """Bring about the fault when its moment has come."""
+        if self._fault is None or (self._fault.kind == "fail" and call == "create events"):
+            return  # an Event may be lost by a failure, but not by a crash
+        if self._fault.moment > 0:
+            self._fault = Fault(self._fault.kind, self._fault.moment - 1)
+            return
+        kind, self._fault = self._fault.kind, None
+        raise KilledError if kind == "kill" else Unavailable(f"no answer to {call}")
 
 
-def merged(old: Any, patch: dict[str, Any]) -> dict[str, Any]:
-    """Apply a JSON merge patch (RFC 7386)."""
-    result = dict(old) if isinstance(old, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        elif isinstance(value, dict):
-            result[name] = merged(result.get(name), value)
-        else:
-            result[name] = value
-    return result
+class _AtOnce(ThreadPoolExecutor):
+    """Does work in the thread that asks for it: in memory nothing blocks."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        done: Future[Any] = Future()
+        try:
+            done.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            done.set_exception(error)
+        return done
+
+
+LOOP = asyncio.new_event_loop()
+"""One for all worlds: making a loop takes longer than most turns."""
+LOOP.set_default_executor(_AtOnce(1))
+atexit.register(LOOP.close)
+
+_numbers = itertools.count()
+
+
+def _new_store(owner: World) -> Store:
+    """Return an empty store in memory, which is emptied again with its world."""
+    store = Store(f"memory://world-{next(_numbers)}/store")
+    weakref.finalize(owner, store.delete, "runs")
+    return store

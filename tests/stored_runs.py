@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from builders.details import make_validate
 from builders.evidence import make_evidence, make_stage
@@ -14,10 +17,11 @@ from builders.plans import make_digest, make_plan
 from fulcrum_pipelines.assessing import assess
 from fulcrum_pipelines.chain import STORE, Chain, write_chain
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
-from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap
+from fulcrum_pipelines.evidence import Artifact, Evidence, Overlap, StageName
 from fulcrum_pipelines.gates.assessment import Assessment
 from fulcrum_pipelines.resources.compressionjob import Gate
-from fulcrum_pipelines.storage.store import Store, object_path, stage_path
+from fulcrum_pipelines.states import StageState
+from fulcrum_pipelines.storage.store import Store, object_path, stage_path, state_path
 
 PLAN = make_digest("plan")
 GATES = (Gate(name="accuracy", kind="nonInferiority", metric="accuracy", margin=0.01),)
@@ -28,6 +32,12 @@ COMPARISONS = {
     "Inconclusive": make_comparison(broken=20, fixed=4),
     "Anomalous": make_comparison(),
 }
+
+CANDIDATE = b"candidate" * 1000
+CANDIDATE_PATH = object_path(digest_of(CANDIDATE))
+"""Where the candidate of every run that `result_files` is about lies in a store."""
+TIME = "2026-11-24T09:30:00Z"
+_SOME_RUN, _SOME_PLAN = "the-run", digest_of(b"the plan")
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,55 @@ def store_run(
     store.write(object_path(candidate), content)
     store.write_record(evidence_path(run), evidence)
     return StoredRun(run, evidence, candidate)
+
+
+def result_files(plan: Plan, outcome: Outcome = "Pass") -> dict[str, bytes]:
+    """Return by path what a run of `plan` that succeeds leaves in its store, but for `CANDIDATE`.
+
+    It takes microseconds after the first call: the records differ only by their run and plan.
+    """
+    digest = digest_of(to_json(plan)).encode()
+    return {
+        path.replace(_SOME_RUN, plan.run): content.replace(
+            _SOME_RUN.encode(), plan.run.encode()
+        ).replace(_SOME_PLAN.encode(), digest)
+        for path, content in _files_of_some_run(plan.stages, outcome).items()
+    }
+
+
+@cache
+def _files_of_some_run(stages: tuple[StageName, ...], outcome: Outcome) -> Mapping[str, bytes]:
+    candidate = Artifact(
+        name="candidate.onnx", digest=digest_of(CANDIDATE), size_bytes=len(CANDIDATE)
+    )
+    overlaps = (Overlap(other="train", examples=3),) if outcome == "Anomalous" else ()
+    validate = make_validate(
+        candidate_model=candidate.digest, comparisons=(COMPARISONS[outcome],), overlaps=overlaps
+    )
+    changes: dict[str, dict[str, Any]] = {
+        "quantize": {"outputs": (candidate,)},
+        "validate": {"details": validate},
+    }
+    records = tuple(
+        make_stage(stage, run=_SOME_RUN, plan=_SOME_PLAN, **changes.get(stage, {}))
+        for stage in stages
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        store = Store(scratch)
+        for record in records:
+            state = StageState(
+                stage=record.stage,
+                state="Succeeded",
+                started_at=TIME,
+                finished_at=TIME,
+                fraction=1.0,
+            )
+            store.write_record(state_path(_SOME_RUN, record.stage), state)
+            store.write_record(stage_path(_SOME_RUN, record.stage), record)
+        evidence = make_evidence(run=_SOME_RUN, plan=_SOME_PLAN, records=records)
+        store.write_record(evidence_path(_SOME_RUN), evidence)
+        found = (path for path in (Path(scratch) / "runs").rglob("*") if path.is_file())
+        return {str(path.relative_to(scratch)): path.read_bytes() for path in found}
 
 
 def candidate_path(store: Store, stored: StoredRun) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,11 +24,14 @@ from fulcrum_operator.lifecycle.ending import MANAGED_BY
 from fulcrum_operator.lifecycle.observation import (
     ChannelSeen,
     Job,
+    NoReport,
     Observed,
     PromotionSeen,
     Refusal,
+    Report,
     Snapshot,
 )
+from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_operator.resources.names import CONFIG_MAP, SNAPSHOT_KEY
 from fulcrum_pipelines.contract import ResolvedSpec, digest_of
 from fulcrum_pipelines.storage.store import Store
@@ -49,6 +52,7 @@ class Observer:
         channels: All ModelChannels.
         source_root: What relative addresses are relative to, as a URL.
         site: The engines and pools that there are.
+        make_report: Writes the report of a job with this status to the store.
     """
 
     kube: Kube
@@ -59,6 +63,7 @@ class Observer:
     channels: Objects
     source_root: str
     site: Site = HERE
+    make_report: Callable[[Store, CompressionJobStatus], Report | NoReport] = report
     _snapshots: dict[str, Snapshot] = field(default_factory=dict)  # of unfinished jobs, by uid
     _submit_errors: dict[str, str] = field(default_factory=dict)  # likewise
 
@@ -80,7 +85,7 @@ class Observer:
         if status.verdict is None:
             return await self._before_verdict(seen)
         if has_no_report(status) and not job.spec.suspend:
-            made = await asyncio.to_thread(report, self.store, status)
+            made = await asyncio.to_thread(self.make_report, self.store, status)
             seen = replace(seen, report=made)
         if status.verdict == "Pass" and job.spec.promotion is not None:
             seen = self._promotion(seen, job.spec.promotion.channel)

@@ -7,24 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builders.details import make_validate
-from builders.evidence import make_evidence, make_stage
-from builders.figures import make_comparison
+from stored_runs import CANDIDATE, CANDIDATE_PATH, result_files
 
 from fulcrum_operator.engines.protocol import RunActiveError
-from fulcrum_pipelines.contract import Plan, digest_of, to_json
-from fulcrum_pipelines.evidence import StageName
-from fulcrum_pipelines.states import RunHandle, RunStatus, StageState
-from fulcrum_pipelines.storage.store import Store, stage_path, state_path
-
-RUN = "the-run"
-TIME = "2026-11-24T09:30:00Z"
+from fulcrum_pipelines.contract import Plan
+from fulcrum_pipelines.states import RunHandle, RunStatus
+from fulcrum_pipelines.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class InstantEngine:
         self._submitted = submitted
         self._runs: dict[str, _Run] = {}
         self._ended: set[str] = set()
-        self._files: dict[tuple[StageName, ...], Mapping[str, bytes]] = {}
+        Store(str(root)).write(CANDIDATE_PATH, CANDIDATE)
 
     async def submit(self, key: str, plan: Plan) -> RunHandle:
         """Take note of a run."""
@@ -95,39 +88,8 @@ class InstantEngine:
 
     def _leave_evidence(self, plan: Plan) -> None:
         started_s = time.thread_time()
-        digest = digest_of(to_json(plan))
-        if plan.stages not in self._files:
-            self._files[plan.stages] = _evidence_files(self._root, plan.stages)
-        for path, content in self._files[plan.stages].items():
-            target = self._root / path.replace(RUN, plan.run)
+        for path, content in result_files(plan).items():
+            target = self._root / path
             os.makedirs(target.parent, exist_ok=True)
-            text = content.replace(RUN.encode(), plan.run.encode())
-            target.write_bytes(text.replace(_PLAN.encode(), digest.encode()))
+            target.write_bytes(content)
         self.cpu_s += time.thread_time() - started_s
-
-
-_PLAN = digest_of(b"the plan")
-
-
-def _evidence_files(root: Path, stages: tuple[StageName, ...]) -> Mapping[str, bytes]:
-    """Return by path what a run leaves in the store, about a run and a plan that are no one's."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source = Path(scratch) / "candidate"
-        source.write_bytes(b"candidate" * 1000)
-        model = Store(str(root)).put(source, "candidate.onnx", "application/vnd.onnx")
-        store = Store(scratch)
-        validate = make_validate(candidate_model=model.digest, comparisons=(make_comparison(),))
-        changes = {"quantize": {"outputs": (model,)}, "validate": {"details": validate}}
-        records = tuple(
-            make_stage(stage, run=RUN, plan=_PLAN, **changes.get(stage, {})) for stage in stages
-        )
-        for record in records:
-            state = StageState(
-                stage=record.stage, state="Succeeded", started_at=TIME, finished_at=TIME
-            )
-            store.write_record(state_path(RUN, record.stage), state)
-            store.write_record(stage_path(RUN, record.stage), record)
-        evidence = make_evidence(run=RUN, plan=_PLAN, records=records)
-        store.write_record(f"runs/{RUN}/evidence.json", evidence)
-        found = (path for path in (Path(scratch) / "runs").rglob("*") if path.is_file())
-        return {str(path.relative_to(scratch)): path.read_bytes() for path in found}

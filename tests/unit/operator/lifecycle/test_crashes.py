@@ -1,15 +1,20 @@
-"""Wherever the operator is stopped, and however old what it acts on: a job runs once an attempt."""
+"""Wherever the operator is stopped, and however old what it acts on: a job runs once an attempt.
+
+The operator's own executor, observer and reconciler end, or get no answer, before and after each of
+their writes.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from job_world import World, job_body
+from job_world import UID, Fault, Look, World, job_body
 
-from fulcrum_operator.lifecycle.observation import NoReport, Observed, Report
+from fulcrum_operator.lifecycle.observation import NoReport, Report
 from fulcrum_pipelines.states import RunStatus
 
 ENDS = (
@@ -24,20 +29,30 @@ REPORTS = (
     NoReport("the store is away", retryable=True),
     NoReport("no page", retryable=False),
 )
+KEY = f"mnist-{UID[:12]}"
 FINAL = {"Succeeded", "Rejected", "Inconclusive", "Failed"}
+
+FOREIGN = "example.com/keep"
+"""A finalizer of somebody else's."""
+
+MOMENTS = st.integers(0, 12)
+"""Before and after each of the writes of a turn; the longest has six."""
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(("step", "crash", "stale", "wait", "finish", "suspend", "resume")),
-        st.integers(0, 3),
+        st.sampled_from(
+            ("step", "turn", "kill", "fail", "stale", "deaf", "wait", "finish", "suspend", "resume")
+        ),
+        MOMENTS,
     ),
     max_size=40,
 )
 
 
 def check(world: World) -> None:
-    """Assert the invariants, which hold at every moment."""
-    assert len(world.submitted) == len(set(world.submitted)), "submitted twice under one key"
+    """Assert the invariants of every moment; `World` asserts those of every submission."""
+    attempts = [int(key.removeprefix(f"{KEY}-")) for key in world.submitted]
+    assert attempts == sorted(set(attempts)), "an attempt was repeated"
     assert len(world.asked) <= 1, "two promotions of one job"
     going = [key for key, run in world.runs.items() if not run.finished]
     assert len(going) <= 1, "two runs at a time"
@@ -62,18 +77,24 @@ def test_every_interruption_converges(
     mode: str | None,
     script: list[tuple[str, int]],
 ) -> None:
-    spec = {"promotion": {"channel": "production", "mode": mode}} if mode else {}
-    world = World(job_body(**spec), outcomes=tuple(outcomes), verdict=verdict, report=report)
-    old: list[Observed] = []
+    body = job_body(**({"promotion": {"channel": "production", "mode": mode}} if mode else {}))
+    body["metadata"]["finalizers"] = [FOREIGN]
+    world = World(body, outcomes=tuple(outcomes), verdict=verdict, report=report)
+    old: list[Look] = []
     for what, number in script:
         match what:
             case "step":
-                old.append(world.observe())
-                world.step()
-            case "crash":
-                world.step(crash_after=number)
+                if (look := world.look()) is not None:
+                    old.append(look)
+                    world.perform(look)
+            case "turn":
+                world.turn()
+            case "kill" | "fail":
+                world.turn(Fault(what, number))
             case "stale" if old:
-                world.step(old[-1 - number % len(old)])
+                world.perform(old[-1 - number % len(old)])
+            case "deaf":
+                world.deaf = bool(number % 2)
             case "wait":
                 world.now += timedelta(seconds=10 * number)
             case "finish":
@@ -82,10 +103,10 @@ def test_every_interruption_converges(
                 world.change(suspend=what == "suspend")
         check(world)
     world.change(suspend=False)
-    world.settle(steps=120)
+    world.settle(turns=120)
     check(world)
     assert world.status["phase"] in FINAL
-    assert not world.body["metadata"].get("finalizers")
+    assert world.body["metadata"]["finalizers"] == [FOREIGN]
     assert world.status["phase"] in world.announced
     assert ("verdict" in world.status) == ("Evaluated" in world.announced)
     if world.status["phase"] == "Succeeded":
@@ -96,15 +117,28 @@ def test_every_interruption_converges(
 
 
 @settings(max_examples=100, deadline=None)
-@given(before=st.integers(0, 12), crash=st.integers(0, 3))
-def test_deletion_at_any_moment_leaves_no_run(before: int, crash: int) -> None:
+@given(before=st.integers(0, 12), moment=MOMENTS, unheard=st.booleans())
+def test_deletion_at_any_moment_leaves_no_run(before: int, moment: int, unheard: bool) -> None:
     world = World(job_body(), outcomes=(RunStatus("Running"),))
     for _ in range(before):
         world.step()
+    world.deaf = unheard
     world.delete()
-    if world.exists:
-        world.step(crash_after=crash)
-    if world.exists:
-        world.settle()
+    world.turn(Fault("kill", moment))
+    world.settle()
     assert not world.exists
     assert all(run.finished for run in world.runs.values())
+
+
+@pytest.mark.parametrize("before", range(8))
+def test_process_that_leads_no_more_changes_nothing(before: int) -> None:
+    world = World(job_body())
+    for _ in range(before):
+        world.step()
+        world.finish_runs()
+    written, submitted, said = len(world.written), len(world.submitted), len(world.announced)
+    world.fence.close()
+    for _ in range(3):
+        world.turn()
+    assert (len(world.written), len(world.submitted)) == (written, submitted)
+    assert len(world.announced) == said

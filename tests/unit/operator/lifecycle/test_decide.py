@@ -7,18 +7,22 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from builders.plans import make_spec
 from job_world import DIGEST, LIMITS, SPEC, START, UID, World, job_body
 
 from fulcrum_operator.lifecycle.judging import REPORT_LIMIT_S
-from fulcrum_operator.lifecycle.observation import NoReport, Refusal, Report, Snapshot, read_job
+from fulcrum_operator.lifecycle.observation import NoReport, Report, Snapshot, read_job
 from fulcrum_operator.lifecycle.starting import plan_of
+from fulcrum_operator.resources.names import CONFIG_MAP, GATE_POLICY, SNAPSHOT_KEY
 from fulcrum_operator.resources.times import write_time
+from fulcrum_pipelines.contract import canonical_json
 from fulcrum_pipelines.states import RunStatus
 
 KEY = f"mnist-{UID[:12]}"
 INFRASTRUCTURE = RunStatus("Failed", "StageFailed", "the disk is full", "infrastructure")
 USER = RunStatus("Failed", "StageFailed", "stage evaluate failed: no such file", "user")
 NO_EVIDENCE = RunStatus("Failed", "NoEvidence", "the run ended", "infrastructure")
+OTHER_SPEC = make_spec(backoffLimit=5).model_dump(mode="json", by_alias=True, exclude_none=True)
 AUTOMATIC = {"promotion": {"channel": "production", "mode": "Automatic"}}
 MANUAL = {"promotion": {"channel": "production", "mode": "Manual"}}
 
@@ -93,7 +97,7 @@ def test_job_ends_as_it_must(life: Life) -> None:
     assert world.submitted == [f"{KEY}-{number}" for number in range(1, life.attempts + 1)]
     assert status["attempt"] == life.attempts
     assert status["message"]
-    assert "finalizers" not in world.body["metadata"] or not world.body["metadata"]["finalizers"]
+    assert not world.body["metadata"].get("finalizers")
     kind = "Complete" if life.phase == "Succeeded" else "Failed"
     other = "Failed" if kind == "Complete" else "Complete"
     assert conditions(world)[kind][0] == "True"
@@ -109,10 +113,12 @@ def test_missing_report_changes_nothing_but_what_is_said(verdict: Any, retryable
         for report in (Report("s3://b/report.html"), NoReport("no room", retryable))
     ]
     for world in worlds:
-        world.settle(steps=120)
+        world.settle(turns=120)
     reported, silent = worlds
-    for field in ("phase", "verdict", "candidate", "evidence", "attempt"):
+    for field in ("phase", "verdict", "attempt"):
         assert reported.status[field] == silent.status[field]
+    for field in ("candidate", "evidence"):
+        assert reported.status[field]["digest"] == silent.status[field]["digest"]
     assert reported.status["outcome"]["reason"] == silent.status["outcome"]["reason"]
     assert reported.asked == silent.asked
     assert reported.status["report"] == "s3://b/report.html"
@@ -190,28 +196,30 @@ def test_key_is_written_before_anything_is_submitted() -> None:
 
 
 def test_refused_job_says_why_once_and_heals() -> None:
-    world = World(job_body())
-    good = world.resolution
-    world.resolution = Refusal("ReferenceNotFound", "there is no GatePolicy strict")
+    reference = {"kind": "GatePolicy", "name": "strict"}
+    world = World(job_body(gates=None, gatePolicyRef=reference))
     world.settle()
     assert world.status["phase"] == "Pending"
     assert conditions(world)["Accepted"] == ("False", "ReferenceNotFound")
     assert world.announced == ["NotAccepted"]
     world.settle()
     assert world.announced == ["NotAccepted"]
-    world.resolution = good
+    gates = [gate.model_dump(by_alias=True, exclude_unset=True) for gate in SPEC.gates]
+    policy = {"name": "strict", "namespace": "team", "uid": "policy"}
+    world.api.put(GATE_POLICY, {"metadata": policy, "spec": {"gates": gates}})
     world.settle()
     assert conditions(world)["Accepted"] == ("True", "Accepted")
     assert world.status["phase"] == "Succeeded"
 
 
 def test_job_waits_for_a_place() -> None:
-    world = World(job_body(), slot=False)
+    world = World(job_body())
+    world.slots.hold("another")
     world.settle()
     assert world.status["phase"] == "Pending"
     assert "room" in world.status["message"]
     assert not world.submitted
-    world.slot = True
+    world.slots.release("another")
     world.settle()
     assert world.status["phase"] == "Succeeded"
 
@@ -240,7 +248,7 @@ def test_job_created_suspended_starts_nothing() -> None:
     world = World(job_body(suspend=True))
     world.settle()
     assert world.status["phase"] == "Suspended"
-    assert world.snapshot is None
+    assert not world.api.of(CONFIG_MAP)
     assert not world.submitted
 
 
@@ -266,7 +274,7 @@ def test_deleted_job_does_not_wait_forever_for_a_dead_engine() -> None:
     world = World(job_body(), outcomes=(RunStatus("Running"),))
     for _ in range(5):
         world.step()
-    world.engine_error = "connection refused"
+    world.engine.error = "connection refused"
     world.delete()
     world.settle()
     assert not world.exists
@@ -275,7 +283,7 @@ def test_deleted_job_does_not_wait_forever_for_a_dead_engine() -> None:
 
 def test_submission_that_is_refused_says_so_until_it_is_taken() -> None:
     world = World(job_body())
-    world.submit_error = "exceeded quota: jobs"
+    world.engine.submit_error = "exceeded quota: jobs"
     for _ in range(6):
         world.step()
     assert "exceeded quota: jobs" in world.status["message"]
@@ -283,7 +291,7 @@ def test_submission_that_is_refused_says_so_until_it_is_taken() -> None:
     written = len(world.written)
     world.step()
     assert len(world.written) == written
-    world.submit_error = ""
+    world.engine.submit_error = ""
     world.settle()
     assert (world.status["phase"], world.status["attempt"]) == ("Succeeded", 1)
     assert conditions(world)["Submitted"][0] == "True"
@@ -324,11 +332,11 @@ def test_lost_snapshot_ends_the_job(change: str) -> None:
     world = World(job_body(), outcomes=(RunStatus("Running"),))
     for _ in range(5):
         world.step()
-    assert world.snapshot is not None
-    if change == "gone":
-        world.snapshot = None
-    else:
-        world.snapshot = type(world.snapshot)(world.snapshot.spec, "sha256:" + "d" * 64)
+    snapshot = world.lose_snapshot()
+    if change == "other":
+        snapshot["data"][SNAPSHOT_KEY] = canonical_json(OTHER_SPEC).decode()
+        world.api.put(CONFIG_MAP, snapshot)
+    world.restart()  # what cannot change is in memory until then
     world.settle()
     assert world.status["outcome"]["reason"] == "SnapshotLost"
     assert world.cancelled == [f"{KEY}-1"]
@@ -356,7 +364,7 @@ def test_missing_channel_is_reported_and_waited_for() -> None:
     world.settle()
     assert world.status["phase"] == "Promoting"
     assert conditions(world)["Promoted"] == ("False", "ChannelNotFound")
-    world.channel = True
+    world.add_channel()
     world.settle()
     assert world.status["phase"] == "Succeeded"
 
@@ -383,7 +391,8 @@ def test_finished_job_never_runs_again_though_everything_of_it_is_gone() -> None
     world.settle()
     done = dict(world.status)
     world.runs.clear()
-    world.snapshot = None
+    world.lose_snapshot()
+    world.restart()
     world.change(suspend=True)
     world.settle()
     world.change(suspend=False)
@@ -396,7 +405,7 @@ def test_newer_version_writes_its_plan_before_it_submits() -> None:
     world = World(job_body())
     while not world.status.get("run"):
         world.step()
-    world.body["status"]["run"]["plan"] = DIGEST
+    world.patch({"status": {"run": {"plan": DIGEST}}})
     world.step()
     assert world.status["run"]["plan"] != DIGEST
     assert not world.submitted
@@ -442,7 +451,7 @@ def test_annotation_of_a_finished_job_changes_nothing() -> None:
     world = World(job_body())
     world.settle()
     finished, submitted = dict(world.status), len(world.runs)
-    world.body["metadata"]["annotations"] = {"fulcrum.dev/remeasure": "true"}
+    world.patch({"metadata": {"annotations": {"fulcrum.dev/remeasure": "true"}}})
     world.settle()
     assert (world.status, len(world.runs)) == (finished, submitted)
 
@@ -452,7 +461,7 @@ def test_annotation_between_key_and_submission_makes_one_run() -> None:
     while not world.status.get("run"):
         world.step()
     planned = world.status["run"]["plan"]
-    world.body["metadata"]["annotations"] = {"fulcrum.dev/remeasure": "true"}
+    world.patch({"metadata": {"annotations": {"fulcrum.dev/remeasure": "true"}}})
     world.settle()
     assert world.status["run"]["plan"] != planned
     assert (world.status["phase"], world.status["attempt"]) == ("Succeeded", 1)

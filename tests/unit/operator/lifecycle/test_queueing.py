@@ -106,7 +106,7 @@ def test_evicted_run_waits_again_and_costs_no_attempt() -> None:
 
 def test_queue_that_is_silent_leaves_the_job_pending() -> None:
     world = queued_world()
-    world.engine_error = "no route"
+    world.engine.error = "no route"
     goes_on(world, WAITS, seconds=5)
     assert world.status["phase"] == "Pending"
     assert "no route" in world.status["message"]
@@ -170,8 +170,7 @@ def test_suspended_job_is_in_no_queue() -> None:
 def test_clock_of_a_job_that_started_later_than_its_queue_spoke_is_not_set_back() -> None:
     """Resuming restarts the clock; an older state of the queue does not change that."""
     world = queued_world()
-    later = {"activeSince": "2026-11-25T09:10:00Z"}
-    world.body["status"] = {**world.status, **later}
+    world.patch({"status": {"activeSince": "2026-11-25T09:10:00Z"}})
     world.now = START + timedelta(seconds=660)
     goes_on(world, RUNS)
     assert world.status["activeSince"] == "2026-11-25T09:11:00Z"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
 from job_world import World, job_body
 
-from fulcrum_pipelines.states import RunHandle, RunStatus, StageState
+from fulcrum_pipelines.states import RunStatus, StageState
+from fulcrum_pipelines.storage.store import state_path
 
 URL = "https://kubeflow.example/#/runs/details/1"
 WAITS = RunStatus("Running", "Unschedulable", "stage prune waits: 0/3 nodes are available")
@@ -22,10 +22,12 @@ def submitted(**options: Any) -> World:
 
 
 def look(world: World, run: RunStatus, *stages: StageState) -> None:
-    """Decide once where the engine knows the run, with an address."""
-    seen = world.observe()
-    handles = tuple(RunHandle(each.key, each.reference, URL) for each in seen.runs)
-    world.step(replace(seen, runs=handles, run=run, stages=stages))
+    """Let the operator look once at a run that stands so, with these stages in the store."""
+    (key,) = world.runs
+    world.runs[key] = run
+    for stage in stages:
+        world.store.write_record(state_path(key, stage.stage), stage)
+    world.step()
 
 
 def validate_state(state: Literal["Running", "Succeeded"], fraction: float) -> StageState:
@@ -42,6 +44,7 @@ def validate_state(state: Literal["Running", "Succeeded"], fraction: float) -> S
 
 def test_address_of_the_run_is_in_status() -> None:
     world = submitted()
+    world.engine.url = URL
     look(world, RunStatus("Running"))
     assert world.status["run"]["url"] == URL
 
@@ -57,11 +60,9 @@ def test_last_stage_of_a_judged_job_has_succeeded() -> None:
     world = submitted()
     look(world, RunStatus("Running"), validate_state("Running", 0.9))
     assert world.status["stages"][0]["state"] == "Running"
-    world.finish_runs()
-    seen = world.observe()
-    world.step(replace(seen, stages=(validate_state("Succeeded", 1.0),)))
     world.settle()
-    (stage,) = world.status["stages"]
+    stage = world.status["stages"][-1]
+    assert stage["name"] == "validate"
     assert (stage["state"], stage["fraction"]) == ("Succeeded", 1.0)
     assert stage["endTime"]
 
