@@ -20,16 +20,11 @@ from typing import Any, Literal, cast
 
 from api_in_memory import ApiInMemory
 from builders.plans import make_plan
+from operator_in_memory import OperatorInMemory
 from scripted_engine import ScriptedEngine
 
-from fulcrum_operator.controllers.executor import Executor
-from fulcrum_operator.controllers.job_reconciler import JobReconciler
-from fulcrum_operator.controllers.observer import Observer
-from fulcrum_operator.controllers.resolver import Templates
-from fulcrum_operator.engines.slots import EngineDesk, Slots
-from fulcrum_operator.kubernetes.api import Kube
+from fulcrum_operator.engines.slots import Slots
 from fulcrum_operator.kubernetes.errors import Conflict, Unavailable
-from fulcrum_operator.kubernetes.events import Events
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.kubernetes.object_cache import Body, Key
 from fulcrum_operator.lifecycle import Limits, decide
@@ -45,7 +40,7 @@ from fulcrum_operator.resources.names import (
     Kind,
 )
 from fulcrum_operator.resources.times import write_time
-from fulcrum_operator.runtime.event_router import WATCHED, Inbox
+from fulcrum_operator.runtime.event_router import WATCHED
 from fulcrum_pipelines.contract import Plan, digest_of, to_json
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.gates import Verdict
@@ -218,39 +213,21 @@ class World:
 
     def restart(self) -> None:
         """Start the operator: its memory holds what the API server lists, and nothing else."""
-        self.slots = Slots(1)
-        desks = {"process": EngineDesk(self.engine, self.slots)}
-        self._inbox = Inbox(self._wake, self._gone, desks)
-        objects, kube = self._inbox.objects, cast("Kube", self.api)
-        self.observer = Observer(
-            kube=kube,
-            store=self.store,
-            engines=desks,
-            templates=Templates({each.kind.kind: each for each in objects.values()}),
-            promotions=objects[MODEL_PROMOTION.plural],
-            channels=objects[MODEL_CHANNEL.plural],
-            source_root="file:///sources",
+        self._operator = OperatorInMemory(
+            self.api,
+            self.store,
+            self.engine,
+            LIMITS,
+            wake=self._wake,
+            now=lambda: self.now,
             make_report=lambda store, status: self.report,
         )
-        self._jobs = objects[COMPRESSION_JOB.plural]
-        self.executor = Executor(
-            kube, self._jobs, self.observer, Events(kube, "test"), "operator", wake=self._wake
-        )
-        self._reconciler = JobReconciler(
-            self._jobs,
-            self.observer,
-            self.executor,
-            wake=lambda key: None,
-            limits=LIMITS,
-            judged=lambda job, found: None,
-            attempted=lambda kind: None,
-            ended=lambda body: None,
-            now=lambda: self.now,
-        )
         self._news.clear()
-        for kind in WATCHED:
-            for body in self.api.of(kind):
-                self._inbox.take(kind.plural, None, body)
+
+    @property
+    def slots(self) -> Slots:
+        """The engine's places, of which there is one."""
+        return self._operator.slots
 
     def turn(self, fault: Fault | None = None) -> float | None:
         """Let the operator do all that it can do now.
@@ -262,7 +239,7 @@ class World:
             Seconds until the next look; None if only an event can change anything.
         """
         self.hear()
-        return self._act(self._reconciler.reconcile(KEY), fault)
+        return self._act(self._operator.reconciler.reconcile(KEY), fault)
 
     def step(self) -> float | None:
         """Let the operator look and decide once, and do that; return as `turn` does."""
@@ -275,12 +252,12 @@ class World:
         return LOOP.run_until_complete(self._look())
 
     async def _look(self) -> Look | None:
-        body = self._jobs.get(KEY)
+        body = self._operator.jobs.get(KEY)
         if body is None:
             return None
         if "apiVersion" not in body:  # memory has only little of a finished job
             body = await self.api.get(COMPRESSION_JOB, KEY[1], KEY[0])
-        return Look(await self.observer.observe(read_job(body)), body)
+        return Look(await self._operator.observer.observe(read_job(body)), body)
 
     def perform(self, look: Look) -> float | None:
         """Let the operator decide from `look`, which may be old, and do that."""
@@ -289,7 +266,7 @@ class World:
     async def _perform(self, look: Look) -> float | None:
         decision = decide(look.seen, self.now, LIMITS)
         try:
-            await self.executor.perform(look.seen.job, look.body, decision.actions)
+            await self._operator.executor.perform(look.seen.job, look.body, decision.actions)
         except Conflict:
             return 0.0
         return 0.0 if decision.actions and decision.after_s is None else decision.after_s
@@ -312,7 +289,7 @@ class World:
         if not self.deaf:
             while self._news:
                 kind, event, body = self._news.pop(0)
-                self._inbox.take(kind.plural, event, body)
+                self._operator.inbox.take(kind.plural, event, body)
         return self._woken
 
     def settle(self, turns: int = 60) -> None:
@@ -368,10 +345,6 @@ class World:
 
     def _wake(self, plural: str, key: Key) -> None:
         self._woken |= (plural, key) == (COMPRESSION_JOB.plural, KEY)
-
-    def _gone(self, uid: str, engine: str) -> None:
-        self._reconciler.release(uid, engine)
-        self.observer.forget(uid)
 
     def _watched(self, kind: Kind, event: str, body: dict[str, Any]) -> None:
         if kind in WATCHED:

@@ -10,27 +10,20 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from api_in_memory import ApiInMemory
 from fake_engine import FakeEngine
 from harms import HARMS, Harm
 from job_world import START, job_body
+from operator_in_memory import OperatorInMemory
 from stand_in import UID, stand_in_plan, work
 
 from fulcrum_operator.controllers.embedded import TOLD, Watcher, run_job
-from fulcrum_operator.controllers.executor import Executor
-from fulcrum_operator.controllers.job_reconciler import JobReconciler
-from fulcrum_operator.controllers.observer import Observer
-from fulcrum_operator.controllers.resolver import Templates
-from fulcrum_operator.engines.slots import EngineDesk, Slots
-from fulcrum_operator.kubernetes.api import Kube
-from fulcrum_operator.kubernetes.events import Events
-from fulcrum_operator.kubernetes.object_cache import Objects
 from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
-from fulcrum_operator.resources.names import COMPRESSION_JOB, EVENT, MODEL_CHANNEL, MODEL_PROMOTION
+from fulcrum_operator.resources.names import COMPRESSION_JOB, EVENT
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError
 from fulcrum_pipelines.states import RunHandle, RunStatus
@@ -196,40 +189,16 @@ def by_command(situation: Situation, store: Store, limits: Limits) -> Course:
 def on_cluster(situation: Situation, store: Store, limits: Limits) -> Course:
     """Let the operator do it, on a clock that needs no waiting."""
     engine, api = Troubled(store, situation), ApiInMemory()
-    jobs = Objects(COMPRESSION_JOB)
-    kube = cast(Kube, api)
-    observer = Observer(
-        kube=kube,
-        store=store,
-        engines={"process": EngineDesk(engine, Slots(1))},
-        templates=Templates({}),
-        promotions=Objects(MODEL_PROMOTION),
-        channels=Objects(MODEL_CHANNEL),
-        source_root="file:///sources",
-    )
-    executor = Executor(
-        kube, jobs, observer, Events(kube, "test"), "operator", wake=lambda plural, key: None
-    )
     now = START
-    reconciler = JobReconciler(
-        jobs,
-        observer,
-        executor,
-        wake=lambda key: None,
-        limits=limits,
-        judged=lambda job, found: None,
-        attempted=lambda kind: None,
-        ended=lambda body: None,
-        now=lambda: now,
-    )
+    operator = OperatorInMemory(api, store, engine, limits, now=lambda: now)
     body = job_body(**situation.spec)
     body["metadata"] |= {"name": situation.behaviour, "uid": UID}
 
     async def live() -> CompressionJobStatus:
         nonlocal now
-        jobs.learn(await api.create(COMPRESSION_JOB, body))
+        operator.jobs.learn(await api.create(COMPRESSION_JOB, body))
         for _ in range(TURNS):
-            after_s = await reconciler.reconcile(("team", situation.behaviour))
+            after_s = await operator.reconciler.reconcile(("team", situation.behaviour))
             if after_s is None:
                 break
             now += timedelta(seconds=after_s)
