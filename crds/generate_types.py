@@ -1,6 +1,7 @@
-"""Generate all that follows from the CRDs written by hand.
+"""Generate all that follows from the catalogue and from the CRDs written by hand.
 
-These are the CRDs of a job's parts, the Python types, and the copies that are shipped.
+These are enums and rules of a job, the CRDs of its parts, the Python types, and the copies that are
+shipped.
 
 Run as `python crds/generate_types.py [--check]`; `--check` fails where the files are stale.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from catalog_parts import filled
 from derived import derive
 from python_types import Generator, shape_of
 
@@ -90,6 +92,7 @@ def operator_types(source: str, parts: tuple[str, ...], imported: dict[str, str]
 
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield path and text of every generated file, what others are made from first."""
+    yield CRDS / JOB, filled((CRDS / JOB).read_text())
     derived = derive(read(JOB))
     yield from ((CRDS / name, text) for name, text in derived.items())
     by_hand = sorted(path.name for path in CRDS.glob("*.yaml") if path.name not in derived)

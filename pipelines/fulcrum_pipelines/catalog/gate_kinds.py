@@ -16,6 +16,7 @@ class GateKind:
 
     Attributes:
         name: In manifests, verdicts and Prometheus metrics.
+        description: What it looks at, in the schema.
         measures: What validate has to measure for it. `metrics` are compared with the baseline's at
             the gate's confidence, on all data and on the slices that the gate names.
         value: What it decides on, which says how that is written.
@@ -27,6 +28,7 @@ class GateKind:
     """
 
     name: str
+    description: str
     measures: Measured
     value: Value
     limits: tuple[LimitField, ...]
@@ -70,6 +72,7 @@ class GateKind:
 _ROWS = (
     GateKind(
         "nonInferiority",
+        "the paired interval of the metric's change stays above -margin",
         "metrics",
         "metric change",
         ("margin",),
@@ -77,22 +80,30 @@ _ROWS = (
         checks_gain=True,
     ),
     GateKind(
-        "threshold", "metrics", "metric", ("min", "max"), names_metric=True, of_each_model=True
+        "threshold",
+        "the candidate's metric itself",
+        "metrics",
+        "metric",
+        ("min", "max"),
+        names_metric=True,
+        of_each_model=True,
     ),
     GateKind(
         "change",
+        "the metric relative to the baseline's",
         "metrics",
         "relative change",
         ("min", "max"),
         names_metric=True,
         of_each_model=True,
     ),
-    GateKind("speedup", "latency", "ratio", ("min",)),
-    GateKind("size", "size", "ratio", ("max",)),
-    GateKind("memory", "memory", "ratio", ("max",)),
-    GateKind("churn", "metrics", "share", ("max",), metric="accuracy"),
+    GateKind("speedup", "baseline latency over candidate latency", "latency", "ratio", ("min",)),
+    GateKind("size", "relative to the baseline's", "size", "ratio", ("max",)),
+    GateKind("memory", "relative to the baseline's", "memory", "ratio", ("max",)),
+    GateKind("churn", "share of changed answers", "metrics", "share", ("max",), metric="accuracy"),
     GateKind(
         "calibration",
+        "expected calibration error (ECE)",
         "metrics",
         "share",
         ("max",),
@@ -100,7 +111,13 @@ _ROWS = (
         of_each_model=True,
         checks_gain=True,
     ),
-    GateKind("fidelity", "outputs", "share", ("min", "max")),
+    GateKind(
+        "fidelity",
+        "an output after the first, compared with the baseline's",
+        "outputs",
+        "share",
+        ("min", "max"),
+    ),
 )
 
 GATE_KINDS: Final = {row.name: row for row in _ROWS}

@@ -79,10 +79,10 @@ def tasks_of_kind(name: str) -> tuple[str, ...]:
 
 
 def task_of_meaning(meaning: str) -> Task:
-    """Return the task of a model whose first output holds `meaning`.
+    """Return the first task of models whose first output may hold `meaning`.
 
     Raises:
         KeyError: No task has outputs of that meaning.
     """
-    found: dict[str, Task] = {each: row for row in _ROWS for each in row.meanings}
+    found: dict[str, Task] = {each: row for row in reversed(_ROWS) for each in row.meanings}
     return found[meaning]

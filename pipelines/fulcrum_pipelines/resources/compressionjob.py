@@ -327,7 +327,7 @@ class Gate(Spec):
     name: Annotated[str, Field(max_length=63, pattern='^[a-z]([a-z0-9-]*[a-z0-9])?$')]
     """Name of the gate in status, events and reports."""
     kind: Literal['nonInferiority', 'threshold', 'change', 'speedup', 'size', 'memory', 'churn', 'calibration', 'fidelity']
-    """nonInferiority - the paired interval of the metric's change stays above -margin. threshold - the candidate's metric itself. change - the metric relative to the baseline's. speedup - baseline latency over candidate latency. size, memory - relative to the baseline's. churn - share of changed answers. calibration - expected calibration error (ECE). fidelity - an output after the first, compared with the baseline's."""
+    """nonInferiority - the paired interval of the metric's change stays above -margin. threshold - the candidate's metric itself. change - the metric relative to the baseline's. speedup - baseline latency over candidate latency. size - relative to the baseline's. memory - relative to the baseline's. churn - share of changed answers. calibration - expected calibration error (ECE). fidelity - an output after the first, compared with the baseline's."""
     mode: Literal['Enforce', 'DryRun'] = 'Enforce'
     """DryRun decides and reports, but does not block."""
     metric: Literal['accuracy', 'top5', 'macroF1', 'logLoss', 'mse', 'ece', 'auc', 'rmse', 'mae', 'r2'] | None = None

@@ -107,7 +107,7 @@ def gates_of_task(task: str) -> Iterator[dict[str, Any]]:
         (job_spec_schema()["properties"]["data"]["properties"]["task"], TASKS),
         (
             job_spec_schema()["properties"]["model"]["properties"]["meaning"],
-            [meaning for task in TASKS.values() for meaning in task.meanings],
+            dict.fromkeys(meaning for task in TASKS.values() for meaning in task.meanings),
         ),
     ],
     ids=["metrics", "kinds", "tasks", "meanings"],
@@ -220,7 +220,7 @@ def test_each_meaning_of_a_task_has_a_loss(task: Any) -> None:
     targets = torch.tensor([0, 1]) if asked.labelled else outputs.double()
     for meaning in task.meanings:
         assert asked.loss(outputs, targets, meaning).shape == (2,)
-        assert task_of_meaning(meaning) is task
+        assert meaning in task_of_meaning(meaning).meanings
 
 
 def test_each_task_has_a_behaviour_and_none_is_unknown() -> None:
