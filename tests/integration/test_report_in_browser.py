@@ -89,6 +89,23 @@ return [...document.querySelectorAll("svg")].map(svg => {
 });
 """
 
+POINTED = """
+const tip = (svg, x, y) => {
+  const hit = document.elementFromPoint(x, y);
+  const marked = hit && svg.contains(hit) ? hit.closest("g:has(> title)") : null;
+  return marked ? marked.querySelector(":scope > title").textContent : "";
+};
+const result = {};
+for (const svg of document.querySelectorAll("svg")) {
+  result[svg.id] = [...svg.querySelectorAll(".mark, .mark .dot")].map(mark => {
+    mark.scrollIntoView({block: "center", behavior: "instant"});
+    const box = mark.getBoundingClientRect();
+    return tip(svg, (box.left + box.right) / 2, (box.top + box.bottom) / 2);
+  });
+}
+return result;
+"""
+
 CONTRAST = """
 const canvas = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
 const light = colour => {
@@ -185,6 +202,35 @@ def test_everything_is_drawn(
     assert {key: seen[key]["marks"] for key in MARKS} == MARKS
     contrasts = browser.execute_script(CONTRAST)
     assert min(contrasts.values()) >= 4.5, contrasts  # WCAG 2.2, level AA
+
+
+def test_pointer_reads_a_value_at_every_mark(browser: webdriver.Chrome, tmp_path: Path) -> None:
+    show(browser, tmp_path, full_report())
+
+    tips = browser.execute_script(POINTED)
+    assert set(tips) >= set(MARKS)
+    curves = {"finetune-loss", "finetune-metric"}  # between the points of a curve is no value
+    for key, found in tips.items():
+        values = [tip for tip in found if tip.partition(": ")[2]]  # or why there is none
+        assert len(values) >= (2 if key in curves else len(found)), (key, found)
+
+
+@pytest.mark.parametrize("width", [DESK, PHONE])
+def test_plot_is_enlarged_without_a_script(
+    browser: webdriver.Chrome, tmp_path: Path, width: int
+) -> None:
+    show(browser, tmp_path, full_report(), width=width)
+    before = looks(browser)
+
+    boxes = browser.find_elements("css selector", ".enlarge input")
+    assert len(boxes) == len(before)
+    browser.execute_script("arguments[0].click()", boxes[0])
+    after = looks(browser)
+    (enlarged,) = (key for key in before if after[key]["width"] > 1.5 * before[key]["width"])
+    assert after[enlarged]["width"] >= 960
+    assert browser.execute_script(
+        "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+    ), "the page scrolls sideways"
 
 
 def test_the_verdict_is_the_first_thing_seen(browser: webdriver.Chrome, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """Markup for plots: elements, scales and axis ticks; all that comes from outside is escaped.
 
 A report must open anywhere, for years, without a network: so plots are plain SVG made here, not by
-a plotting library and its script. Colours are classes; the page's style sheet gives them for light
-and dark.
+a plotting library and its script (docs/adr/0006). Colours are classes; the page's style sheet gives
+them for light and dark.
 """
 
 from __future__ import annotations
@@ -50,6 +50,29 @@ def group(*children: str, tip: str = "", **attributes: Attribute) -> Markup:
     """Return a group of elements that shows `tip` under the pointer."""
     inner = (node("title", tip), *children) if tip else children
     return node("g", *inner, **attributes)
+
+
+def whisker(low: tuple[float, float], high: tuple[float, float]) -> Markup:
+    """Return the line of an interval between two places (x, y), with caps across its ends."""
+    (x1, y1), (x2, y2) = low, high
+    lying = y1 == y2
+    caps = "".join(
+        f"M{x:.2f} {y - 4:.2f}v8" if lying else f"M{x - 4:.2f} {y:.2f}h8" for x, y in (low, high)
+    )
+    return node("path", d=f"{caps}M{x1:.2f} {y1:.2f}L{x2:.2f} {y2:.2f}", class_="whisker")
+
+
+def interval_tip(
+    name: str, text: str, low: float | None, high: float | None, write: Callable[[float], str]
+) -> str:
+    """Return what the pointer shows of a value: its name, its text and its interval, if any."""
+    interval = "" if low is None or high is None else f", interval {write(low)} to {write(high)}"
+    return f"{name}: {text}{interval}"
+
+
+def hit_area(x: float, y: float, width: float, height: float) -> Markup:
+    """Return an invisible area that belongs to a mark, so that the pointer finds it easily."""
+    return node("rect", x=x, y=y, width=width, height=height, class_="hit")
 
 
 def label(x: float, y: float, text: str, **attributes: Attribute) -> Markup:

@@ -64,10 +64,11 @@ def curve_plot(
     horizontal = Scale(min(places) - 0.2, max(places) + 0.2, left, WIDTH - right)
     parts: list[str] = [y_axis(vertical, left, WIDTH - right, write), _x_names(horizontal, x_name)]
     if marker is not None:
-        parts.append(_marker(horizontal(marker[0]), marker[1]))
+        parts.append(_marker(horizontal(marker[0]), marker[1], f"{x_name} {marker[0]:g}"))
     ends = _apart([vertical(curve.points[-1][1]) for curve in curves])
     parts.extend(
-        _curve(curve, horizontal, vertical, end) for curve, end in zip(curves, ends, strict=True)
+        _curve(curve, horizontal, vertical, end, lambda x, y: f"{x_name} {x:g}: {write(y)}")
+        for curve, end in zip(curves, ends, strict=True)
     )
     return drawing(key, title, description, _BOTTOM + 34, parts)
 
@@ -84,12 +85,12 @@ def _x_names(scale: Scale, name: str) -> Markup:
     )
 
 
-def _marker(x: float, name: str) -> Markup:
+def _marker(x: float, name: str, place: str) -> Markup:
     half = text_width(name, 10) / 2
     return group(
         node("line", x1=x, x2=x, y1=_TOP, y2=_BOTTOM, class_="marker"),
         label(min(x, WIDTH - half - 2), _TOP - 4, name, class_="note", text_anchor="middle"),
-        tip=name,
+        tip=f"{name}: {place}",
     )
 
 
@@ -102,12 +103,22 @@ def _apart(places: Sequence[float]) -> list[float]:
     return moved
 
 
-def _curve(curve: Curve, horizontal: Scale, vertical: Scale, label_y: float) -> Markup:
+def _curve(
+    curve: Curve,
+    horizontal: Scale,
+    vertical: Scale,
+    label_y: float,
+    say: Callable[[float, float], str],
+) -> Markup:
     line = " ".join(f"{horizontal(x):.1f},{vertical(y):.1f}" for x, y in curve.points)
     return group(
         node("polyline", points=line, class_="line"),
         *(
-            node("circle", cx=horizontal(x), cy=vertical(y), r=2.6, class_="dot")
+            group(
+                node("circle", cx=horizontal(x), cy=vertical(y), r=7, class_="hit"),
+                node("circle", cx=horizontal(x), cy=vertical(y), r=2.6, class_="dot"),
+                tip=f"{curve.name}, {say(x, y)}",
+            )
             for x, y in curve.points
         ),
         label(horizontal.end + 6, label_y + 4, curve.name, class_="name"),

@@ -5,6 +5,7 @@ The axis starts at zero because only then the eye sees the speed-up as a ratio o
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ from fulcrum_pipelines.report.svg import (
     Scale,
     drawing,
     group,
+    hit_area,
     label,
     node,
     text_width,
@@ -28,6 +30,8 @@ _RIGHT = 10.0
 _RIDGE = 58.0
 _GAP = 22.0
 _BINS = 160
+_STRIPS = 24
+"""Parts of the axis, each of which shows under the pointer how many calls end within it."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,23 @@ def _ridge(ridge: Ridge, scale: Scale, top: float) -> Markup:
         _tick(scale.clamp(ridge.median_ms), base, _RIDGE, "median"),
         "" if ridge.p95_ms is None else _tick(scale.clamp(ridge.p95_ms), base, 14, "p95"),
         _caption(text, scale.clamp(ridge.median_ms), top - 6),
+        *_strips(ridge, scale, top),
         tip=text,
         class_=f"mark ridge {ridge.look}",
     )
+
+
+def _strips(ridge: Ridge, scale: Scale, top: float) -> list[Markup]:
+    width = (scale.end - scale.start) / _STRIPS
+    largest = len(ridge.quantiles_ms) - 1
+    parts = []
+    for index in range(_STRIPS):
+        end_ms = scale.low + (index + 1) * (scale.high - scale.low) / _STRIPS
+        share = max(bisect_right(ridge.quantiles_ms, end_ms) - 1, 0) / largest
+        area = hit_area(scale.start + index * width, top, width, _RIDGE)
+        tip = f"{ridge.name}: about {share:.0%} of calls take {milliseconds(end_ms)} or less"
+        parts.append(group(area, tip=tip))
+    return parts
 
 
 def _tick(x: float, base: float, height: float, name: str) -> Markup:

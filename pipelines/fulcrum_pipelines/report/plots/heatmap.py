@@ -103,16 +103,9 @@ def _cell(cell: HeatCell, x: float, y: float, width: float, height: float) -> Ma
     opacity = max(0.0, min(1.0, cell.strength)) * _STRONGEST
     fits = text_width(cell.text, 10.5) <= width - 3 and height >= 13
     return group(
-        node("rect", x=x, y=y, width=width - gap, height=height - gap, rx=2, class_="cell"),
-        node(
-            "rect",
-            x=x,
-            y=y,
-            width=width - gap,
-            height=height - gap,
-            rx=2,
-            class_="heat",
-            fill_opacity=opacity,
+        *(
+            node("rect", x=x, y=y, width=width - gap, height=height - gap, rx=2, **look)
+            for look in ({"class_": "cell"}, {"class_": "heat", "fill_opacity": opacity})
         ),
         label(x + width / 2, y + height / 2 + 3.5, cell.text, class_="count", text_anchor="middle")
         if fits

@@ -19,10 +19,13 @@ from fulcrum_pipelines.report.svg import (
     cut_end,
     drawing,
     group,
+    hit_area,
+    interval_tip,
     label,
     node,
     spanning,
     text_width,
+    whisker,
     x_axis,
 )
 
@@ -104,9 +107,9 @@ def interval_plot(
         scale = Scale(min(0.0, min(places)), scale.high, left, WIDTH - right)
     parts: list[str] = [_shade(marker, scale, top, bottom) for marker in markers if marker.bad]
     parts.append(x_axis(scale, top, bottom, write))
-    parts.extend(_markers(markers, scale, top, bottom))
+    parts.extend(_markers(markers, scale, top, bottom, write))
     parts.extend(
-        _row(row, name, scale, top + _ROW * (index + 0.5), show_text)
+        _row(row, name, scale, top + _ROW * (index + 0.5), show_text, write)
         for index, (row, name) in enumerate(zip(rows, names, strict=True))
     )
     return drawing(key, title, description, bottom + 20, parts)
@@ -118,7 +121,13 @@ def _shade(marker: Marker, scale: Scale, top: float, bottom: float) -> Markup:
     return node("rect", x=start, y=top, width=end - start, height=bottom - top, class_="beyond")
 
 
-def _markers(markers: Sequence[Marker], scale: Scale, top: float, bottom: float) -> list[Markup]:
+def _markers(
+    markers: Sequence[Marker],
+    scale: Scale,
+    top: float,
+    bottom: float,
+    write: Callable[[float], str],
+) -> list[Markup]:
     """Return the lines; a name that would run into the one before it is left to the tip."""
     drawn = []
     free_from = 0.0
@@ -131,23 +140,22 @@ def _markers(markers: Sequence[Marker], scale: Scale, top: float, bottom: float)
         if middle - width / 2 >= free_from:
             name = label(middle, top - 5, marker.name, class_="note", text_anchor="middle")
             free_from = middle + width / 2 + 4
-        drawn.append(group(line, name, tip=marker.name))
+        drawn.append(group(line, name, tip=f"{marker.name}: {write(marker.value)}"))
     return drawn
 
 
-def _row(row: Row, name: str, scale: Scale, y: float, show_text: bool) -> Markup:
-    parts: list[str] = [label(scale.start - 12, y + 4, name, class_="name", text_anchor="end")]
+def _row(
+    row: Row, name: str, scale: Scale, y: float, show_text: bool, write: Callable[[float], str]
+) -> Markup:
+    parts: list[str] = [hit_area(0, y - _ROW / 2, WIDTH, _ROW)]
+    parts += [label(scale.start - 12, y + 4, name, class_="name", text_anchor="end")]
     if row.value is None:
         parts.append(label(scale.start + 4, y + 4, NOT_MEASURED, class_="missing"))
     else:
         if row.low is not None and row.high is not None:
-            parts.append(_whisker(scale.clamp(row.low), scale.clamp(row.high), y))
+            parts.append(whisker((scale.clamp(row.low), y), (scale.clamp(row.high), y)))
         parts.append(node("circle", cx=scale(row.value), cy=y, r=5, class_="dot"))
     if show_text and row.value is not None:
         parts.append(label(WIDTH - 2, y + 4, row.text, class_="value", text_anchor="end"))
-    return group(*parts, tip=f"{row.name}: {row.text}", class_=f"mark row {row.look}")
-
-
-def _whisker(low: float, high: float, y: float) -> Markup:
-    cap = f"M{low:.2f} {y - 4:.2f}v8M{low:.2f} {y:.2f}H{high:.2f}M{high:.2f} {y - 4:.2f}v8"
-    return node("path", d=cap, class_="whisker")
+    tip = interval_tip(row.name, row.text, row.low, row.high, write)
+    return group(*parts, tip=tip, class_=f"mark row {row.look}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from fulcrum_pipelines.report.plots.intervals import Row
 from fulcrum_pipelines.report.svg import (
     EVERYWHERE,
     WIDTH,
@@ -14,11 +14,14 @@ from fulcrum_pipelines.report.svg import (
     cut_end,
     drawing,
     group,
+    hit_area,
+    interval_tip,
     label,
     node,
     spanning,
     text_width,
     ticks,
+    whisker,
     y_axis,
 )
 
@@ -26,23 +29,11 @@ _TOP = 40.0
 _BOTTOM = 180.0
 
 
-@dataclass(frozen=True)
-class Step:
-    """The metric after one lever; see `intervals.Row` for the fields."""
-
-    name: str
-    value: float | None
-    low: float | None
-    high: float | None
-    text: str
-    look: str
-
-
 def lever_plot(
     key: str,
     title: str,
     description: str,
-    steps: Sequence[Step],
+    steps: Sequence[Row],
     *,
     write: Callable[[float], str],
     bounds: tuple[float, float] = EVERYWHERE,
@@ -75,21 +66,28 @@ def lever_plot(
     crowded = any(text_width(step.text, bold=True) > width - 4 for step in steps)
     for index, (step, centre) in enumerate(zip(steps, centres, strict=True)):
         raised = 13.0 if crowded and index % 2 else 0.0
-        parts.append(_step(step, centre, vertical, width, _TOP - 14 - raised))
+        parts.append(_step(step, centre, vertical, width, _TOP - 14 - raised, write))
     return drawing(key, title, description, _BOTTOM + 22, parts)
 
 
-def _step(step: Step, x: float, vertical: Scale, width: float, text_y: float) -> Markup:
+def _step(
+    step: Row,
+    x: float,
+    vertical: Scale,
+    width: float,
+    text_y: float,
+    write: Callable[[float], str],
+) -> Markup:
     name = cut_end(step.name, width)
-    parts: list[str] = [label(x, _BOTTOM + 16, name, class_="name", text_anchor="middle")]
+    parts: list[str] = [hit_area(x - width / 2, 0, width, _BOTTOM + 22)]
+    parts += [label(x, _BOTTOM + 16, name, class_="name", text_anchor="middle")]
     if step.value is None:
         middle = (_TOP + _BOTTOM) / 2
         parts.append(label(x, middle, "missing", class_="missing", text_anchor="middle"))
     else:
         parts.append(label(x, text_y, step.text, class_="value", text_anchor="middle"))
         if step.low is not None and step.high is not None:
-            low, high = vertical.clamp(step.low), vertical.clamp(step.high)
-            path = f"M{x - 4:.1f} {low:.1f}h8M{x:.1f} {low:.1f}V{high:.1f}M{x - 4:.1f} {high:.1f}h8"
-            parts.append(node("path", d=path, class_="whisker"))
+            parts.append(whisker((x, vertical.clamp(step.low)), (x, vertical.clamp(step.high))))
         parts.append(node("circle", cx=x, cy=vertical(step.value), r=5, class_="dot"))
-    return group(*parts, tip=f"{step.name}: {step.text}", class_=f"mark step {step.look}")
+    tip = interval_tip(step.name, step.text, step.low, step.high, write)
+    return group(*parts, tip=tip, class_=f"mark step {step.look}")

@@ -23,7 +23,8 @@ from fulcrum_pipelines.report.formatting import (
     relative_change,
 )
 from fulcrum_pipelines.report.metric_styles import Style, in_order, style_of
-from fulcrum_pipelines.report.plots.lever_steps import Step, lever_plot
+from fulcrum_pipelines.report.plots.intervals import Row
+from fulcrum_pipelines.report.plots.lever_steps import lever_plot
 from fulcrum_pipelines.report.reading import find_comparison, find_metric
 from fulcrum_pipelines.report.sections.overview import change_tone
 from fulcrum_pipelines.report.sections.quality import axis_writer
@@ -99,10 +100,10 @@ def lever_name(lever: str) -> str:
     return LEVER_NAMES.get(lever, lever)
 
 
-def _step(lever: LeverMetrics, metric: Metric | None, style: Style) -> Step:
+def _step(lever: LeverMetrics, metric: Metric | None, style: Style) -> Row:
     value = metric.value if metric is not None else None
     interval = metric.interval if metric is not None else None
-    return Step(
+    return Row(
         lever_name(lever.lever),
         value,
         None if interval is None else interval.low,

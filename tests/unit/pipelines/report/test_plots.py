@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -13,7 +14,7 @@ from fulcrum_pipelines.report.plots.curves import Curve, curve_plot
 from fulcrum_pipelines.report.plots.distributions import Ridge, densities, distribution_plot
 from fulcrum_pipelines.report.plots.heatmap import HeatCell, heatmap
 from fulcrum_pipelines.report.plots.intervals import Marker, Row, interval_plot
-from fulcrum_pipelines.report.plots.lever_steps import Step, lever_plot
+from fulcrum_pipelines.report.plots.lever_steps import lever_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -87,6 +88,60 @@ def test_densities_are_shares_of_the_highest(values: list[float], bins: int) -> 
     assert min(shape) >= 0
 
 
+def tips(root: ET.Element) -> list[str]:
+    return [str(each.text) for each in root.iter(f"{SVG}title")][1:]  # the first is the plot's
+
+
+ROW = Row("candidate", 0.975, 0.966, 0.982, "97.5 %", "candidate")
+STEP = Row("pruned", 0.90, 0.89, 0.91, "90 %", "candidate")
+RIDGE = Ridge("baseline", tuple(n / 10 for n in range(11)), 0.5, 0.95, "baseline")
+CURVE = Curve("train", ((1, 1.25), (2, 0.5)), "baseline")
+MARKER = Marker(0.95, "margin")
+
+
+@pytest.mark.parametrize(
+    ("markup", "expected"),
+    [
+        pytest.param(
+            interval_plot("k", "T", "D", [ROW], write=write, markers=[MARKER]),
+            {"candidate: 97.5 %, interval 0.966 to 0.982", "margin: 0.95"},
+            id="intervals",
+        ),
+        pytest.param(
+            lever_plot("k", "T", "D", [STEP], write=write),
+            {"pruned: 90 %, interval 0.89 to 0.91"},
+            id="levers",
+        ),
+        pytest.param(
+            curve_plot("k", "T", "D", [CURVE], write=write, x_name="epoch", marker=(2, "best")),
+            {"train, epoch 1: 1.25", "train, epoch 2: 0.5", "best: epoch 2"},
+            id="curves",
+        ),
+        pytest.param(
+            distribution_plot("k", "T", "D", [RIDGE]),
+            {"baseline: median 0.500 ms, p95 0.950 ms"},
+            id="distribution",
+        ),
+        pytest.param(
+            bar_plot("k", "T", "D", [Bar("a", 1.0, "1 MB", "baseline")]), {"a: 1 MB"}, id="bars"
+        ),
+    ],
+)
+def test_pointer_reads_values_and_intervals(markup: str, expected: set[str]) -> None:
+    assert expected <= {tip.replace("\u00a0", " ") for tip in tips(read(markup))}
+
+
+def test_pointer_reads_shares_along_a_distribution() -> None:
+    shares = [
+        int(found[1])
+        for tip in tips(read(distribution_plot("k", "T", "D", [RIDGE])))
+        if (found := re.search(r"about (\d+)% of calls", tip))
+    ]
+    assert shares == sorted(shares)
+    assert (min(shares), max(shares)) == (0, 100)
+    assert 40 <= shares[len(shares) // 2] <= 60
+
+
 def test_two_modes_stay_two() -> None:
     quantiles = [1 + n * 0.002 for n in range(50)] + [3 + n * 0.002 for n in range(51)]
     shape = densities(quantiles, 0.0, 4.0, 40)
@@ -154,9 +209,9 @@ def test_a_curve_of_one_epoch_is_a_dot() -> None:
 
 def test_levers_are_drawn_left_to_right_and_lower_is_lower() -> None:
     steps = [
-        Step("baseline", 0.98, 0.97, 0.99, "98 %", "baseline"),
-        Step("pruned", 0.90, 0.89, 0.91, "90 %", "candidate"),
-        Step("quantized", None, None, None, "not measured", "candidate"),
+        Row("baseline", 0.98, 0.97, 0.99, "98 %", "baseline"),
+        Row("pruned", 0.90, 0.89, 0.91, "90 %", "candidate"),
+        Row("quantized", None, None, None, "not measured", "candidate"),
     ]
     root = read(lever_plot("k", "T", "D", steps, write=write))
     first, second = of_class(root, "dot")
@@ -166,7 +221,7 @@ def test_levers_are_drawn_left_to_right_and_lower_is_lower() -> None:
 
 
 def test_long_values_of_levers_are_staggered() -> None:
-    steps = [Step(f"s{n}", 1.0 + n, None, None, "1,234,567.8 K", "candidate") for n in range(4)]
+    steps = [Row(f"s{n}", 1.0 + n, None, None, "1,234,567.8 K", "candidate") for n in range(4)]
     root = read(lever_plot("k", "T", "D", steps, write=write))
     heights = [float(str(each.get("y"))) for each in of_class(root, "value")]
     assert heights[0] != heights[1]
