@@ -9,6 +9,7 @@ from typing import cast
 from api_in_memory import ApiInMemory
 
 from fulcrum_operator.controllers.executor import Executor
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.job_reconciler import JobReconciler
 from fulcrum_operator.controllers.observer import Observer
 from fulcrum_operator.controllers.report_writer import report
@@ -57,13 +58,15 @@ class OperatorInMemory:
     ) -> None:
         self.slots = slots or Slots(1)
         desks = {"process": EngineDesk(engine, self.slots)}
-        self.inbox = Inbox(wake, self._gone, desks)
+        self.memory = JobMemory(desks, lambda key: wake(COMPRESSION_JOB.plural, key))
+        self.inbox = Inbox(wake, self.memory)
         objects, kube = self.inbox.objects, cast("Kube", api)
         self.jobs = objects[COMPRESSION_JOB.plural]
         self.observer = Observer(
             kube=kube,
             store=store,
             engines=desks,
+            memory=self.memory,
             templates=Templates({each.kind.kind: each for each in objects.values()}),
             promotions=objects[MODEL_PROMOTION.plural],
             channels=objects[MODEL_CHANNEL.plural],
@@ -71,13 +74,22 @@ class OperatorInMemory:
             make_report=make_report,
         )
         self.executor = Executor(
-            kube, self.jobs, self.observer, Events(kube, "test"), "operator", wake=wake
+            kube=kube,
+            jobs=self.jobs,
+            promotions=objects[MODEL_PROMOTION.plural],
+            engines=desks,
+            memory=self.memory,
+            observer=self.observer,
+            events=Events(kube, "test"),
+            user="operator",
+            wake=wake,
         )
         self.reconciler = JobReconciler(
-            self.jobs,
-            self.observer,
-            self.executor,
-            wake=lambda key: wake(COMPRESSION_JOB.plural, key),
+            kube=kube,
+            jobs=self.jobs,
+            memory=self.memory,
+            observer=self.observer,
+            executor=self.executor,
             limits=limits,
             judged=lambda job, found: None,
             attempted=lambda kind: None,
@@ -87,7 +99,3 @@ class OperatorInMemory:
         for kind in WATCHED:
             for body in api.of(kind):
                 self.inbox.take(kind.plural, None, body)
-
-    def _gone(self, uid: str, engine: str) -> None:
-        self.reconciler.release(uid, engine)
-        self.observer.forget(uid)

@@ -8,12 +8,14 @@ tests stop the process exactly there.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from fulcrum_operator.controllers.effects import EffectProbe, merge_patch, tell_nobody
-from fulcrum_operator.controllers.observer import SOURCES_KEY, Observer
+from fulcrum_operator.controllers.job_memory import JobMemory
+from fulcrum_operator.controllers.observer import SOURCES_KEY, Observer, read_snapshot
+from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound, NotLeader
 from fulcrum_operator.kubernetes.events import Events, Happening
@@ -51,7 +53,10 @@ class Executor:
     Attributes:
         kube: Behind the leader's fence.
         jobs: Learns every answer of the API server.
-        observer: Knows the engines, and learns snapshots.
+        promotions: Learns those that are created.
+        engines: By name.
+        memory: Learns snapshots, and why a submission failed.
+        observer: Reads a snapshot that was there already.
         events: Writes Events.
         user: The account that this operator is, which its promotions name.
         wake: Lets an object have its turn: plural, key.
@@ -60,6 +65,9 @@ class Executor:
 
     kube: Kube
     jobs: Objects
+    promotions: Objects
+    engines: Mapping[str, EngineDesk]
+    memory: JobMemory
     observer: Observer
     events: Events
     user: str
@@ -103,7 +111,7 @@ class Executor:
                 await self._cancel(job, action)
             case SetDeadline():
                 self._still_holds(body)
-                desk = self.observer.engines[job.spec.engine]
+                desk = self.engines[job.spec.engine]
                 await desk.engine.set_deadline(action.handle, action.seconds)
                 self.probe("deadline-set")
             case CreatePromotion():
@@ -189,24 +197,24 @@ class Executor:
         }
         try:
             found = await self.kube.create(CONFIG_MAP, body)
-            self.observer.learn_snapshot(job, found)
+            self.memory.keep_snapshot(job.uid, read_snapshot(found))
         except AlreadyExists:  # made before a crash: that one counts, whatever templates say now
             await self.observer.snapshot(job)
         self.probe("snapshot-made")
 
     async def _submit(self, job: Job, action: Submit) -> None:
-        desk = self.observer.engines[job.spec.engine]
+        desk = self.engines[job.spec.engine]
         try:
             await desk.engine.submit(action.plan.run, action.plan)
         except FulcrumError as error:
             if not isinstance(error, NotLeader):
-                self.observer.not_submitted(job, str(error))
+                self.memory.keep_submit_error(job.uid, str(error))
             raise
         self.probe("submitted")
 
     async def _cancel(self, job: Job, action: Cancel) -> None:
         run = job.status.run
-        desk = self.observer.engines.get(run.engine if run else job.spec.engine)
+        desk = self.engines.get(run.engine if run else job.spec.engine)
         if desk is not None:
             await desk.engine.cancel(action.handle)
             self.probe("cancelled")
@@ -219,10 +227,10 @@ class Executor:
             "spec": {**action.spec, "requestedBy": self.user},
         }
         try:
-            self.observer.promotions.learn(await self.kube.create(MODEL_PROMOTION, body))
+            self.promotions.learn(await self.kube.create(MODEL_PROMOTION, body))
         except AlreadyExists:
             found = await self.kube.get(MODEL_PROMOTION, action.name, job.namespace)
-            self.observer.promotions.learn(found)
+            self.promotions.learn(found)
         # What is learned here is no news when the watch tells it, so nobody else would.
         self.wake(MODEL_PROMOTION.plural, (job.namespace, action.name))
         self.probe("promotion-created")

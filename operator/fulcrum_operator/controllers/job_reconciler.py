@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from fulcrum_operator.controllers.executor import Executor
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.observer import Observer
+from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import Conflict, NotFound
 from fulcrum_operator.kubernetes.object_cache import Body, Key, Objects, is_finished, needs_a_look
 from fulcrum_operator.lifecycle import Limits, decide
-from fulcrum_operator.lifecycle.observation import Job, Observed, read_job
+from fulcrum_operator.lifecycle.observation import Job, Observed
 from fulcrum_operator.logs import bind
 from fulcrum_operator.resources.names import COMPRESSION_JOB
 from fulcrum_pipelines.gates.assessment import Assessment
@@ -28,24 +30,25 @@ class JobReconciler:
     """Drives jobs.
 
     Attributes:
+        kube: Reads a job again if its cached form is too old or too short.
         jobs: As the watch and our own writes told.
-        wake: Lets another job have its turn.
+        memory: Of each job, until it has ended or is gone.
         limits: Bounds of every loop.
         judged: Told of every verdict, for metrics.
         attempted: Told of every attempt that ended: the class of its failure, None for success.
         ended: Told of every job that ended, with its last status, for metrics.
     """
 
+    kube: Kube
     jobs: Objects
+    memory: JobMemory
     observer: Observer
     executor: Executor
-    wake: Callable[[Key], None]
     limits: Limits
     judged: Callable[[Job, Assessment], None]
     attempted: Callable[[str | None], None]
     ended: Callable[[Body], None]
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
-    _read: dict[str, tuple[Body, Job]] = field(default_factory=dict)  # by uid
 
     async def reconcile(self, key: Key) -> float | None:
         """Do what can be done now for the job at `key`; return when to look again, in seconds.
@@ -53,11 +56,20 @@ class JobReconciler:
         Raises:
             FulcrumError: Something did not answer, or refused; the next look comes later.
         """
+        uids: set[str] = set()
+        try:
+            return await self._reconcile(key, uids)
+        finally:
+            self._forget_deleted(key, uids)
+
+    async def _reconcile(self, key: Key, uids: set[str]) -> float | None:
+        """Reconcile, and add to `uids` each job that was parsed: a namesake may follow another."""
         for _ in range(MAX_STEPS):
             body = await self._body(key)
             if body is None:
                 return None
-            job = self._parsed(body)
+            job = self.memory.parse(body)
+            uids.add(job.uid)
             with bind(
                 job=job.name, namespace=job.namespace, uid=job.uid, attempt=job.status.attempt
             ):
@@ -82,13 +94,16 @@ class JobReconciler:
                 return decision.after_s
         return 0.0
 
-    def _parsed(self, body: Body) -> Job:
-        """Return the job in `body`, parsed once: most looks at a run find the job as it was."""
-        uid = body["metadata"]["uid"]
-        known = self._read.get(uid)
-        if known is None or known[0] is not body:
-            known = self._read[uid] = (body, read_job(body))
-        return known[1]
+    def _forget_deleted(self, key: Key, uids: set[str]) -> None:
+        """Forget jobs that were deleted while they were reconciled.
+
+        Their deletion was handled before the last answers came, which may have been remembered, or
+        taken a slot, since.
+        """
+        body = self.jobs.get(key)
+        there = body["metadata"]["uid"] if body is not None else None
+        for uid in uids - {there}:
+            self.memory.forget(uid)
 
     async def _body(self, key: Key) -> Body | None:
         """Return the whole of a job that needs a look; memory has only little of a finished one."""
@@ -99,7 +114,7 @@ class JobReconciler:
 
     async def _refresh(self, key: Key) -> Body | None:
         try:
-            found = await self.executor.kube.get(COMPRESSION_JOB, key[1], key[0])
+            found = await self.kube.get(COMPRESSION_JOB, key[1], key[0])
         except NotFound:
             if (known := self.jobs.get(key)) is not None:
                 self.jobs.drop(known)
@@ -112,24 +127,16 @@ class JobReconciler:
         body = self.jobs.get(key)
         if body is None or needs_a_look(body):
             return False
-        self.release(job.uid, job.spec.engine)
-        self.observer.forget(job.uid)
+        self.memory.forget(job.uid)
         return True
 
     def _settle(self, job: Job) -> None:
         """Give back what a job that needs nothing more holds in memory."""
         over = job.status.completion_time is not None or job.deleted_at is not None
-        if over or job.spec.suspend or job.status.verdict is not None:
-            self.release(job.uid, job.spec.engine)
         if over:
-            self.observer.forget(job.uid)
-
-    def release(self, uid: str, engine: str) -> None:
-        """Give back the place of a job that has no run, and let the next ones have their turn."""
-        self._read.pop(uid, None)
-        if (desk := self.observer.engines.get(engine)) is not None:
-            for following in desk.slots.release(uid):
-                self.wake(following)
+            self.memory.forget(job.uid)
+        elif job.spec.suspend or job.status.verdict is not None:
+            self.memory.rest(job.uid)
 
     def _tell(self, before: Observed, key: Key) -> None:
         """Report what the last actions made of the job, once."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.report_writer import has_no_report, report
 from fulcrum_operator.controllers.resolver import HERE, Templates, resolve_job
 from fulcrum_operator.controllers.run_observer import at_engine, in_store
@@ -47,6 +48,7 @@ class Observer:
         kube: Reads snapshots.
         store: Holds evidence.
         engines: By name.
+        memory: Snapshots, slots and errors of submissions.
         templates: Recipes and gate policies.
         promotions: All ModelPromotions.
         channels: All ModelChannels.
@@ -58,14 +60,13 @@ class Observer:
     kube: Kube
     store: Store
     engines: Mapping[str, EngineDesk]
+    memory: JobMemory
     templates: Templates
     promotions: Objects
     channels: Objects
     source_root: str
     site: Site = HERE
     make_report: Callable[[Store, CompressionJobStatus], Report | NoReport] = report
-    _snapshots: dict[str, Snapshot] = field(default_factory=dict)  # of unfinished jobs, by uid
-    _submit_errors: dict[str, str] = field(default_factory=dict)  # likewise
 
     async def observe(self, job: Job) -> Observed:
         """Return what is to be known of `job` now.
@@ -99,12 +100,12 @@ class Observer:
             return replace(seen, engine_error=f"this operator has no engine {name}")
         seen = await at_engine(seen, desk.engine, key)
         if seen.runs:
-            self._submit_errors.pop(seen.job.uid, None)
-        return replace(seen, submit_error=self._submit_errors.get(seen.job.uid, ""))
+            self.memory.keep_submit_error(seen.job.uid, "")
+        return replace(seen, submit_error=self.memory.submit_error(seen.job.uid))
 
     async def _before_verdict(self, seen: Observed) -> Observed:
         job, status = seen.job, seen.job.status
-        if status.snapshot is None and job.uid not in self._snapshots:
+        if status.snapshot is None and self.memory.snapshot(job.uid) is None:
             resolution = resolve_job(
                 job, self.templates, self.channels, self.source_root, self.site
             )
@@ -113,16 +114,12 @@ class Observer:
                 return seen
         seen = replace(seen, snapshot=await self.snapshot(job))
         if status.run is None:
-            return replace(seen, slot=self._slot(job)) if seen.snapshot else seen
+            if seen.snapshot is None:
+                return seen
+            return replace(seen, slot=not job.spec.suspend and self.memory.take_slot(job))
         if seen.snapshot is not None and seen.run is not None:
             seen = await asyncio.to_thread(in_store, seen, self.store, seen.snapshot, seen.run)
         return seen
-
-    def _slot(self, job: Job) -> bool:
-        desk = self.engines.get(job.spec.engine)
-        if job.spec.suspend or desk is None:
-            return False
-        return desk.slots.take(job.uid, job.created_at, (job.namespace, job.name))
 
     def _promotion(self, seen: Observed, channel: str) -> Observed:
         job = seen.job
@@ -148,7 +145,7 @@ class Observer:
 
     async def snapshot(self, job: Job) -> Snapshot | None:
         """Return what the job started with, from memory or from its ConfigMap."""
-        if (known := self._snapshots.get(job.uid)) is not None:
+        if (known := self.memory.snapshot(job.uid)) is not None:
             return known
         try:
             body = await self.kube.get(CONFIG_MAP, job.snapshot_name, job.namespace)
@@ -157,27 +154,19 @@ class Observer:
         owners = body["metadata"].get("ownerReferences") or ()
         if not any(owner["uid"] == job.uid for owner in owners):
             return None
-        return self.learn_snapshot(job, body)
-
-    def learn_snapshot(self, job: Job, body: Mapping[str, Any]) -> Snapshot:
-        """Return the snapshot in the ConfigMap `body`; it cannot change, so it is kept."""
-        text = body["data"][SNAPSHOT_KEY].encode()
-        snapshot = Snapshot(
-            spec=ResolvedSpec.model_validate_json(text),
-            digest=digest_of(text),
-            sources=json.loads(body["data"].get(SOURCES_KEY, "{}")),
-        )
-        self._snapshots[job.uid] = snapshot
+        snapshot = read_snapshot(body)
+        self.memory.keep_snapshot(job.uid, snapshot)
         return snapshot
 
-    def not_submitted(self, job: Job, why: str) -> None:
-        """Keep why the submission of a run failed until there is one."""
-        self._submit_errors[job.uid] = why
 
-    def forget(self, uid: str) -> None:
-        """Drop what is kept of a job that has ended."""
-        self._snapshots.pop(uid, None)
-        self._submit_errors.pop(uid, None)
+def read_snapshot(body: Mapping[str, Any]) -> Snapshot:
+    """Return the snapshot in the ConfigMap `body`."""
+    text = body["data"][SNAPSHOT_KEY].encode()
+    return Snapshot(
+        spec=ResolvedSpec.model_validate_json(text),
+        digest=digest_of(text),
+        sources=json.loads(body["data"].get(SOURCES_KEY, "{}")),
+    )
 
 
 def _promotion_seen(body: Mapping[str, Any]) -> PromotionSeen:

@@ -18,6 +18,7 @@ from pathlib import Path
 import fulcrum_pipelines
 from fulcrum_operator.controllers.effects import EffectProbe, tell_nobody
 from fulcrum_operator.controllers.executor import Executor
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.job_reconciler import JobReconciler
 from fulcrum_operator.controllers.metrics_restore import Restorer
 from fulcrum_operator.controllers.observer import Observer
@@ -145,12 +146,13 @@ class _Running:
             on_change=self._leadership_changed,
         )
         self.watches = Watches(tuple(kind.plural for kind in WATCHED))
-        self.inbox = Inbox(self._add, self._gone, self.engines)
+        self.memory = JobMemory(self.engines, lambda key: self._add(COMPRESSION_JOB.plural, key))
+        self.inbox = Inbox(self._add, self.memory)
         self.restorer = Restorer(self.store, metrics, at_most=MODEL.at_most)
         self.monitor = LoopMonitor(metrics.loop_lag)
 
     async def run(self, stop: asyncio.Event) -> None:
-        self.jobs = await self._make_reconcilers()
+        self.dispatcher = await self._make_dispatcher()
         health = await self._serve()
         self.monitor.start()
         try:
@@ -187,12 +189,13 @@ class _Running:
             raise UserError(message, where="settings") from error
         return health
 
-    async def _make_reconcilers(self) -> JobReconciler:
+    async def _make_dispatcher(self) -> Dispatcher:
         objects, settings = self.inbox.objects, self.settings
         observer = Observer(
             kube=self.kube,
             store=self.store,
             engines=self.engines,
+            memory=self.memory,
             templates=Templates({each.kind.kind: each for each in objects.values()}),
             promotions=objects[MODEL_PROMOTION.plural],
             channels=objects[MODEL_CHANNEL.plural],
@@ -202,6 +205,9 @@ class _Running:
         executor = Executor(
             kube=self.fenced,
             jobs=objects[COMPRESSION_JOB.plural],
+            promotions=objects[MODEL_PROMOTION.plural],
+            engines=self.engines,
+            memory=self.memory,
             observer=observer,
             events=self.events,
             user=await self.kube.whoami(),
@@ -209,10 +215,11 @@ class _Running:
             probe=self.operator.probe,
         )
         jobs = JobReconciler(
+            kube=self.fenced,
             jobs=objects[COMPRESSION_JOB.plural],
+            memory=self.memory,
             observer=observer,
             executor=executor,
-            wake=lambda key: self._add(COMPRESSION_JOB.plural, key),
             limits=limits_from(settings),
             judged=self._judged,
             attempted=self.metrics.attempt_ended,
@@ -227,7 +234,7 @@ class _Running:
             decided=self.metrics.promotion,
             probe=self.operator.probe,
         )
-        self.dispatcher = Dispatcher(
+        return Dispatcher(
             settings.reconcile,
             self.metrics,
             leads=self.elector.leading.is_set,
@@ -238,7 +245,6 @@ class _Running:
             },
             troubled=self._troubled,
         )
-        return jobs
 
     async def _fill_memory(self) -> None:
         for kind in WATCHED:
@@ -314,10 +320,6 @@ class _Running:
 
     def _add(self, plural: str, key: Key) -> None:
         self.dispatcher.add(plural, key)
-
-    def _gone(self, uid: str, engine: str) -> None:
-        self.jobs.release(uid, engine)
-        self.jobs.observer.forget(uid)
 
     def _leadership_changed(self, leads: bool) -> None:
         self.metrics.lease_moved(leads)

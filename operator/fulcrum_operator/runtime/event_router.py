@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fulcrum_operator.engines.slots import EngineDesk
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.kubernetes.object_cache import (
     Body,
     Key,
@@ -52,13 +52,11 @@ class Inbox:
 
     Attributes:
         add: Lets an object have its turn: plural, key.
-        gone: Told of jobs that have ended or are no more: uid, engine.
-        engines: Whose places running jobs hold.
+        memory: Forgets jobs that have ended or are deleted, and holds the slots of running ones.
     """
 
     add: Callable[[str, Key], None]
-    gone: Callable[[str, str], None]
-    engines: Mapping[str, EngineDesk]
+    memory: JobMemory
     objects: dict[str, Objects] = field(default_factory=_objects)
 
     def take(self, plural: str, event: str | None, body: Body) -> None:
@@ -67,7 +65,7 @@ class Inbox:
         if event == "DELETED":
             objects.drop(body)
             if plural == COMPRESSION_JOB.plural:
-                self.gone(body["metadata"]["uid"], body["spec"].get("engine", ""))
+                self.memory.forget(body["metadata"]["uid"])
         elif objects.learn(body):
             if plural == COMPRESSION_JOB.plural:
                 self._keep_places(body)
@@ -143,13 +141,12 @@ class Inbox:
         """
         status, uid = body.get("status") or {}, body["metadata"]["uid"]
         if is_finished(body):
-            self.gone(uid, body["spec"].get("engine", ""))
+            self.memory.forget(uid)
             return
         run = status.get("run")
         if run is None or status.get("verdict") is not None:
             return
-        if (desk := self.engines.get(run["engine"])) is not None:
-            desk.slots.hold(uid)
+        self.memory.hold_slot(uid, run["engine"])
 
 
 def _waits_for_channel(job: Body) -> bool:

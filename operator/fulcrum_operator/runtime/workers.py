@@ -78,6 +78,8 @@ class Dispatcher:
             try:
                 if self.leads() and not self._ending:
                     await self._look(item)
+                else:  # a new leader gets all that is there, and this one with new pauses
+                    self._failures.pop(item, None)
             finally:
                 self.queue.done(item)
 
@@ -91,6 +93,7 @@ class Dispatcher:
             if after_s is not None:
                 self.queue.add(item, after_s)
         except NotLeader as caught:
+            self._failures.pop(item, None)
             log.info("%s %s/%s: %s", plural, *key, caught)
         except FulcrumError as caught:
             if _goes_away(caught):

@@ -12,6 +12,7 @@ from builders.plans import make_plan
 from job_world import job_body
 
 from fulcrum_operator.controllers.executor import Executor
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.observer import Observer
 from fulcrum_operator.controllers.resolver import Templates
 from fulcrum_operator.engines.protocol import Engine
@@ -43,18 +44,25 @@ class Bench:
         self.jobs = Objects(COMPRESSION_JOB)
         self.woken: list[tuple[str, Key]] = []
         self.effects: list[str] = []
+        self.engines: dict[str, EngineDesk] = {}
+        self.memory = JobMemory(self.engines, lambda key: None)
+        self.promotions = Objects(MODEL_PROMOTION)
         self.observer = Observer(
             kube=kube,
             store=store,
-            engines={},
+            engines=self.engines,
+            memory=self.memory,
             templates=Templates({}),
-            promotions=Objects(MODEL_PROMOTION),
+            promotions=self.promotions,
             channels=Objects(MODEL_CHANNEL),
             source_root="file:///sources",
         )
         self.executor = Executor(
             kube=kube,
             jobs=self.jobs,
+            promotions=self.promotions,
+            engines=self.engines,
+            memory=self.memory,
             observer=self.observer,
             events=Events(kube, "test"),
             user="operator",
@@ -124,7 +132,7 @@ def test_promotion_that_was_asked_for_has_its_turn(
     bench = perform(job_body(), CreatePromotion("mnist-0a1b2c3d", {"channel": "p"}), *answers)
     key = ("team", "mnist-0a1b2c3d")
     assert bench.woken == [(MODEL_PROMOTION.plural, key)]
-    assert bench.observer.promotions.get(key) == PROMOTION
+    assert bench.promotions.get(key) == PROMOTION
 
 
 class Refusing:
@@ -164,7 +172,7 @@ def test_refused_submission_is_kept_for_the_jobs_status(
         async with serve(refusal(404, "NotFound", "no snapshot")) as (_, kube):
             bench = Bench(kube, store)
             desk = EngineDesk(cast("Engine", Refusing(error)), Slots(1))
-            bench.observer.engines = {"process": desk}
+            bench.engines["process"] = desk
             bench.jobs.learn(body)
             with pytest.raises(type(error)):
                 await bench.executor.perform(read_job(body), body, (Submit(PLAN),))

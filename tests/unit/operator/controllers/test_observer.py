@@ -11,6 +11,7 @@ from fake_engine import FakeEngine
 from job_world import UID, job_body
 from stand_in import stand_in_plan, work
 
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.observer import Observer
 from fulcrum_operator.controllers.resolver import Templates
 from fulcrum_operator.engines.slots import EngineDesk, Slots
@@ -54,10 +55,12 @@ class Silent(FakeEngine):
 @pytest.fixture
 def observer(tmp_path: Path) -> Observer:
     store = Store(str(tmp_path))
+    engines = {"process": EngineDesk(FakeEngine(store, work), Slots(1))}
     return Observer(
         kube=Snapshots(),  # type: ignore[arg-type]  # all that is asked of it
         store=store,
-        engines={"process": EngineDesk(FakeEngine(store, work), Slots(1))},
+        engines=engines,
+        memory=JobMemory(engines, lambda key: None),
         templates=Templates({}),
         promotions=Objects(MODEL_PROMOTION),
         channels=Objects(MODEL_CHANNEL),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from job_world import job_body
+from job_world import START, job_body
 
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.engines.slots import EngineDesk, Slots
 from fulcrum_operator.kubernetes.object_cache import Key
 from fulcrum_operator.runtime.event_router import Inbox
@@ -18,13 +19,18 @@ class Woken:
 
     def __init__(self) -> None:
         self.items: list[tuple[str, Key]] = []
-        self.gone: list[str] = []
         self.slots = Slots(1)
         self.inbox = Inbox(
             lambda plural, key: self.items.append((plural, key)),
-            lambda uid, engine: self.gone.append(uid),
-            {"process": EngineDesk(None, self.slots)},  # type: ignore[arg-type]  # never called
+            JobMemory(
+                {"process": EngineDesk(None, self.slots)},  # type: ignore[arg-type]  # never called
+                lambda key: None,
+            ),
         )
+
+    def has_slot(self) -> bool:
+        """Return whether another job may start."""
+        return self.slots.take("other", START, ("team", "other"))
 
     def take(self, plural: str, event: str | None, body: dict[str, Any]) -> list[tuple[str, str]]:
         """Take an event and return the plural and name of each object it woke."""
@@ -77,9 +83,9 @@ def test_place_of_a_job_that_another_leader_ended_is_given_back() -> None:
     woken = Woken()
     run = {"key": "mnist-1", "engine": "process", "startTime": "2026-11-25T09:00:00Z"}
     woken.take(JOBS, "MODIFIED", job(2, {"phase": "Running", "run": run}))
-    assert woken.gone == []
+    assert not woken.has_slot()
     woken.take(JOBS, "MODIFIED", job(3, {**FINISHED, "run": run}))
-    assert woken.gone == [job()["metadata"]["uid"]]
+    assert woken.has_slot()
 
 
 def test_finished_job_with_a_time_to_live_is_looked_at() -> None:
@@ -91,16 +97,10 @@ def test_deleted_job_gives_its_place_back() -> None:
     woken = Woken()
     running = job(2, {"run": {"key": "k", "engine": "process"}, "attempt": 1})
     woken.take(JOBS, "ADDED", running)
-    assert woken.slots.take("other", job_created(), ("team", "other")) is False
+    assert not woken.has_slot()
     woken.take(JOBS, "DELETED", running)
-    assert woken.gone == [running["metadata"]["uid"]]
+    assert woken.has_slot()
     assert woken.inbox.objects[JOBS].get(("team", "mnist")) is None
-
-
-def job_created() -> Any:
-    from job_world import START
-
-    return START
 
 
 def test_deletion_of_a_namesake_takes_nothing() -> None:

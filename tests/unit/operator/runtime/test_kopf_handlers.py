@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import kopf
 
+from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.transport import tell_nobody
 from fulcrum_operator.kubernetes.watching import Watches
@@ -40,7 +41,7 @@ def test_kopf_writes_nothing_and_runs_no_election() -> None:
 
 
 def test_all_kinds_are_watched_and_none_gets_a_finalizer() -> None:
-    inbox = Inbox(lambda *_: None, lambda *_: None, {})
+    inbox = Inbox(lambda *_: None, JobMemory({}, lambda key: None))
     watches = Watches(tuple(kind.plural for kind in WATCHED))
     registry = make_registry(inbox, Credentials("https://nowhere"), watches, tell_nobody)
     assert isinstance(registry, kopf.OperatorRegistry)
