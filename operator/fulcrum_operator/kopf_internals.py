@@ -39,7 +39,7 @@ class Chunks(Protocol):
 
 
 class Response(Protocol):
-    """What kopf reads of the response to a watch, and lets us replace."""
+    """The parts of a watch's response that kopf reads and that we can replace."""
 
     status: int
     content: Any
@@ -94,7 +94,7 @@ class HeardStream:
 
 
 class _GoneStream:
-    """What a server says within a watch whose version is too old."""
+    """The message of a server within a watch whose version is too old."""
 
     async def iter_chunked(self, n: int) -> AsyncIterator[bytes]:
         yield _GONE_EVENT

@@ -1,7 +1,7 @@
-"""One format for all that is logged, with the job that it is about and without secrets.
+"""One format for all log lines, with the job that they are about and without secrets.
 
-Whoever works on a job says so once, with `bind`; every line that is logged inside then carries the
-job, whichever library wrote it. Lines are JSON for machines or text for people.
+Code that works on a job names it once, with `bind`; every line that is logged inside then has the
+job, also lines of libraries. Lines are JSON for machines or text for people.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def configure(log_format: str, level: str, stream: TextIO) -> None:
     Args:
         log_format: `json` or `text`.
         level: From which on lines are written: DEBUG, INFO, WARNING or ERROR.
-        stream: Where they go.
+        stream: The output.
     """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())

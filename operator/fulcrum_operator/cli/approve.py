@@ -84,7 +84,7 @@ async def _approve_promotion(desk: Desk, promotion: dict[str, Any], reason: str,
         _show(await desk.get(COMPRESSION_JOB, spec["job"]["name"]))
     _ask(f"Approve promotion {name}?", yes)
     patch = {"spec": {"approval": approval(await desk.kube.whoami(), reason)}}
-    version = promotion["metadata"]["resourceVersion"]  # what was shown is what is approved
+    version = promotion["metadata"]["resourceVersion"]  # approve exactly the version that was shown
     await desk.kube.patch(MODEL_PROMOTION, name, desk.namespace, patch, resource_version=version)
     return str(name)
 

@@ -1,4 +1,4 @@
-"""What the commands that work on a cluster share: options, the connection, requests, refusals.
+"""Shared parts of the cluster commands: options, the connection, requests, refusals.
 
 They do nothing that a user could not do with kubectl: the API server decides who may, the operator
 decides what moves, and both say so in the user's words.
@@ -45,7 +45,7 @@ NAME_LIMIT = 63
 
 @dataclass(frozen=True)
 class Desk:
-    """A command's place of work: a cluster, as somebody, in a namespace."""
+    """The context of a command: a cluster, a user and a namespace."""
 
     kube: Kube
     namespace: str
@@ -54,7 +54,7 @@ class Desk:
         """Return one object.
 
         Raises:
-            CommandError: There is none of that name.
+            CommandError: No object has that name.
         """
         from fulcrum_operator.cli.refusals import CommandError
         from fulcrum_operator.kubernetes.errors import NotFound

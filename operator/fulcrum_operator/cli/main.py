@@ -77,7 +77,7 @@ def main() -> None:
     except FulcrumError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(USAGE if error.failure_class == "user" else FAILED)
-    except BrokenPipeError:  # whoever read our output has gone
+    except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(FAILED)
     except Exception as error:

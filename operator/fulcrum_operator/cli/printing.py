@@ -34,7 +34,7 @@ class RunResult:
         plan: Its last attempt.
         end: How it ended, as in the status of a job; None if it was interrupted.
         states: How its stages ended.
-        published: Its results, where it has a verdict.
+        published: Its results, if it has a verdict.
         engine_log: Address of what the engine printed.
     """
 
@@ -105,7 +105,7 @@ def print_problems(problems: list[str], *, as_json: bool) -> None:
 
 
 def print_success(published: Published) -> None:
-    """Print what was found, and where the files are."""
+    """Print the results and the paths of the files."""
     console = Console()
     found = published.assessment
     print_result(console, found.evidence, found.verdict, report_path=published.report_path)

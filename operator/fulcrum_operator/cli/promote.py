@@ -115,7 +115,7 @@ async def promotion_of(desk: Desk, job: dict[str, Any], channel: str) -> dict[st
     """Return the specification of a promotion of what `job` made.
 
     Args:
-        desk: Where the channel is looked up.
+        desk: The cluster and namespace of the channel.
         job: A CompressionJob.
         channel: Its name; by default that of the job's own promotion.
 

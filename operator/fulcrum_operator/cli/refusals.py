@@ -1,4 +1,4 @@
-"""What the API server refuses, in one line that names what is missing."""
+"""Turn refusals of the API server into one line that names the missing right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CODE = re.compile(r"^\d+ \w+: ")
 
 
 class CommandError(FulcrumError):
-    """What was asked for was understood, and could not be done."""
+    """A valid request that could not be carried out."""
 
     failure_class: FailureClass = "infrastructure"
 

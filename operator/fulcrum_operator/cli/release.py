@@ -32,7 +32,7 @@ def release(
         if not found.active_holds:
             typer.echo(f"{channel} is not held")
             return
-        # Names of holds that are gone are left out, so that the list does not grow for ever.
+        # Names of removed holds are left out, so that the list stays short.
         names = [hold.name for hold in found.status.holds]
         patch: dict[str, Any] = {"spec": {"releasedHolds": names}}
         if reason:

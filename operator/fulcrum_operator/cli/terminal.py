@@ -1,6 +1,6 @@
 """The result of a run as the terminal shows it: the report's first page in a few tables.
 
-Works without colour, without a terminal, at any width, and where the output cannot hold signs such
+Works without colour, without a terminal, at any width, and if the output cannot encode signs such
 as × or →. Names come from manifests, so neither rich's markup nor escape sequences in them count.
 """
 
@@ -106,10 +106,10 @@ def print_result(
     """Print what a run found.
 
     Args:
-        console: Where to; its width, colours and encoding are respected.
+        console: The output; its width, colours and encoding are respected.
         evidence: What the stages recorded.
-        verdict: What the gates decided; None if there were none.
-        report_path: Where the HTML report is; None if none was written.
+        verdict: Of the gates; None without gates.
+        report_path: Of the HTML report; None if it was not written.
     """
     with console.capture() as captured:
         for line in _headline(verdict):
@@ -247,7 +247,7 @@ def _metric(comparison: Comparison) -> Row:
 
 
 def _outputs(validate: ValidateDetails) -> tuple[Sheet, ...]:
-    """Return how well the outputs after the first are kept; nothing if there are none."""
+    """Return how well the outputs after the first are kept; empty for a single output."""
     kept = first_records(validate.fidelity)
     if not kept:
         return ()

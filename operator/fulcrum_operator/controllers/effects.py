@@ -1,4 +1,4 @@
-"""What all who write objects share: patches, and who is told of an effect."""
+"""Merge-patch and test-probe helpers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 EffectProbe = Callable[[str], None]
-"""Told the name of an effect once it has happened, so that tests can stop the process there."""
+"""Called with the name of an effect after it happens, so that tests can stop the process there."""
 
 
-def tell_nobody(effect: str) -> None:
-    """The probe of who does not look."""
+def ignore_effect(effect: str) -> None:
+    """No-op probe."""
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

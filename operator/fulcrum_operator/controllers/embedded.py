@@ -42,13 +42,13 @@ from fulcrum_pipelines.storage.store import Store
 
 LIMITS = Limits(version=fulcrum_pipelines.__version__, poll_s=0.3)
 """The operator's defaults, but a person who waits sees progress sooner."""
-TOLD = ("Retrying", "DuplicateRun", "OrphanedRun")
-"""What a user hears of while the job goes on; the end is told by its result."""
+NOTED = ("Retrying", "DuplicateRun", "OrphanedRun")
+"""Reasons of events that a user sees during the job; the result reports the end."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """What wants to know how a job goes.
+    """Callbacks that follow the progress of a job.
 
     Attributes:
         started: Called with the plan of an attempt, and whether it was going already.
@@ -91,9 +91,9 @@ async def run_job(
 
     Args:
         engine: Runs the plan.
-        store: Where its results are.
+        store: Holds its results.
         plan: The first attempt.
-        watcher: Is told how it goes.
+        watcher: Follows its progress.
         limits: Bounds of the job's life; plans keep the version of `plan`.
 
     Raises:
@@ -143,7 +143,7 @@ class _LocalJob:
         )
         self._assessment: Assessment | None = None
         self._silent_since_s: float | None = None  # on the monotonic clock
-        self._told = ""
+        self._last_note = ""
 
     @property
     def is_over(self) -> bool:
@@ -228,9 +228,9 @@ class _LocalJob:
             if run.finished:
                 self._bear_silence(str(error))
             else:  # its stages wait for the store too
-                self._tell_once(f"{error}; the run goes on")
+                self._note_once(f"{error}; the run goes on")
             return seen
-        self._silent_since_s, self._told = None, ""
+        self._silent_since_s, self._last_note = None, ""
         if isinstance(seen.assessment, Assessment):
             self._assessment = seen.assessment
         if seen.stages:
@@ -247,11 +247,11 @@ class _LocalJob:
         self._silent_since_s = self._silent_since_s or now_s
         if now_s - self._silent_since_s > self._limits.engine_silence_s:
             raise InfrastructureError(why)
-        self._tell_once(f"{why}; it is asked again")
+        self._note_once(f"{why}; it is asked again")
 
-    def _tell_once(self, text: str) -> None:
-        if text != self._told:
-            self._told = text
+    def _note_once(self, text: str) -> None:
+        if text != self._last_note:
+            self._last_note = text
             self._watcher.noted(text)
 
     # --- act
@@ -268,7 +268,7 @@ class _LocalJob:
                 await self._cancel(action.handle)
             case SetDeadline():
                 await self._engine.set_deadline(action.handle, action.seconds)
-            case Announce() if action.reason in TOLD:
+            case Announce() if action.reason in NOTED:
                 self._watcher.noted(action.message)
 
     async def _write(self, status: CompressionJobStatus) -> None:
@@ -299,5 +299,5 @@ class _LocalJob:
                 await self._engine.cancel(handle)
 
     async def _cancel(self, handle: RunHandle) -> None:
-        with contextlib.suppress(InfrastructureError):  # the next look tells whether it still goes
+        with contextlib.suppress(InfrastructureError):  # the next look shows whether it still runs
             await self._engine.cancel(handle)

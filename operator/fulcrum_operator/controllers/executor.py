@@ -1,8 +1,8 @@
 """Doing what was decided: the only place where a job's objects are written.
 
 Every effect is idempotent or compare-and-set, so an action that is repeated after a crash, or done
-from an old observation, changes nothing or fails. After each, a probe is told its name, which lets
-tests stop the process exactly there.
+from an old observation, changes nothing or fails. After each, a probe is called with its name, so
+that tests can stop the process exactly there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fulcrum_operator.controllers.effects import EffectProbe, merge_patch, tell_nobody
+from fulcrum_operator.controllers.effects import EffectProbe, ignore_effect, merge_patch
 from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.observer import SOURCES_KEY, Observer, read_snapshot
 from fulcrum_operator.engines.slots import EngineDesk
@@ -60,7 +60,7 @@ class Executor:
         events: Writes Events.
         user: The account that this operator is, which its promotions name.
         wake: Lets an object have its turn: plural, key.
-        probe: Told of every effect.
+        probe: Called after every effect.
     """
 
     kube: Kube
@@ -72,7 +72,7 @@ class Executor:
     events: Events
     user: str
     wake: Callable[[str, Key], None]
-    probe: EffectProbe = tell_nobody
+    probe: EffectProbe = ignore_effect
 
     async def perform(self, job: Job, body: Body, actions: tuple[Action, ...]) -> None:
         """Perform `actions` in order; the first that fails ends it.
@@ -83,7 +83,7 @@ class Executor:
             actions: What was decided.
 
         Raises:
-            Conflict: Somebody wrote the job since.
+            Conflict: The job was written since.
             ApiError: The API server refuses or does not answer.
             FulcrumError: The engine does not answer, or does not take the run.
         """
@@ -121,7 +121,7 @@ class Executor:
             case Announce():
                 kind: Literal["Normal", "Warning"] = "Warning" if action.warning else "Normal"
                 happening = Happening(action.reason, action.message, action.transition, kind)
-                await self.events.tell(dict(body), happening)
+                await self.events.record(dict(body), happening)
         return body
 
     def _still_holds(self, body: Body) -> None:
@@ -198,7 +198,7 @@ class Executor:
         try:
             found = await self.kube.create(CONFIG_MAP, body)
             self.memory.keep_snapshot(job.uid, read_snapshot(found))
-        except AlreadyExists:  # made before a crash: that one counts, whatever templates say now
+        except AlreadyExists:  # made before a crash: that one counts, even if templates changed
             await self.observer.snapshot(job)
         self.probe("snapshot-made")
 
@@ -231,7 +231,7 @@ class Executor:
         except AlreadyExists:
             found = await self.kube.get(MODEL_PROMOTION, action.name, job.namespace)
             self.promotions.learn(found)
-        # What is learned here is no news when the watch tells it, so nobody else would.
+        # The watch then reports a known object and wakes no one, so wake the promotion here.
         self.wake(MODEL_PROMOTION.plural, (job.namespace, action.name))
         self.probe("promotion-created")
 

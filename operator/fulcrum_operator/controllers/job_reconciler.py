@@ -31,12 +31,12 @@ class JobReconciler:
 
     Attributes:
         kube: Reads a job again if its cached form is too old or too short.
-        jobs: As the watch and our own writes told.
+        jobs: As seen by the watch and our own writes.
         memory: Of each job, until it has ended or is gone.
         limits: Bounds of every loop.
-        judged: Told of every verdict, for metrics.
-        attempted: Told of every attempt that ended: the class of its failure, None for success.
-        ended: Told of every job that ended, with its last status, for metrics.
+        judged: Called with every verdict, for metrics.
+        attempted: Called for every attempt that ended: the class of its failure, None for success.
+        ended: Called for every job that ended, with its last status, for metrics.
     """
 
     kube: Kube
@@ -85,9 +85,9 @@ class JobReconciler:
                     await self.executor.perform(job, body, decision.actions)
                 except Conflict:  # the job was written, by a try without an answer or by others
                     await self._refresh(key)
-                    self._tell(seen, key)
+                    self._report(seen, key)
                     continue
-                self._tell(seen, key)
+                self._report(seen, key)
             if self._is_over(job, key):
                 return None
             if decision.after_s is not None:
@@ -138,7 +138,7 @@ class JobReconciler:
         elif job.spec.suspend or job.status.verdict is not None:
             self.memory.rest(job.uid)
 
-    def _tell(self, before: Observed, key: Key) -> None:
+    def _report(self, before: Observed, key: Key) -> None:
         """Report what the last actions made of the job, once."""
         body = self.jobs.get(key)
         if body is None:

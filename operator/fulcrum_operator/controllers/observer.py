@@ -1,6 +1,6 @@
 """Looking at everything that the next decision about a job depends on, and at nothing else.
 
-What is asked depends on how far the job is: a finished one costs nothing, a waiting one a look into
+The questions depend on how far the job is: a finished one costs nothing, a waiting one a look into
 memory. Engines and stores are asked in threads, since they may block.
 """
 
@@ -52,8 +52,8 @@ class Observer:
         templates: Recipes and gate policies.
         promotions: All ModelPromotions.
         channels: All ModelChannels.
-        source_root: What relative addresses are relative to, as a URL.
-        site: The engines and pools that there are.
+        source_root: Base URL of relative addresses.
+        site: The available engines and pools.
         make_report: Writes the report of a job with this status to the store.
     """
 
@@ -69,7 +69,7 @@ class Observer:
     make_report: Callable[[Store, CompressionJobStatus], Report | NoReport] = report
 
     async def observe(self, job: Job) -> Observed:
-        """Return what is to be known of `job` now.
+        """Return the current observation of `job`.
 
         Raises:
             InfrastructureError: The API server or the store does not answer.
@@ -110,7 +110,7 @@ class Observer:
                 job, self.templates, self.channels, self.source_root, self.site
             )
             seen = replace(seen, resolution=resolution)
-            if not isinstance(resolution, Refusal):  # its creation tells whether there is one
+            if not isinstance(resolution, Refusal):  # its creation shows whether it exists
                 return seen
         seen = replace(seen, snapshot=await self.snapshot(job))
         if status.run is None:
@@ -132,7 +132,7 @@ class Observer:
         )
 
     def _promotion_of(self, job: Job) -> PromotionSeen | None:
-        """Return the promotion of this job that is furthest, whoever asked for it."""
+        """Return the promotion of this job that is furthest, from any requester."""
         found = [
             _promotion_seen(body)
             for body in self.promotions

@@ -1,7 +1,7 @@
 """Runs whose job is gone or over, stopped and forgotten.
 
 A job lets go of a run that cannot be stopped in bounded time, and an operator that was down while
-jobs were deleted never saw them go. What engines know is compared with what jobs there are.
+jobs were deleted never saw them go. This compares the engines' runs with the existing jobs.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Sweeper:
     """Looks for leftovers now and then.
 
     Attributes:
-        jobs: All that there are.
+        jobs: All existing jobs.
         engines: Whose runs are looked at.
     """
 

@@ -1,8 +1,8 @@
 """Looks at promotions and channels, and does what `promotion` decides of them.
 
-What decides is read anew, never from memory: a refusal is final, so it must not rest on a channel
-as it was. What is written is compare-and-set, and nothing that is read or written here goes into
-memory, so that the watch tells of it and wakes all whom it concerns.
+The inputs of a decision are read again, never from memory: a refusal is final, so it must not rest
+on an old channel. Writes are compare-and-set, and nothing that is read or written here goes into
+memory, so that the watch reports it and wakes all objects it concerns.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fulcrum_operator.controllers.effects import EffectProbe, merge_patch, tell_nobody
+from fulcrum_operator.controllers.effects import EffectProbe, ignore_effect, merge_patch
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import Conflict, NotFound
 from fulcrum_operator.kubernetes.events import Events, Happening
@@ -49,7 +49,7 @@ from fulcrum_pipelines.storage.store import Store
 PLAN_BYTES = 16 << 20
 """More than any plan has. A promotion names its plan by a digest, which may be of anything."""
 MAX_STEPS = 8
-"""Two are usual, a move and its end; each more is a write of somebody else in between."""
+"""Two are usual, a move and its end; each further step is a write by another client in between."""
 
 
 @dataclass
@@ -59,11 +59,11 @@ class PromotionReconciler:
     Attributes:
         kube: Behind the leader's fence.
         store: Holds evidence and candidates.
-        channels: As the watch told.
-        promotions: As the watch told.
+        channels: As seen by the watch.
+        promotions: As seen by the watch.
         events: Writes Events.
-        decided: Told of the kind and the phase of each promotion that waits for approval or ends.
-        probe: Told of every effect.
+        decided: Called with kind and phase of each promotion that waits for approval or ends.
+        probe: Called after every effect.
         now: The time.
     """
 
@@ -73,7 +73,7 @@ class PromotionReconciler:
     promotions: Objects
     events: Events
     decided: Callable[[str, str], None]
-    probe: EffectProbe = tell_nobody
+    probe: EffectProbe = ignore_effect
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     async def reconcile(self, key: Key) -> float | None:
@@ -91,7 +91,7 @@ class PromotionReconciler:
                 if not await self._step(key):
                     return None
             except Conflict:
-                continue  # somebody wrote what this rests on
+                continue  # an input of this decision was written
         return 0.0
 
     async def reconcile_channel(self, key: Key) -> float | None:
@@ -105,7 +105,7 @@ class PromotionReconciler:
             if body is None:
                 return None
             decision = keep_up(read_channel(body), self.now())
-            await self._tell(body, decision.announce)
+            await self._announce(body, decision.announce)
             if decision.status is None:
                 return None
             try:
@@ -160,7 +160,7 @@ class PromotionReconciler:
         return await asyncio.to_thread(assess, self.store, origin.plan, origin.run, origin.gates)
 
     def _plan(self, promotion: Promotion) -> Plan | None:
-        """Return the plan that a promotion without a job names, or None if there is none."""
+        """Return the plan that a promotion without a job names, or None if it names none."""
         evidence = promotion.spec.evidence
         if promotion.spec.job is not None or evidence is None or evidence.plan is None:
             return None
@@ -182,7 +182,7 @@ class PromotionReconciler:
     async def _settle_last(self, channel: Channel, channel_body: Body) -> None:
         """End the promotion that moved the channel last, if a crash came before its end.
 
-        History is bounded: if others moved the channel first, nothing might tell any more that
+        History is bounded: if others moved the channel first, no record might be left that
         this one did, and it would move the channel again.
         """
         if not channel.status.history:
@@ -207,9 +207,9 @@ class PromotionReconciler:
         """Say what became of a promotion, or what it waits for."""
         if decision.status is None:
             return
-        await self._tell(body, decision.announce)
+        await self._announce(body, decision.announce)
         if channel_body is not None:
-            await self._tell(channel_body, decision.of_channel)
+            await self._announce(channel_body, decision.of_channel)
         try:
             await self._write(MODEL_PROMOTION, body, decision.status)
         except NotFound:  # deleted meanwhile; what it did stands in the channel's history
@@ -219,12 +219,12 @@ class PromotionReconciler:
         if phase is not None and phase not in ("Pending", promotion.status.phase):
             self.decided(promotion.spec.kind, phase)
 
-    async def _tell(self, body: Body, announcements: Iterable[Announce]) -> None:
+    async def _announce(self, body: Body, announcements: Iterable[Announce]) -> None:
         for each in announcements:
             happening = Happening(
                 each.reason, each.message, each.transition, "Warning" if each.warning else "Normal"
             )
-            await self.events.tell(dict(body), happening)
+            await self.events.record(dict(body), happening)
 
     async def _read(self, kind: Kind, key: Key) -> dict[str, Any] | None:
         try:
@@ -246,7 +246,7 @@ class PromotionReconciler:
 
 
 def _is_final(body: Body | None, uid: str = "") -> bool:
-    """Return whether a promotion, if it has that uid, needs no look: an end is for ever."""
+    """Return whether a promotion, if it has that uid, needs no look: an end is final."""
     if body is None or (uid and body["metadata"]["uid"] != uid):
         return False
     return (body.get("status") or {}).get("phase") in FINAL

@@ -16,7 +16,7 @@ from fulcrum_pipelines.storage.store import Store
 
 @dataclass(frozen=True)
 class Published:
-    """The results of a run, and where they are.
+    """The results of a run, and their addresses.
 
     Attributes:
         assessment: What was measured, and what the gates say.
@@ -30,7 +30,7 @@ class Published:
 
     @property
     def verdict(self) -> Verdict:
-        """What the gates say."""
+        """The gates' verdict."""
         return self.assessment.verdict
 
     @property
@@ -43,7 +43,7 @@ def publish(store: Store, plan: Plan, assessment: Assessment) -> Published:
     """Write report and candidate beside the evidence of the run that was assessed.
 
     Args:
-        store: Where the run is.
+        store: Holds the run.
         plan: Of the run.
         assessment: Made from what was read from `store`.
 

@@ -27,8 +27,8 @@ _one_at_a_time = threading.Lock()
 
 def has_no_report(status: CompressionJobStatus) -> bool:
     """Return whether a job has a verdict, and neither a report nor a reason why it has none."""
-    told = any(each.type == "Reported" for each in status.conditions)
-    return status.verdict is not None and status.report is None and not told
+    decided = any(each.type == "Reported" for each in status.conditions)
+    return status.verdict is not None and status.report is None and not decided
 
 
 def report(store: Store, status: CompressionJobStatus) -> Report | NoReport:
@@ -37,7 +37,7 @@ def report(store: Store, status: CompressionJobStatus) -> Report | NoReport:
     It takes up to some seconds of processor time, so it belongs in a thread.
 
     Args:
-        store: Where evidence is read and the report is written, under the run's key.
+        store: Holds the evidence, and gets the report, under the run's key.
         status: Of a job with a verdict.
     """
     try:

@@ -1,4 +1,4 @@
-"""What a job's references name now: from a manifest to a specification that stands by itself."""
+"""Resolve a job's references: from a manifest to a self-contained specification."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def resolve_job(
 
 
 def _baseline(job: Job, channels: Objects) -> str | Refusal | None:
-    """Return the digest of what the job's channel holds, where that is its baseline."""
+    """Return the digest of the job's channel's model, if that is its baseline."""
     if job.spec.baseline.kind != "Channel" or job.spec.promotion is None:
         return None
     name = job.spec.promotion.channel

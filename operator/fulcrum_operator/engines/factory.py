@@ -17,7 +17,7 @@ def default_engines(settings: Settings, store: Store, kube: Kube) -> dict[str, E
 
     Args:
         settings: Of the operator.
-        store: Where plans and results are.
+        store: Holds plans and results.
         kube: Behind the leader's fence.
 
     Raises:
@@ -56,7 +56,7 @@ def job_cluster(settings: Settings, kube: Kube) -> JobCluster:
 
 
 def _kubeflow(settings: Settings, store: Store, kube: Kube) -> EngineDesk:
-    """Its client is loaded here, where it is wanted: others go without its megabytes."""
+    """Load its client here only if it is set up: others save its megabytes."""
     from fulcrum_operator.engines.kubeflow.cluster import ClusterView
     from fulcrum_operator.engines.kubeflow.engine import KubeflowEngine
 

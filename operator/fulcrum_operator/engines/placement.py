@@ -1,4 +1,4 @@
-"""Where a job's stages run: from the names in a manifest to pools, or what is wrong with the names.
+"""Placement of a job's stages: map names in a manifest to pools, or report wrong names.
 
 Pure, so that a job is refused before anything is submitted, by the same rules as those by which
 it is placed.
@@ -30,7 +30,7 @@ class Placement:
 
     Attributes:
         compute: For evaluate, prune, finetune and quantize.
-        measure: For validate, which belongs on hardware like that which will serve.
+        measure: For validate, which belongs on hardware like the serving hardware.
         fuse: Which stages share a pod, on an engine that asks; None if the job does not say.
     """
 
@@ -47,7 +47,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Site:
-    """What an operator can run jobs on.
+    """The engines and pools of an operator.
 
     Attributes:
         engines: Names of those that are set up.
@@ -74,7 +74,7 @@ def unplaceable(spec: CompressionJobSpec, site: Site) -> list[Problem]:
 def place(spec: CompressionJobSpec, pools: Mapping[str, Pool]) -> Placement | Problem:
     """Return the pools that `spec` names, or the field that is wrong.
 
-    Without a name, the compute stages run on the pool `default`, or if there is none on any
+    Without a name, the compute stages run on the pool `default`, or without that pool on any
     node, and validate runs on the pool of the compute stages.
     """
     asked = spec.placement

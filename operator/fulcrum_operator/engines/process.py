@@ -1,8 +1,8 @@
-"""Runs a plan on this machine, in processes that outlive whoever started them.
+"""Runs a plan on this machine, in processes that outlive their starter.
 
 Everything that must survive the starter is in one small file per run, so that another process can
 find, watch and cancel it. A lock that the kernel frees when its holder dies keeps two starters
-apart, and a run's first process waits at a gate until it is on file: where nothing is on file,
+apart, and a run's first process waits at a gate until it is on file: without a record,
 nothing runs.
 """
 
@@ -33,19 +33,19 @@ from fulcrum_pipelines.states import RunHandle, RunStatus
 from fulcrum_pipelines.storage.store import Store
 
 GATE = ("/bin/sh", "-c", 'read -r go && exec "$@" </dev/null', "fulcrum-gate")
-"""Becomes the command once told to; ends by itself where its starter died before."""
+"""Becomes the command after a line on stdin; ends by itself if its starter died before."""
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """What is on file about a run.
+    """The record of a run.
 
     Attributes:
         key: The write-ahead key.
         plan: Digest of the plan.
         leader: Its first process.
         scratch: Directory for temporary files; removed after the end.
-        cancelled: Whether somebody asked it to stop.
+        cancelled: Whether it was asked to stop.
     """
 
     key: str
@@ -59,7 +59,7 @@ class ProcessEngine:
     """The engine `process`.
 
     Args:
-        store: Where plans, records and artifacts are.
+        store: Holds plans, records and artifacts.
         work_root: Local directory for what is on file about runs and for their logs.
         use_cache: Let stages take results of earlier ones with the same inputs.
         command: What to run; `--store`, `--plan`, `--work-dir` and `--no-cache` are appended.
@@ -264,7 +264,9 @@ class ProcessEngine:
             raise InfrastructureError(message, where=str(self._work_root)) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._folder(key).mkdir(exist_ok=True)  # whoever held the lock may have removed it
+            self._folder(key).mkdir(
+                exist_ok=True
+            )  # the last holder of the lock may have removed it
             yield
 
 

@@ -29,7 +29,7 @@ class Leader:
     started_at_s: float
 
     def is_alive(self) -> bool:
-        """Tell whether it still runs; a zombie does not."""
+        """Return whether it still runs; a zombie does not."""
         try:
             process = psutil.Process(self.pid)
             if process.status() == psutil.STATUS_ZOMBIE:
@@ -60,7 +60,7 @@ def family(leader: Leader) -> set[psutil.Process]:
 def stop(leader: Leader, grace_s: float) -> None:
     """End the family of `leader`: asked first, killed `grace_s` seconds later.
 
-    What appears in the meantime is killed too. A process that the kernel does not let go within
+    New processes of the family are killed too. A process that the kernel does not let go within
     half a minute is left to it.
     """
     members = family(leader)

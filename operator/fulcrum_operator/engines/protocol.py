@@ -1,7 +1,7 @@
-"""What Fulcrum needs of whatever executes a pipeline, so that engines can be exchanged.
+"""The interface between Fulcrum and the systems that execute pipelines.
 
 An engine is idempotent by key: the key is written down before the first submission, so after any
-crash `find` tells whether there is a run, and a second `submit` never starts another. Engines only
+crash `find` shows whether a run exists, and a second `submit` never starts another. Engines only
 say how a run goes; what it found is read from the store (`runner.results`). All engines, fakes
 included, pass the suite in `tests/engine_suite.py`.
 """
@@ -17,7 +17,7 @@ from fulcrum_pipelines.states import RunHandle, RunStatus
 
 
 class RunActiveError(FulcrumError):
-    """What was asked for is not possible while the run is going."""
+    """The request is not possible while the run is going."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Trouble:
 
 
 class Engine(Protocol):
-    """Executes plans. Every method may raise InfrastructureError where the engine fails."""
+    """Executes plans. Every method may raise InfrastructureError if the engine fails."""
 
     async def submit(self, key: str, plan: Plan) -> RunHandle:
         """Start `plan` under `key`, or return the run that already has this key, however it went.

@@ -1,7 +1,7 @@
-"""What an engine has on file about its runs, in the store beside their results.
+"""Records of an engine's runs, in the store beside their results.
 
-A cluster forgets runs, and never knew some of what we did with them. What has to outlive that, and
-a crash of ours, is written here before it is done.
+A cluster forgets runs, and never knew some of what we did with them. Facts that must outlive that,
+and a crash of ours, are written here before the action.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class RunFiles(Generic[R]):
     """The files of all runs of one engine.
 
     Args:
-        store: Where they are.
-        record: What each holds.
+        store: Holds them.
+        record: Type of their content.
         name: Of the file in the run's folder.
         trace: What of a run has to be gone before its file may be removed; `{key}` is its key.
     """

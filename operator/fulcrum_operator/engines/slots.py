@@ -1,7 +1,7 @@
 """How many runs an engine takes at a time, and who is next.
 
-In memory only: who holds a place is told by the jobs' statuses, from which it is filled again after
-a start. An engine that queues by itself has no limit here.
+In memory only: after a start it is filled again from the jobs' statuses, which record who holds a
+place. An engine that queues by itself has no limit here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Slots:
         self._waiting.pop(uid, None)
 
     def take(self, uid: str, created_at: datetime, key: Key) -> bool:
-        """Return whether the job may start; it waits in line where it may not."""
+        """Return whether the job may start; otherwise it waits in line."""
         if self.limit is None or uid in self._holders:
             return True
         self._waiting[uid] = (created_at, key)
@@ -45,8 +45,8 @@ class Slots:
     def release(self, uid: str) -> tuple[Key, ...]:
         """Note that the job has no run; return all that may start now.
 
-        These may have been told before and had no turn since; and a job that gives up while it
-        waits may have been the one that was told.
+        An earlier call may have returned these already if they had no turn since, and a job that
+        gives up while it waits may have been returned too.
         """
         self._waiting.pop(uid, None)
         self._holders.discard(uid)

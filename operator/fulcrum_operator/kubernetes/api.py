@@ -1,8 +1,8 @@
 """Our own calls of the API server.
 
 A thin client of our own, because kopf already brings aiohttp, the official client is synchronous
-or loads tens of megabytes of models for every kind there is, and because this is the one place
-where time-outs, retries, the leader's fence and metrics must be the same for every call. Watches
+or loads tens of megabytes of models for every kind there is, and because this is the only place
+in which time-outs, retries, the leader's fence and metrics must be the same for every call. Watches
 are kopf's.
 """
 
@@ -21,7 +21,7 @@ from fulcrum_operator.kubernetes.errors import AlreadyExists, ApiError, Gone, No
 from fulcrum_operator.kubernetes.fence import Fence
 from fulcrum_operator.kubernetes.requests import Object, Request, collection, item
 from fulcrum_operator.kubernetes.retries import DEFAULT_POLICY, CallPolicy, pause_s
-from fulcrum_operator.kubernetes.transport import OnCall, Transport, open_transport, tell_nobody
+from fulcrum_operator.kubernetes.transport import OnCall, Transport, ignore_call, open_transport
 from fulcrum_operator.resources.names import Kind
 
 PAGE = 100
@@ -39,13 +39,13 @@ class Kube:
     """The calls.
 
     All of them raise `ApiError`, after the tries that the policy allows; writes raise `NotLeader`
-    where there is a fence and it is closed.
+    if there is a fence and it is closed.
 
     Attributes:
         transport: The connections.
         policy: Time-outs and retries.
         fence: Has to be open for every write; None lets all pass.
-        on_retry: Told the verb of a call that is about to be tried again.
+        on_retry: Called with the verb of a call that is about to be tried again.
     """
 
     transport: Transport
@@ -76,8 +76,8 @@ class Kube:
     ) -> AsyncIterator[Object]:
         """Yield all objects of a kind, page by page, so that memory holds one page.
 
-        Where a list takes so long that its version is forgotten, it goes on with the current
-        one, as the server offers: what was changed meanwhile may be missing or be there twice.
+        If a list takes so long that its version is forgotten, it goes on with the current
+        one, as the server offers: objects changed meanwhile may be missing or appear twice.
 
         Args:
             kind: Which.
@@ -238,7 +238,7 @@ async def connect(
     policy: CallPolicy = DEFAULT_POLICY,
     connections: int = 32,
     user_agent: str = "fulcrum",
-    on_call: OnCall = tell_nobody,
+    on_call: OnCall = ignore_call,
     on_retry: Callable[[str], None] = lambda verb: None,
 ) -> AsyncIterator[Kube]:
     """Open a client and close it in the end.
@@ -248,8 +248,8 @@ async def connect(
         policy: Time-outs and retries.
         connections: Open at a time; further calls wait within their time-out.
         user_agent: Up to its first slash, the server keeps it as the manager of written fields.
-        on_call: Told of every try.
-        on_retry: Told the verb of a call that is about to be tried again.
+        on_call: Called after every try.
+        on_retry: Called with the verb of a call that is about to be tried again.
 
     Raises:
         UserError: The certificates among the credentials cannot be used, or the login failed.

@@ -1,4 +1,4 @@
-"""Where the API server is, and how this process proves who it is.
+"""Address of the API server, and credentials of this process.
 
 One value for our own calls and for the connections of kopf's watches (`watching`). It comes from
 the service account of the pod (`finding`) or from kubeconfig files (`kubeconfig`).
@@ -27,7 +27,7 @@ RENEW_SHARE = 0.2
 
 @dataclass(frozen=True)
 class Grant:
-    """What a login returned: a token, a client certificate with its key, or both.
+    """Result of a login: a token, a client certificate with its key, or both.
 
     Attributes:
         token: A bearer token.
@@ -94,11 +94,11 @@ class Credentials:
         certificate_pem, key_pem: The client's certificate and key; both or none.
         token: A bearer token.
         token_path: A file with one; wins over `token`, and is read again when it changes.
-        login: Where token and certificate expire and come from a login plugin.
+        login: Renews token and certificate if a login plugin provides them.
         proxy_url: An HTTP proxy to go through.
-        tls_server_name: The name that the server's certificate is checked for, where the URL's
-            is another one.
-        namespace: The one that commands mean where they name none.
+        tls_server_name: The name that the server's certificate is checked for, if it differs
+            from the URL's.
+        namespace: The default of commands.
         origin: The file and the context that they were read from, for messages.
     """
 
@@ -125,7 +125,7 @@ class TokenSource:
         self._version: tuple[int, int] | None = None
 
     def token(self) -> str:
-        """Return it, empty where there is none.
+        """Return it, empty without a token.
 
         Raises:
             UserError: The file cannot be read.
@@ -194,7 +194,7 @@ class Identity:
         return True
 
     def token(self) -> str:
-        """Return the bearer token, empty where there is none.
+        """Return the bearer token, empty without one.
 
         Raises:
             UserError: Its file cannot be read.
@@ -214,7 +214,7 @@ class Identity:
 
 
 def ssl_context(credentials: Credentials) -> ssl.SSLContext:
-    """Return the TLS settings of `credentials`; an authority of their own replaces the system's.
+    """Return the TLS settings of `credentials`; their authority, if any, replaces the system's.
 
     Raises:
         UserError: A certificate or key is not readable as PEM.

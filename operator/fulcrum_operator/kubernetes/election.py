@@ -36,8 +36,8 @@ class Timing:
         lease_s: A leader that was not heard of for this long is replaced; whole seconds.
         renew_s: Between two renewals.
         retry_s: Between two looks of a standby, and after a failed renewal.
-        margin_s: The leader stops writing so much before others may take over. Also what clocks
-            may differ in speed: 2 of 15 s are 13 %, where real ones differ by less than 0.1 %.
+        margin_s: The leader stops writing so much before others may take over. Also the allowed
+            difference in clock speed: 2 of 15 s are 13 %; real clocks differ by less than 0.1 %.
     """
 
     lease_s: float = 15.0
@@ -59,7 +59,7 @@ SHORTEST_PAUSE_S = 0.01
 def unique_identity(name: str = "") -> str:
     """Return a name for this process: the host's, or `name`, and something random.
 
-    A process that starts anew is another candidate, since it does not know what its predecessor
+    A restarted process is another candidate, since it does not know what its predecessor
     left under way.
     """
     return f"{name or socket.gethostname()}_{secrets.token_hex(4)}"
@@ -111,7 +111,7 @@ class Elector:
 
     @property
     def seen_age_s(self) -> float:
-        """Seconds since this process last read the Lease or wrote it; at first, for ever."""
+        """Seconds since this process last read the Lease or wrote it; infinite at first."""
         return self._clock() - self._seen_s
 
     async def run(self) -> None:
@@ -133,7 +133,7 @@ class Elector:
                 )
             self._must_look = True
             pause_s = self._timing.retry_s
-        self._tell()
+        self._report_change()
         if self.leading.is_set():
             pause_s = min(pause_s, self._fence.left_s)
         else:
@@ -146,7 +146,7 @@ class Elector:
         It looks first, since a renewal that `run` was cancelled in may have had effect.
         """
         self._fence.close()
-        self._tell()
+        self._report_change()
         try:
             lease = await self._read()
             if lease is not None and lease.holder == self.identity:
@@ -190,7 +190,7 @@ class Elector:
         body = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata}
         return await self._kube.create(LEASE, {**body, "spec": spec})
 
-    def _tell(self) -> None:
+    def _report_change(self) -> None:
         leads = self._fence.left_s > 0
         if leads == self.leading.is_set():
             return

@@ -1,5 +1,5 @@
 # ruff: noqa: N818 -- the classes are named as the reasons in the API server's own answers.
-"""What the API server refused, as types, so that callers decide by class and never by text.
+"""Refusals of the API server as types, so that callers decide by class and never by text.
 
 FulcrumError
 ├── NotLeader          this process may not write now; it goes on as a standby
@@ -34,7 +34,7 @@ class ApiError(FulcrumError):
         reason: The server's word for it, such as `NotFound`.
         causes: The words of its details, such as `NamespaceTerminating` or `FieldValueInvalid`.
         retryable: Whether the same call may succeed later without anything being changed.
-        retry_after_s: Seconds that the server asks to wait, where it said so.
+        retry_after_s: Seconds that the server asks to wait, if it does.
         continue_token: Of an expired list, from where it can go on; empty for other errors.
         tries: How often the call was made; after the first, an earlier one may have had effect.
     """
@@ -132,7 +132,7 @@ def error_from(status: int, body: bytes, *, call: str, retry_after: str = "") ->
 
     Args:
         status: HTTP status, 400 or more.
-        body: Usually a Kubernetes Status; whatever else a proxy may send is quoted, cut.
+        body: Usually a Kubernetes Status; any other answer of a proxy is quoted, cut.
         call: Verb and object, for the message.
         retry_after: The header, in seconds; the form with a date is ignored.
     """

@@ -1,8 +1,7 @@
-"""Events for people, once each: `kubectl describe` tells from them why an object is as it is.
+"""Events for people, once each: `kubectl describe` shows the history of an object by them.
 
-The name of an Event follows from what it tells, so that telling it again after a crash finds it
-there and adds none. An Event is a courtesy: that one cannot be written never fails the work that
-it tells of.
+The name of an Event follows from its content, so that recording it again after a crash finds it
+and adds none. An Event is a courtesy: a failure to write one never fails the work that it is about.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ log = logging.getLogger(__name__)
 
 CONTROLLER = "fulcrum.dev/operator"
 LONGEST_MESSAGE_BYTES = 1024
-"""What the API server accepts."""
+"""The API server's limit."""
 LONGEST_NAME = 253
 
 
@@ -35,9 +34,9 @@ class Happening:
     Attributes:
         reason: One word of the enumerated list.
         message: A sentence.
-        transition: Tells repetitions of a reason apart, such as the attempt or the stage; the
+        transition: Distinguishes repetitions of a reason, such as the attempt or the stage; the
             same reason and transition of one object is the same Event.
-        type: Whether somebody should look.
+        type: `Warning` if a person should look.
     """
 
     reason: EventReason
@@ -51,7 +50,7 @@ def event_for(subject: Object, happening: Happening, *, instance: str, now: date
 
     Args:
         subject: The object that it is about, as read from the server.
-        happening: What to tell.
+        happening: Content of the Event.
         instance: Identity of this process.
         now: The time that it gets, in UTC.
     """
@@ -84,7 +83,7 @@ def event_for(subject: Object, happening: Happening, *, instance: str, now: date
 
 
 def cut(text: str, longest_bytes: int) -> str:
-    """Return `text`, and where it is too long, what fits of it with an ellipsis."""
+    """Return `text`, cut with an ellipsis if it is too long."""
     encoded = text.encode()
     if len(encoded) <= longest_bytes:
         return text
@@ -99,32 +98,32 @@ class Events:
     Args:
         kube: Its calls.
         instance: Identity of this process.
-        told: Called after each with `written`, `known` from before, or `failed`.
+        on_result: Called after each with `written`, `known` from before, or `failed`.
     """
 
     def __init__(
-        self, kube: Kube, instance: str, told: Callable[[str], None] = lambda result: None
+        self, kube: Kube, instance: str, on_result: Callable[[str], None] = lambda result: None
     ) -> None:
         self._kube = kube
         self._instance = instance
-        self._told = told
+        self._on_result = on_result
 
-    async def tell(self, subject: Object, happening: Happening) -> None:
+    async def record(self, subject: Object, happening: Happening) -> None:
         """Write an Event about `subject` unless it is there already; raises nothing of the API."""
         event = event_for(subject, happening, instance=self._instance, now=datetime.now(UTC))
         try:
             await self._kube.create(EVENT, event)
-            self._told("written")
+            self._on_result("written")
         except AlreadyExists:
-            self._told("known")
+            self._on_result("known")
         except FulcrumError as error:
-            self._told("failed")
+            self._on_result("failed")
             expected = isinstance(error, ApiError) and error.namespace_is_terminating
             level = logging.DEBUG if expected else logging.WARNING
             log.log(level, "the event %s was not written: %s", happening.reason, error)
 
 
 def _name(metadata: Object, happening: Happening) -> str:
-    told = "\n".join((metadata["uid"], happening.reason, happening.transition))
-    digest = hashlib.sha256(told.encode()).hexdigest()[:16]
+    content = "\n".join((metadata["uid"], happening.reason, happening.transition))
+    digest = hashlib.sha256(content.encode()).hexdigest()[:16]
     return f"{metadata['name'][: LONGEST_NAME - len(digest) - 1]}.{digest}"

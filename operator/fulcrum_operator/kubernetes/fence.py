@@ -3,9 +3,9 @@
 A leader knows that the lease is its own only for a time after it renewed it; a process that was
 paused for longer wakes up believing what is no longer so. Before every write the client asks the
 fence, which looks at the local clock alone: others may take over once they have seen no renewal
-for the whole lease, and the fence closes a margin earlier. What the fence cannot see is a write
-that already left; for these the call's time-out is cut to what is left, and compare-and-set by
-`resourceVersion` does the rest.
+for the whole lease, and the fence closes a margin earlier. The fence cannot see writes
+that already left; for these the call's time-out is cut to the remaining time, and compare-and-set
+by `resourceVersion` does the rest.
 """
 
 from __future__ import annotations

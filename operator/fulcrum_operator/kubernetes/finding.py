@@ -25,11 +25,11 @@ def load_credentials(
 
     Args:
         kubeconfig: A file.
-        environment: Where KUBECONFIG and the address of the cluster are looked up.
+        environment: Has KUBECONFIG and the address of the cluster.
         account: Directory of the pod's service account.
 
     Raises:
-        UserError: There are none, or they are of a kind that is not supported.
+        UserError: They are missing, or of an unsupported kind.
     """
     named = [part for part in environment.get("KUBECONFIG", "").split(os.pathsep) if part]
     if kubeconfig is not None:

@@ -1,9 +1,9 @@
-"""Reads credentials from kubeconfig files, and means by them what kubectl does.
+"""Reads credentials from kubeconfig files as kubectl does.
 
 The package `kubernetes` reads and merges the files, and renews the tokens of its oldest kind of
-login (`oidc`). What it does otherwise than kubectl is done here: the first file's current-context
-counts and not the last one's, a path is relative to the file that it is in, and proxies, which
-release 30 does not know.
+login (`oidc`). Differences from kubectl are corrected here: the first file's current-context
+counts and not the last one's, a path is relative to its file, and proxies work, which release 30
+does not know.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ INSTEAD = {
 
 @dataclass(frozen=True)
 class Entry:
-    """What a file has under a name: a context, a cluster or a user."""
+    """A named entry of a file: a context, a cluster or a user."""
 
     path: Path
     section: str
@@ -97,7 +97,7 @@ def from_kubeconfig(*paths: Path, context: str = "") -> Credentials:
         key_pem=key_pem,
         token=user.text("token"),
         token_path=user.file("tokenFile"),
-        login=_login(merger, user, _told(cluster, server, ca_pem, proxy_url)),
+        login=_login(merger, user, _cluster_info(cluster, server, ca_pem, proxy_url)),
         proxy_url=proxy_url,
         tls_server_name=cluster.text("tls-server-name"),
         namespace=chosen.text("namespace") or "default",
@@ -109,7 +109,7 @@ def _merged(paths: tuple[Path, ...]) -> Any:
     """Return the package's view of the files.
 
     Raises:
-        UserError: One of them is not a kubeconfig, or there is none.
+        UserError: One of them is missing or not a kubeconfig.
     """
     merger = KubeConfigMerger("")
     for path in paths:
@@ -180,7 +180,7 @@ def _refuse_what_is_not_supported(user: Entry) -> None:
             raise UserError(message, where=user.where(field))
     for field in IMPERSONATION:
         if field in user.fields:
-            message = "acting as somebody else is not supported; name a context without it"
+            message = "acting as another user is not supported; name a context without it"
             raise UserError(message, where=user.where(field))
     if (name := _provider(user).get("name")) in INSTEAD:
         message = f"the login {name} is not supported, nor by kubectl; {INSTEAD[str(name)]}"
@@ -198,27 +198,27 @@ def _provider(user: Entry) -> Mapping[str, Any]:
     return provider
 
 
-def _login(merger: Any, user: Entry, told: Mapping[str, Any]) -> Login | None:
+def _login(merger: Any, user: Entry, cluster: Mapping[str, Any]) -> Login | None:
     """Return the login of a user who has no token, which would go over it."""
     if user.text("token") or user.text("tokenFile"):
         return None
     directory = str(user.path.parent)
     if fields := user.fields.get("exec"):
-        return Login(read_plugin(fields, user.where("exec"), directory, told).log_in)
+        return Login(read_plugin(fields, user.where("exec"), directory, cluster).log_in)
     if provider := _provider(user):
         where = user.where("auth-provider")
         return Login(lambda: log_in_with(provider, where, directory, merger.save_changes))
     return None
 
 
-def _told(cluster: Entry, server: str, ca_pem: str, proxy_url: str) -> dict[str, Any]:
-    """Return what a login plugin is told about the cluster if it asks for that."""
+def _cluster_info(cluster: Entry, server: str, ca_pem: str, proxy_url: str) -> dict[str, Any]:
+    """Return the information about the cluster for a login plugin that asks for it."""
     extensions = cluster.fields.get("extensions") or ()
     if not all(isinstance(each, Mapping) for each in extensions):
         where = cluster.where("extensions")
         raise UserError("must be a list of entries with name and extension", where=where)
     ours = [each.get("extension") for each in extensions if each.get("name") == f"{GROUP}/exec"]
-    told = {
+    info = {
         "server": server,
         "tls-server-name": cluster.text("tls-server-name"),
         "insecure-skip-tls-verify": cluster.fields.get("insecure-skip-tls-verify") is True,
@@ -226,7 +226,7 @@ def _told(cluster: Entry, server: str, ca_pem: str, proxy_url: str) -> dict[str,
         "proxy-url": proxy_url,
         "config": ours[0] if ours else None,
     }
-    return {name: value for name, value in told.items() if value}
+    return {name: value for name, value in info.items() if value}
 
 
 def _proxy(cluster: Entry, server: str) -> str:

@@ -1,6 +1,6 @@
-"""What a Lease says, and what follows from it for one who would like to hold it.
+"""Read a Lease, and decide what a candidate may do.
 
-As in Kubernetes' own clients, nobody trusts a time that another machine wrote: a lease counts as
+As in Kubernetes' own clients, a time from another machine is never trusted: a lease counts as
 expired once this process has seen no change of it for its whole duration, by its own clock.
 """
 
@@ -38,11 +38,11 @@ class Lease:
 
 @dataclass(frozen=True)
 class Sighting:
-    """What this process knows of the Lease.
+    """This process's knowledge of the Lease.
 
     Attributes:
-        lease: None where there is no such object.
-        since_s: When this version, or that there is none, was first seen, on the local clock.
+        lease: None if the object does not exist.
+        since_s: When this version, or its absence, was first seen, on the local clock.
         seen_before: For a Lease that is missing: whether there was one.
     """
 
@@ -53,7 +53,7 @@ class Sighting:
 
 @dataclass(frozen=True)
 class LeaseDecision:
-    """What to do.
+    """The next step of a candidate.
 
     Attributes:
         action: `renew` and `take` write over the version that was seen.
@@ -79,12 +79,12 @@ def sight(previous: Sighting | None, lease: Lease | None, now_s: float) -> Sight
 def decide(sighting: Sighting, identity: str, duration_s: float, now_s: float) -> LeaseDecision:
     """Return what `identity` has to do.
 
-    A Lease that somebody deleted may still be counted on by its holder, so who saw it waits as
-    long as if it were there. Where settings differ between replicas, the longer duration counts.
+    The holder of a deleted Lease may still count on it, so a candidate that saw it waits as
+    long as if it existed. If settings differ between replicas, the longer duration counts.
 
     Args:
-        sighting: What is known.
-        identity: Of this process; unique, so nobody else holds a lease under this name.
+        sighting: Knowledge of the Lease.
+        identity: Of this process; unique, so no other process holds a lease under this name.
         duration_s: Of the leases that this process writes.
         now_s: On the local clock.
     """
@@ -103,7 +103,7 @@ def decide(sighting: Sighting, identity: str, duration_s: float, now_s: float) -
 
 
 def read_lease(found: Object) -> Lease:
-    """Return what the object says; fields that somebody removed count as never set."""
+    """Return the content of the object; removed fields count as never set."""
     spec = found.get("spec") or {}
     return Lease(
         version=str(found["metadata"]["resourceVersion"]),
@@ -117,7 +117,7 @@ def read_lease(found: Object) -> Lease:
 def claim(lease: Lease | None, identity: str, duration_s: int, now: datetime) -> Object:
     """Return the spec by which `identity` holds the lease from now on.
 
-    The time of renewal always grows, even where the wall clock stands or was set back: a write
+    The time of renewal always grows, even if the wall clock stops or was set back: a write
     that changes nothing would leave the version as it is, and others would see no renewal.
     """
     renewed = now if lease is None else max(now, lease.renewed + TICK)

@@ -1,4 +1,4 @@
-"""What the watches have told: the newest known form of every object that still matters.
+"""Cache of the watches: the newest known form of every object that still matters.
 
 A finished job matters no more, so only its phase and its time to live are kept; ten thousand of
 them take a few megabytes. Answers of our own writes are learned too, since the watch comes later.
@@ -82,7 +82,7 @@ class Objects:
 def keep_job(body: Body) -> Body:
     """Return what is kept of a job: all of it, or the little that matters of a finished one.
 
-    Who wrote which field is as large as the fields, and matters to nobody here.
+    The managers of fields are as large as the fields, and not needed here.
     """
     status = body.get("status") or {}
     metadata = body["metadata"]

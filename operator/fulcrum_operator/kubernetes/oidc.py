@@ -52,7 +52,7 @@ def log_in_with(provider: Any, where: str, directory: str, save: Callable[[], No
             that without it kubectl could not log in any more.
 
     Raises:
-        UserError: There is no valid token, and none is to be had.
+        UserError: There is no valid token, and it cannot be renewed.
     """
     config = provider.get("config") or {}
     if not config.get("id-token"):

@@ -1,9 +1,9 @@
 """Runs the login plugin that a kubeconfig names (`exec`), as kubectl does.
 
 The package `kubernetes` has a runner too, and it is not used: it decides by stdout whether a plugin
-may ask, hides what a plugin says until it has ended (a device code for the browser, which then
-nobody types in), does not know `interactiveMode` and `provideClusterInfo`, and its loader goes on
-as an anonymous user when the plugin fails.
+may ask, hides the plugin's messages until it has ended (such as a device code that the user must
+type into a browser), does not know `interactiveMode` and `provideClusterInfo`, and its loader goes
+on as an anonymous user when the plugin fails.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Plugin:
         environment: What is set for it beside our own environment.
         mode: One of `MODES`: whether it may ask on the terminal.
         hint: The kubeconfig's advice on how to install it.
-        cluster: What it is told about the cluster; None if nothing.
+        cluster: Information about the cluster for it; None for none.
     """
 
     where: str
@@ -59,7 +59,7 @@ class Plugin:
     def log_in(self) -> Grant:
         """Run it, and return what it printed.
 
-        What it writes to stderr is passed on at once, since that may be a question.
+        Its stderr is passed on at once, since that may be a question.
 
         Raises:
             UserError: It is missing, failed, or printed something else.
@@ -83,8 +83,8 @@ class Plugin:
         spec: dict[str, Any] = {"interactive": interactive}
         if self.cluster is not None:
             spec["cluster"] = self.cluster
-        told = {"apiVersion": self.version, "kind": "ExecCredential", "spec": spec}
-        added = {**self.environment, "KUBERNETES_EXEC_INFO": json.dumps(told)}
+        info = {"apiVersion": self.version, "kind": "ExecCredential", "spec": spec}
+        added = {**self.environment, "KUBERNETES_EXEC_INFO": json.dumps(info)}
         try:
             with _passed_on() as (stderr, tail):
                 done = subprocess.run(
@@ -148,7 +148,7 @@ def read_plugin(fields: Any, where: str, directory: str, cluster: Mapping[str, A
         fields: The user's `exec`.
         where: File and field, for messages.
         directory: Of that file; a command with a slash in it is relative to it.
-        cluster: What the plugin is told about the cluster if it asks for that.
+        cluster: Information about the cluster for a plugin that asks for it.
 
     Raises:
         UserError: A field is missing or wrong.

@@ -1,8 +1,8 @@
-"""Finds out what was deleted while nobody watched.
+"""Detect deletions missed between watches.
 
-A watch that begins anew from a list tells of all that is there, and never of what is there no
-longer. What was known before the list and is not in it was deleted; otherwise a job that is no more
-would keep its place for ever, and a job could refer to a template that is no more.
+A watch that restarts from a list reports all existing objects, but not the deleted ones. An object
+that was known before the list and is not in it was deleted. Without this check, a deleted job would
+keep its place, and a job could refer to a deleted template.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Relisting:
 
     Attributes:
         known: Returns the objects that are known, by plural and namespace; empty for all.
-        vanished: Told the plural and the last known form of each that is no more.
+        vanished: Called with the plural and the last known form of each deleted object.
     """
 
     known: Callable[[str, str], Iterable[Body]]
@@ -48,7 +48,7 @@ class Relisting:
                 missing.pop(uid.decode(), None)
 
     def watch_begins(self, path: str) -> None:
-        """Tell of what was in no page; a watch that only goes on had no list before it."""
+        """Report the objects that no page had; a continued watch had no list before it."""
         missing = self._missing.pop(path, {})
         for body in missing.values():
             self.vanished(resource_of(path), body)

@@ -1,4 +1,4 @@
-"""What is asked of the API server, as a value: its path, query, body and name in messages."""
+"""A request to the API server as a value: its path, query, body and name in messages."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ class CallPolicy:
         retries: Further tries after the first one.
         first_pause_s: Upper bound of the first pause; doubled each time.
         longest_pause_s: Upper bound of a pause that the server did not ask for.
-        longest_retry_after_s: A server that asks for more gets no further try; the caller is told
-            how long it asked for.
+        longest_retry_after_s: A server that asks for more gets no further try; the error has
+            the time that it asked for.
     """
 
     timeout_s: float = 10.0
@@ -33,7 +33,7 @@ DEFAULT_POLICY = CallPolicy()
 
 
 def pause_s(policy: CallPolicy, failures: int, error: ApiError, chance: float) -> float | None:
-    """Return how long to wait before the next try, or None where there is to be none.
+    """Return how long to wait before the next try, or None for no further try.
 
     Full jitter: anything between nothing and the bound, so that clients which failed together do
     not come back together. After a Retry-After it is added to what the server asked for.

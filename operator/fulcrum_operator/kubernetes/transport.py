@@ -19,11 +19,11 @@ from fulcrum_operator.kubernetes.requests import Object, Request
 from fulcrum_pipelines.errors import UserError
 
 OnCall = Callable[[str, str, str, float], None]
-"""Told after every try: verb, resource, code (a status, `timeout` or `unreachable`), seconds."""
+"""Called after each try: verb, resource, code (a status, `timeout` or `unreachable`), seconds."""
 
 
-def tell_nobody(verb: str, resource: str, code: str, seconds: float) -> None:
-    """The OnCall of who wants no metrics."""
+def ignore_call(verb: str, resource: str, code: str, seconds: float) -> None:
+    """No-op OnCall."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Transport:
     session: aiohttp.ClientSession
     credentials: Credentials
     identity: Identity
-    on_call: OnCall = tell_nobody
+    on_call: OnCall = ignore_call
 
     async def send(self, request: Request, timeout_s: float) -> Object:
         """Return the answer.
@@ -79,7 +79,7 @@ class Transport:
             return response.status, response.headers.get("Retry-After", ""), body
 
     def _query(self, request: Request, timeout_s: float) -> dict[str, str]:
-        """A write also tells the server when to give up, so that none waits there in a queue."""
+        """Return the query; a write also has a server-side limit, so that none waits in a queue."""
         limit = {"timeout": f"{max(1, int(timeout_s * 1000))}ms"} if request.writes else {}
         return {**request.query, **limit}
 
@@ -98,7 +98,7 @@ async def open_transport(
     *,
     connections: int = 32,
     user_agent: str = "fulcrum",
-    on_call: OnCall = tell_nobody,
+    on_call: OnCall = ignore_call,
 ) -> AsyncIterator[Transport]:
     """Open a pool of at most `connections` connections, and close it in the end.
 

@@ -20,7 +20,7 @@ import kopf
 
 from fulcrum_operator import kopf_internals
 from fulcrum_operator.kubernetes.credentials import Credentials, Identity
-from fulcrum_operator.kubernetes.transport import OnCall, tell_nobody
+from fulcrum_operator.kubernetes.transport import OnCall, ignore_call
 from fulcrum_pipelines.errors import FulcrumError
 
 FROM_THE_LIST = frozenset({400, 410, 504})
@@ -119,7 +119,7 @@ def resource_of(path: str) -> str:
 def label_of(path: str) -> str:
     """Return what our own calls of that kind are called in metrics: plural and group.
 
-    Whatever else kopf asks for is discovery, which is one thing however many groups a cluster has.
+    All other requests of kopf are discovery, which counts as one call for any number of groups.
     """
     parts = path.split("/")
     if parts[1:2] != ["apis"] or len(parts) < 5:
@@ -129,7 +129,7 @@ def label_of(path: str) -> str:
 
 @dataclass
 class _WatchClient:
-    """What is done around each request of kopf, which are lists, watches and discovery."""
+    """Wraps each request of kopf: lists, watches and discovery."""
 
     credentials: Credentials
     identity: Identity
@@ -183,7 +183,7 @@ class _WatchClient:
         return response
 
     def _refused(self, response: aiohttp.ClientResponse, watch: bool) -> aiohttp.ClientResponse:
-        """Turn a refusal into what kopf begins anew after.
+        """Turn a refusal into an answer after which kopf restarts the watch.
 
         Raises:
             aiohttp.ClientConnectionError: It is to try again, a little later.
@@ -202,7 +202,7 @@ def open_watch_session(
     credentials: Credentials,
     watches: Watches,
     listener: Listener,
-    on_call: OnCall = tell_nobody,
+    on_call: OnCall = ignore_call,
 ) -> kopf.AiohttpSession:
     """Return a session for kopf, which closes it itself."""
     identity = Identity(credentials)

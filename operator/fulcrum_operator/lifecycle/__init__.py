@@ -1,7 +1,7 @@
-"""The life of a job, decided: from what was observed to what is to be done, with nothing between.
+"""Decide the life of a job: from observations to actions.
 
-Pure: no clock, no network, no state of its own. Any moment may be the first after a crash, so a
-decision is made from what stands written only. `decide` is the only entry.
+Pure: no clock, no network, no state. Any moment may be the first after a crash, so a decision is
+made only from stored state. `decide` is the only entry.
 """
 
 from fulcrum_operator.lifecycle.decide import decide

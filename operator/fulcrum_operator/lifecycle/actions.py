@@ -1,8 +1,8 @@
-"""What may be done for a job, as data: decisions return these, `controllers.executor` does them.
+"""Actions for a job, as data: decisions return these, `controllers.executor` carries them out.
 
 The order of a decision's actions is part of the decision: what must survive a crash is written down
-before what rests on it. A transition is announced before it is written: told twice it is the same
-Event, but told after the write it would be lost with a process that dies in between.
+before what rests on it. A transition is announced before it is written: a repeated announcement is
+the same Event, but one after the write would be lost with a process that dies in between.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fulcrum_pipelines.states import RunHandle
 
 @dataclass(frozen=True)
 class WriteStatus:
-    """Replace the job's status, if nobody else wrote the job since it was read.
+    """Replace the job's status, if the job was not written since it was read.
 
     Attributes:
         status: The whole of it.
@@ -45,7 +45,7 @@ class CreateSnapshot:
 
     Attributes:
         spec: With recipe and gates as they were named, and absolute addresses.
-        sources: Where recipe and gates came from, for people.
+        sources: The origin of recipe and gates, for people.
     """
 
     spec: ResolvedSpec
@@ -94,8 +94,8 @@ class Announce:
     Attributes:
         reason: One word of the enumerated list.
         message: A sentence for people.
-        transition: Tells this one from others with the same reason, so that a crash repeats none.
-        warning: Whether somebody should look.
+        transition: Distinguishes it from others with the same reason, so that a crash repeats none.
+        warning: Whether a person should look.
     """
 
     reason: EventReason
@@ -120,7 +120,7 @@ Action = (
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do now, and when to look again at the latest.
+    """The actions to do now, and when to look again at the latest.
 
     Attributes:
         actions: In this order; after them the job is looked at again at once.

@@ -31,7 +31,7 @@ class Editor:
         return self
 
     def say(self, phase: str, message: str) -> Editor:
-        """Tell in one word and one sentence how it is going."""
+        """Set the phase and a one-sentence message about the progress."""
         return self.set(phase=phase, message=cut(message))
 
     def condition(
@@ -57,10 +57,10 @@ class Editor:
 
     @property
     def status(self) -> CompressionJobStatus:
-        """What came of it."""
+        """The edited status."""
         return self._status
 
 
 def condition_is(status: CompressionJobStatus, kind: str, state: ConditionStatus) -> bool:
-    """Return whether the condition `kind` stands at `state`."""
+    """Return whether the condition `kind` has the status `state`."""
     return any(each.type == kind and each.status == state for each in status.conditions)

@@ -29,7 +29,7 @@ MANAGED_BY = "fulcrum.dev/operator"
 
 
 def end(job: Job, edit: Editor, phase: str, reason: str, message: str) -> Decision:
-    """Return the first phase of an end: from here on the outcome stands."""
+    """Return the first phase of an end: from here on the outcome is fixed."""
     outcome = Outcome(phase=phase, reason=reason, message=cut(message), time=edit.now)
     edit.set(outcome=outcome, next_attempt_time=None).say(
         job.status.phase or "Pending", f"is ending as {phase}: {message}"
@@ -38,7 +38,7 @@ def end(job: Job, edit: Editor, phase: str, reason: str, message: str) -> Decisi
 
 
 def deleted(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
-    """A deleted job stops its run, then lets go; it never waits for an engine for ever."""
+    """A deleted job stops its run, then lets go; it does not wait without limit for an engine."""
     job = seen.job
     if job.deleted_at is None:
         return None

@@ -101,7 +101,7 @@ def not_reported(seen: Observed, now: datetime, limits: Limits) -> Decision | No
 
 
 def without_promotion(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
-    """Whatever is not a pass ends here, and a pass that nothing is to be promoted from."""
+    """End jobs that do not pass, and passes without a promotion."""
     job = seen.job
     if job.status.verdict is None:
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """What bounds every loop of a job's life.
+    """Bounds of every loop of a job's life.
 
     Attributes:
         poll_s: How often a run is looked at.

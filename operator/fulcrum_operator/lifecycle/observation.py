@@ -1,4 +1,4 @@
-"""What a decision about a job is made from: everything that was seen, and nothing that can act.
+"""The inputs of a decision about a job: all observations, and nothing that can act.
 
 Each value was true at some moment; the decision must be right even if the world has moved since.
 Writes are compare-and-set for that, and engines are asked by key.
@@ -25,7 +25,7 @@ class Job:
     """A CompressionJob as the API server gave it, parsed once.
 
     Attributes:
-        deleted_at: When somebody asked for its deletion, if anybody did.
+        deleted_at: When its deletion was requested, if it was.
         finalized: Whether it carries our finalizer.
         remeasure: Whether its annotation asks for new timings; read until an attempt is submitted.
     """
@@ -76,7 +76,7 @@ def read_job(body: Mapping[str, Any]) -> Job:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a job cannot start as it stands.
+    """Why a job cannot start in its present form.
 
     Attributes:
         reason: One CamelCase word.
@@ -97,7 +97,7 @@ class Resolution:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a job started with, as it stands in its ConfigMap."""
+    """The resolved inputs of a started job, as stored in its ConfigMap."""
 
     spec: ResolvedSpec
     digest: str
@@ -158,10 +158,10 @@ class Observed:
         run: How the oldest goes.
         stages: How its stages go.
         headlines: A few figures of each stage that has finished, as people read them.
-        assessment: What its evidence says, once it succeeded.
-        report: Its report, made once it has a verdict, or why there is none.
+        assessment: Of its evidence, once it succeeded.
+        report: Its report, made once it has a verdict, or the reason for its absence.
         promotion: The promotion that refers to it.
-        channel: The channel that it promotes to, or None if there is none of that name.
+        channel: The channel that it promotes to, or None if it does not exist.
         slot: Whether the engine has room for it.
         engine_error: Why the engine did not answer, if it did not.
         submit_error: Why the last submission of the run failed, if it did.

@@ -1,4 +1,4 @@
-"""What a queue of the cluster, such as Kueue's, makes of a run that was submitted to it.
+"""Mirror the decisions of a cluster's queue, such as Kueue's, about a submitted run.
 
 A run that waits there has not started, or no longer works: the job is pending, with the queue's own
 words as the reason. Waiting costs neither an attempt nor the job's time, since how long it takes is
@@ -26,7 +26,7 @@ def waits(status: CompressionJobStatus) -> bool:
 
 
 def queue_spoke(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
-    """What a queue says is written before anything else is made of it, such as a deadline."""
+    """Write the state of the queue before it has effects, such as on a deadline."""
     job = seen.job
     if job.status.run is None or job.status.run.reference is None or job.status.verdict is not None:
         return None
@@ -35,7 +35,7 @@ def queue_spoke(seen: Observed, now: datetime, limits: Limits) -> Decision | Non
 
 
 def mirror_queue(edit: Editor, run: RunStatus | None) -> Editor:
-    """Write what the queue of `run` says, where it is in one."""
+    """Write the state of the queue of `run`, if it is in one."""
     if run is None or run.quota_reserved is None:
         return edit
     if not run.quota_reserved:
@@ -51,7 +51,7 @@ def mirror_queue(edit: Editor, run: RunStatus | None) -> Editor:
 
 
 def leave_queue(edit: Editor) -> Editor:
-    """The run is no more, and with it whatever the queue said of it."""
+    """Remove the queue's state of a run that has ended."""
     if waits(edit.status):
         _resume_clock(edit)
     others = tuple(each for each in edit.status.conditions if each.type != QUOTA)

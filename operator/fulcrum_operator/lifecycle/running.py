@@ -141,7 +141,7 @@ def failure_kind(run: RunStatus) -> str:
     """Return the class whose budget the failure `run` counts against."""
     if run.reason in WITHOUT_EVIDENCE:
         return EVIDENCE
-    if run.state == "Cancelled":  # by somebody else: whoever we cancel is not looked at here
+    if run.state == "Cancelled":  # by others: runs that we cancel do not come here
         return "infrastructure"
     return run.failure_class or "internal"
 

@@ -1,7 +1,7 @@
-"""From a manifest to a run at an engine: what must stand written before anything is started.
+"""From a manifest to a run at an engine: store each step before the next one starts.
 
 The order is: snapshot, finalizer, key, submission, reference. After a crash between any two of
-them, what stands written tells the next step, and a run is looked for before it is submitted.
+them, the stored state gives the next step, and a run is looked for before it is submitted.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def refused(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
     status = edit.condition("Accepted", "False", reason, message).status
     if status == seen.job.status:
         return Decision()
-    told = f"{seen.job.generation} {reason}"
-    warn = Announce("NotAccepted", f"{reason}: {message}", told, warning=True)
+    transition = f"{seen.job.generation} {reason}"
+    warn = Announce("NotAccepted", f"{reason}: {message}", transition, warning=True)
     return Decision((warn, WriteStatus(status, "refused")))
 
 
@@ -84,7 +84,7 @@ def suspended(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
 
 
 def without_snapshot(seen: Observed, now: datetime, limits: Limits) -> Decision | None:
-    """What a job starts with is put on file, so that later edits of templates never reach it."""
+    """Store the resolved inputs of a job, so that later edits of templates never reach it."""
     if seen.job.status.snapshot is not None or seen.snapshot is not None:
         return None
     if seen.resolution is None or isinstance(seen.resolution, Refusal):
@@ -167,7 +167,7 @@ def not_submitted(seen: Observed, now: datetime, limits: Limits) -> Decision | N
 
 
 def _refused_before(seen: Observed, now: datetime) -> tuple[WriteStatus, ...]:
-    """A quota or a policy may keep a run from being made, for as long as nobody changes it."""
+    """Report a quota or a policy that keeps a run from being made, until it is changed."""
     if not seen.submit_error:
         return ()
     job = seen.job

@@ -1,4 +1,4 @@
-"""What people look for in a job's evidence, as it stands in status and in kubectl's columns."""
+"""Summarise a job's evidence for people, for status and kubectl's columns."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _short(figure: float | None) -> float | None:
 
 
 def int8_coverage(evidence: Evidence) -> float | None:
-    """Return the share of multiply-accumulates in integers, where something was quantized."""
+    """Return the share of multiply-accumulates in integers, if quantize ran."""
     stage = evidence.stage("quantize")
     details = stage.details if stage else None
     return details.int8_coverage if isinstance(details, QuantizeDetails) else None

@@ -15,7 +15,7 @@ from fulcrum_operator.metrics.models import Sample
 
 @dataclass(frozen=True)
 class Sources:
-    """Where scraped values come from; each is called at every scrape and must be quick.
+    """Sources of scraped values; each is called at every scrape and must be quick.
 
     Attributes:
         jobs: How many there are by phase; phases without jobs may be missing.

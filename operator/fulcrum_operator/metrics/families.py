@@ -1,8 +1,7 @@
-"""Every metric family that there is: what is registered and what docs/metrics.md shows.
+"""All metric families, for the registry and for docs/metrics.md.
 
 Names follow the conventions of Prometheus: a prefix, base units, `_total` for counters. A family
-that is `scraped` has no value of its own: it is computed when Prometheus asks, so it cannot drift
-from what it is about.
+that is `scraped` stores no value: it is computed when Prometheus asks, so it cannot be out of date.
 """
 
 from __future__ import annotations

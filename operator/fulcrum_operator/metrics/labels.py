@@ -1,7 +1,7 @@
-"""Labels whose values are bounded, because each value is a time series for ever.
+"""Labels whose values are bounded, because each value creates a lasting time series.
 
-Names of jobs, uids and messages are never labels. What users choose (the model) or the cluster has
-(its resources) is let in up to a number of values; all that come later are counted as `other`.
+Names of jobs, uids and messages are never labels. Labels from users (the model) or from the
+cluster (its resources) have a maximum number of values; all later values are counted as `other`.
 """
 
 from __future__ import annotations

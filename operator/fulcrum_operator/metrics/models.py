@@ -1,7 +1,7 @@
-"""What the last evidence of a model says, as samples of the families about models.
+"""Convert the last evidence of a model into samples of the families about models.
 
-Evidence replaces what was known of its model as a whole, so no figure of an earlier candidate
-stands beside those of the present one.
+Evidence replaces all earlier figures of its model, so no figure of an earlier candidate
+is shown beside those of the present one.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Sample:
 
 
 def model_samples(evidence: Evidence, verdict: Verdict) -> tuple[Sample, ...]:
-    """Return what `evidence` says of its model; `verdict` tells which metric counts most."""
+    """Return the samples of `evidence`; `verdict` selects the metric that counts most."""
     return tuple(_samples(evidence, verdict))
 
 

@@ -53,7 +53,7 @@ class Metrics:
         self.leading(False)
 
     def attach(self, sources: Sources) -> None:
-        """Tell where the scraped figures come from; until then they are not served."""
+        """Set the sources of scraped figures; until then they are not served."""
         self._scraped.sources = sources
 
     def job_ended(self, phase: str, reason: str, seconds: float | None) -> None:

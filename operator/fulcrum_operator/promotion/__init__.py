@@ -1,4 +1,4 @@
-"""Whether a channel may move, decided purely: from what was seen to what is to be written.
+"""Decide whether a channel may move, purely: from observations to writes.
 
 `decide` is for promotions and rollbacks, `keep_up` for a channel between its moves. The reconciler
 observes and acts.

@@ -2,7 +2,7 @@
 
 Nothing here moves a channel twice, for one promotion or from one digest: the channel's history
 names every promotion that moved it, a promotion names the digest that it moves away from, and the
-channel is written only if nobody wrote it since it was seen. What is cheap to ask comes first.
+channel is written only if it was not written since it was read. Cheap checks come first.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import datetime
 
 from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.lifecycle.observation import Refusal
+from fulcrum_operator.promotion.decisions import refuse, succeed, wait
 from fulcrum_operator.promotion.moving import promote, roll_back, target_of
 from fulcrum_operator.promotion.seen import Channel, PromotionDecision, Seen, short
-from fulcrum_operator.promotion.telling import refuse, succeed, wait
 from fulcrum_operator.resources.names import EventReason
 from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 
@@ -39,7 +39,7 @@ def decide(seen: Seen, now: datetime) -> PromotionDecision:
 
 
 def moved_already(seen: Seen, channel: Channel, now: datetime) -> PromotionDecision | None:
-    """A promotion that is in the history has done its work, whatever the channel holds now."""
+    """A promotion that is in the history has done its work, even if the channel moved since."""
     uid = seen.promotion.uid
     move = next((each for each in channel.status.history if each.promotion_uid == uid), None)
     if move is None:
@@ -48,12 +48,12 @@ def moved_already(seen: Seen, channel: Channel, now: datetime) -> PromotionDecis
     approved = f", approved by {move.approved_by}" if move.approved_by else ""
     message = f"{text}, asked by {move.by}{approved}"
     reason: EventReason = "RolledBack" if move.kind == "Rollback" else "Promoted"
-    told = [Announce(reason, message, uid)]
+    announcements = [Announce(reason, message, uid)]
     if move.kind == "Rollback":
         hold = f"promotions are not automatic until fulcrum release {channel.name}"
-        told.append(Announce("Held", hold, uid))
+        announcements.append(Announce("Held", hold, uid))
     done = succeed(seen.promotion, reason, message, move.time, now)
-    return replace(done, of_channel=tuple(told))
+    return replace(done, of_channel=tuple(announcements))
 
 
 def moved_by_another(seen: Seen, channel: Channel, now: datetime) -> PromotionDecision | None:
@@ -89,7 +89,7 @@ def rollback_impossible(seen: Seen, channel: Channel, now: datetime) -> Promotio
 
 
 def held(seen: Seen, channel: Channel, now: datetime) -> PromotionDecision | None:
-    """After a rollback nothing moves by itself until somebody says so."""
+    """Wait after a rollback: automatic promotions resume only when the hold is released."""
     if not seen.promotion.spec.automatic or not channel.active_holds:
         return None
     names = ", ".join(hold.name for hold in channel.active_holds)
@@ -109,7 +109,7 @@ def artifact_unproven(seen: Seen, channel: Channel, now: datetime) -> PromotionD
 
 
 def evidence_unproven(seen: Seen, channel: Channel, now: datetime) -> PromotionDecision | None:
-    """What was judged must be exactly what is asked for: this evidence, this artifact."""
+    """Refuse unless the judged evidence and artifact are exactly the requested ones."""
     promotion, spec, found = seen.promotion, seen.promotion.spec, seen.assessment
     if spec.kind != "Promotion":
         return None

@@ -1,4 +1,4 @@
-"""What a channel says of itself between its moves, and how long its memory is."""
+"""Keep a channel's status up to date between its moves, and bound its history."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOLD_LIMIT = 200
 
 
 def keep_up(channel: Channel, now: datetime) -> ChannelDecision:
-    """Return the status that `channel` should have by its specification, where it has another."""
+    """Return the status that `channel` should have by its specification, if it differs."""
     kept = settle(channel, channel.status, now)
     if kept == channel.status:
         return ChannelDecision()

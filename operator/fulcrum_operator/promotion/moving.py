@@ -28,10 +28,10 @@ def promote(
 
     Args:
         channel: Before.
-        promotion: Who asked, for what.
-        uri: Where the candidate lies, as the store says.
+        promotion: The request.
+        uri: Of the candidate, from the store.
         verdict: Of the gates over the evidence.
-        now: When.
+        now: The time.
     """
     spec = promotion.spec
     entry = _entry(channel, promotion, uri, now).model_copy(

@@ -1,4 +1,4 @@
-"""What a decision about a channel is made from, and what it may come to."""
+"""Inputs and results of decisions about a channel."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Channel:
 
     @property
     def digest(self) -> str:
-        """What it holds; empty before the first promotion."""
+        """Digest of its model; empty before the first promotion."""
         return self.status.current.digest if self.status.current else ""
 
     @property
     def active_holds(self) -> tuple[Hold, ...]:
-        """The holds that nobody has released."""
+        """The holds that are not released."""
         released = self.spec.released_holds or ()
         return tuple(hold for hold in self.status.holds if hold.name not in released)
 
@@ -64,11 +64,11 @@ class Seen:
 
     Attributes:
         promotion: As it is now.
-        channel: As it is now, or None if there is none of that name.
-        assessment: What the evidence in the store says by the gates that the job started with, or
-            why that cannot be told; None before anybody looked, since it is costly.
-        artifact: What is wrong with the artifact of a rollback in the store, empty if nothing is;
-            None before anybody looked.
+        channel: As it is now, or None if it does not exist.
+        assessment: Of the evidence in the store by the gates that the job started with, or why
+            there is none; None before it was read, since that is costly.
+        artifact: Fault of the artifact of a rollback in the store, empty if it is sound; None
+            before it was read.
     """
 
     promotion: Promotion
@@ -79,11 +79,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """What to do now for a promotion: one of the first three, or nothing.
+    """The next step of a promotion: one of the first three, or nothing.
 
     Attributes:
-        look: What must be seen before anything can be decided.
-        channel: The whole new status of the channel, if nobody else wrote the channel since; then
+        look: The observation that the decision still needs.
+        channel: The whole new status of the channel, if the channel was not written since; then
             look again.
         status: The whole new status of the promotion.
         announce: Events about the promotion. They come before its status, which ends the looking,
@@ -100,7 +100,7 @@ class PromotionDecision:
 
 @dataclass(frozen=True)
 class ChannelDecision:
-    """What to do now for a channel between its moves.
+    """The next step of a channel between its moves.
 
     Attributes:
         status: The whole new status, or None where it is right as it is.

@@ -17,7 +17,7 @@ from fulcrum_pipelines.resources.compressionjob import Gate
 
 @dataclass(frozen=True)
 class EvidenceOrigin:
-    """Where the evidence is found and what it is judged by.
+    """The place of the evidence, and the gates that judge it.
 
     Attributes:
         run: Key of the run that was judged.
@@ -36,11 +36,11 @@ def trace(
     snapshot: Mapping[str, Any] | None,
     plan: Plan | None = None,
 ) -> EvidenceOrigin | Refusal:
-    """Return what the gates of `promotion` are to be decided again from.
+    """Return the origin from which the gates of `promotion` are decided again.
 
     Only the run that the job itself names counts, and only the gates that it started with:
-    what a promotion says of either is compared and never followed. Without a job it is the run that
-    the promotion names by its plan, which cannot change, and which must be no job's.
+    the promotion's own statements are compared and never followed. Without a job it is the run
+    that the promotion names by its plan, which cannot change, and which must not be a job's.
 
     Args:
         promotion: Of kind Promotion.
@@ -91,7 +91,7 @@ def _without_job(
 
 
 def _other_baseline(promotion: Promotion, spec: ResolvedSpec) -> Refusal | None:
-    """What was compared with what a channel held may replace that, and nothing newer there."""
+    """Refuse a candidate that was compared with an older model than the channel now holds."""
     asked, compared = promotion.spec, spec.baseline_model
     own = spec.promotion is not None and spec.promotion.channel == asked.channel
     if compared is None or not own or asked.from_ == compared:

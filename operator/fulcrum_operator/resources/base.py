@@ -1,7 +1,7 @@
-"""What all types of our objects share.
+"""Base classes of the types of our objects.
 
-A specification is what people write: an unknown field in it is a mistake. A status may have been
-written by a newer operator: what this one does not know of it is left alone.
+People write specifications: an unknown field is a mistake. A status may have been written by a
+newer operator: its unknown fields are left alone.
 """
 
 from __future__ import annotations

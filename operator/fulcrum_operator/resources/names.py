@@ -53,7 +53,7 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """What stands in a manifest's apiVersion."""
+        """The apiVersion of manifests."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
 
@@ -144,4 +144,4 @@ EventReason = Literal[
     "Released",
     "ReconcileError",
 ]
-"""Reasons of our Events: one for each transition that somebody may want to know of."""
+"""Reasons of our Events: one for each transition that users may want to know of."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import fulcrum_pipelines
-from fulcrum_operator.controllers.effects import EffectProbe, tell_nobody
+from fulcrum_operator.controllers.effects import EffectProbe, ignore_effect
 from fulcrum_operator.controllers.executor import Executor
 from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.job_reconciler import JobReconciler
@@ -81,15 +81,15 @@ class Operator:
     """One process of the operator.
 
     Attributes:
-        settings: What was set.
+        settings: Of the operator.
         make_engines: Returns those that are set up, by name.
-        probe: Told of every effect.
+        probe: Called after every effect.
         started: Called with the port of the metrics once all is going.
     """
 
     settings: Settings
     make_engines: Callable[[Settings, Store, Kube], Mapping[str, EngineDesk]] = default_engines
-    probe: EffectProbe = tell_nobody
+    probe: EffectProbe = ignore_effect
     started: Callable[[int], None] = lambda port: log.info("metrics on port %d", port)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -294,7 +294,7 @@ class _Running:
         """Let kopf watch until it is asked to stop.
 
         Raises:
-            InfrastructureError: It gave up. Nothing is lost: whoever is next begins with the lists.
+            InfrastructureError: It gave up. Nothing is lost: the next leader begins with the lists.
         """
         registry = make_registry(self.inbox, self.credentials, self.watches, self.metrics.api_call)
         settings = make_settings(self.settings.api)
@@ -316,7 +316,7 @@ class _Running:
             for plural, key in self.inbox.everything():
                 self._add(plural, key)
 
-    # --- what the parts tell each other
+    # --- callbacks between the parts
 
     def _add(self, plural: str, key: Key) -> None:
         self.dispatcher.add(plural, key)
@@ -328,13 +328,13 @@ class _Running:
                 self._add(plural, key)
 
     async def _troubled(self, item: Item, error: FulcrumError) -> None:
-        """What only a person can mend is told where that person looks."""
+        """Record an Event about an error that only a person can fix."""
         plural, key = item
         body = self.inbox.objects[plural].get(key)
         retryable = isinstance(error, ApiError) and error.retryable
         if body is not None and "apiVersion" in body and not retryable:
             happening = Happening("ReconcileError", str(error), str(error), "Warning")
-            await self.events.tell(dict(body), happening)
+            await self.events.record(dict(body), happening)
 
     def _judged(self, job: Job, found: Assessment) -> None:
         channel = job.spec.promotion.channel if job.spec.promotion else ""

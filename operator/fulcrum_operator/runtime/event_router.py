@@ -1,4 +1,4 @@
-"""What a watch tells, put where it is needed: into memory, and to those who must look again."""
+"""Route events of watches into the cache, and wake the objects that must be reconciled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Says over HTTP how the operator is: its metrics, whether it lives, and whether it is ready.
 
-What is healthy is decided by `liveness` and `readiness`, which are pure. A probe that fails names
-every check that failed and why, so that the pod's events tell what would otherwise be a guess.
+`liveness` and `readiness`, which are pure, decide on health. A probe that fails names every check
+that failed and why, so that the pod's events show the cause.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOP_LIMIT_S = 30.0
 """Without a beat for so long the loop is stuck: 4 times the 7.1 s in which 10,000 finished jobs
 were taken in on 2 cores, all of them on the loop."""
 WATCH_SILENCES = 4
-"""A watch that is silent is cut and begun anew after `api.watch_silence_s`. One that neither heard
+"""A silent watch is cut and restarted after `api.watch_silence_s`. One that neither heard
 anything nor was begun in this many such times is not being looked after."""
 
 
@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a probe answers."""
+    """The answer of a probe."""
 
     checks: tuple[Check, ...]
 
@@ -64,8 +64,8 @@ def liveness(
         now: Seconds on the monotonic clock of the loop.
         last_loop_beat: When the loop last did what was asked, on the same clock.
         watch_ages_s: Since the last sign of life of each watch (an event, a bookmark, or an attempt
-            to begin it anew, however that ended), by plural of the resource. That the server is
-            away is no reason for a restart; that nobody tries to reach it is.
+            to restart it, even a failed one), by plural of the resource. An unreachable server
+            is no reason for a restart; a watch that is not retried is.
         longest_reconcile_s: How long the oldest reconcile that is still going takes; 0 for none.
         settings: The limits.
     """
@@ -87,7 +87,7 @@ def liveness(
 def readiness(
     caches_warm: Mapping[str, bool], leading: bool, lease_seen_age_s: float, settings: Settings
 ) -> Probe:
-    """Decide whether this process does its part: it leads, or stands by and sees who does.
+    """Decide whether this process is ready: it leads, or is a standby that sees the leader.
 
     Args:
         caches_warm: By plural of the resource, whether its first list has been taken in.
@@ -135,7 +135,7 @@ class LoopMonitor:
         self._task = loop.create_task(self._beat(loop), name="loop-monitor")
 
     async def stop(self) -> None:
-        """End the beats; nothing happens if there are none."""
+        """End the beats; no-op if not running."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -153,8 +153,8 @@ class HealthServer:
     """Serves `/metrics`, `/healthz` and `/readyz`.
 
     Args:
-        settings: Where to listen.
-        metrics: What `/metrics` shows.
+        settings: Host and port.
+        metrics: Content of `/metrics`.
         live: Asked for each `/healthz`.
         ready: Asked for each `/readyz`.
     """
@@ -191,7 +191,7 @@ class HealthServer:
         self.port = runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Listen no more; nothing happens where nobody listens."""
+        """Stop the server; no-op if not running."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None

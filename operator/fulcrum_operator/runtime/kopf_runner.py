@@ -1,8 +1,8 @@
 """Runs kopf until one of its tasks ends, and then ends the others.
 
-kopf's own runner also waits for whatever else was begun in the loop: seconds for who scrapes our
-metrics and, where a watch failed, for ever, since it cancels watches together with what these wait
-for when they are cancelled. An operator that neither works nor ends is the worst of all.
+kopf's own runner also waits for all other tasks in the loop: seconds for a scraper of our metrics
+and, if a watch failed, without end, since it cancels watches together with the tasks that these
+wait for when they are cancelled. An operator that neither works nor ends is the worst of all.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ async def follow(
     Args:
         registry: The handlers.
         settings: kopf's.
-        namespaces: Whose objects; all of the cluster if there is none.
+        namespaces: Of the objects; empty for the whole cluster.
         stop: Ends it.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Which objects wait to be looked at, and when: what stands between watches and reconciles.
+"""The queue of objects to reconcile, with due times, between watches and reconciles.
 
 kopf calls a handler for every event of an object; a reconcile wants to be called once for any
 number of them, again after a delay, and never twice at a time for one object. Keys wait here, not

@@ -1,7 +1,7 @@
 """Workers that take objects from the queue and let the reconciler of their kind look at them.
 
 A reconcile that fails is tried again, later each time, and for as long as the object is there: the
-bound is the rate, since giving up would leave an object as nobody wants it.
+bound is the rate, since giving up would leave an object in a wrong state.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Dispatcher:
 
     Attributes:
         settings: How many at a time, and how long pauses are.
-        metrics: Told of each.
-        leads: Whether this process may act; a standby lets items go, and gets all anew later.
+        metrics: Counts each reconcile.
+        leads: Whether this process may act; a standby drops items, and gets all again later.
         reconcilers: What to do, by plural.
-        troubled: Told of an error that its object's readers should know of.
+        troubled: Called with an error that readers of its object should see.
     """
 
     settings: Reconcile
@@ -55,7 +55,7 @@ class Dispatcher:
         self.queue.add((plural, key), after_s)
 
     def longest_s(self) -> float:
-        """Return how long the oldest reconcile has been going; 0 if there is none."""
+        """Return how long the oldest reconcile has been running; 0 without one."""
         now = time.monotonic()
         return max((now - started for started in self._started_s.values()), default=0.0)
 

@@ -1,6 +1,6 @@
-"""What a model file says about itself, learned without torch or onnx in this process.
+"""Describe a model file, without torch or onnx in this process.
 
-Code beside a file of weights runs in a process of its own too.
+Code beside a file of weights runs in a separate process too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAFETENSORS = ".safetensors"
 WEIGHTS = (SAFETENSORS, ".pt", ".pth", ".bin")
 PROGRAM = ".pt2"
 MODELS = (".onnx", PROGRAM)
-LARGEST_HEADER_BYTES = 100_000_000  # what the format itself allows
+LARGEST_HEADER_BYTES = 100_000_000  # the limit of the format itself
 PATIENCE_S = 300
 DESCRIBE = "fulcrum_components.models.describe"
 DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
@@ -42,14 +42,14 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a model: its weights only, or its inputs and outputs.
+    """Description of a model: its weights only, or its inputs and outputs.
 
     Attributes:
         tensors: The weights, for a file of weights.
         inputs: Empty if they are not known.
         outputs: Empty if they are not known.
-        meaning: What the first output holds.
-        entry_point: Code beside the weights that builds their module; empty if there is none.
+        meaning: Of the first output.
+        entry_point: Code beside the weights that builds their module; empty without such code.
         files: The Python files of that code, relative to the directory of the weights.
         doubts: What a person must decide, by field (`inputs`, `meaning`).
         problems: Why the entry point, or inputs and outputs, are not known.
@@ -81,7 +81,7 @@ def describe(path: Path) -> Description:
             return Description(tensors=tensors)
         try:
             return _parsed(_ask(path))
-        except InfrastructureError as error:  # what can be known without torch is a start
+        except InfrastructureError as error:  # report what is readable without torch
             return Description(tensors=tensors, problems=(str(error),))
     if path.suffix in (*WEIGHTS, *MODELS):
         return _parsed(_ask(path))

@@ -27,7 +27,7 @@ BUNDLE = "model"
 
 @dataclass(frozen=True)
 class Written:
-    """What was made.
+    """The files that were made.
 
     Attributes:
         files: All files, the manifest last.

@@ -192,7 +192,7 @@ class Election(Section):
 
 
 class Http(Section):
-    """Where metrics and probes are served."""
+    """Address of metrics and probes."""
 
     host: str = "127.0.0.1"
     """Listen address; 0.0.0.0 in a pod."""

@@ -159,7 +159,7 @@ def test_event_recorded_repeatedly_is_shown_once(
         subject = await kube.create(CONFIG_MAP, config_map(namespace))
         for instance in ("before", "after-a-crash"):
             happening = Happening("Evaluated", "×4.1 " + "ä" * 2000, "attempt-1")
-            await Events(kube, instance).tell(subject, happening)
+            await Events(kube, instance).record(subject, happening)
         about = f"involvedObject.uid={subject['metadata']['uid']}"
         found = [each async for each in kube.list(EVENT, namespace, field_selector=about)]
         assert [each["reportingInstance"] for each in found] == ["before"]
@@ -182,7 +182,7 @@ def test_event_in_a_terminating_namespace_is_not_missed(
         with pytest.raises(Forbidden) as caught:
             await kube.create(CONFIG_MAP, config_map(ending, "late"))
         assert caught.value.namespace_is_terminating
-        await Events(kube, "x").tell(subject, Happening("Cancelled", "deleted"))
+        await Events(kube, "x").record(subject, Happening("Cancelled", "deleted"))
         await kube.patch(CONFIG_MAP, "c", ending, {"metadata": {"finalizers": None}})
 
     run(admin, work)

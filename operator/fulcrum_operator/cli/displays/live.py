@@ -1,4 +1,4 @@
-"""A table that is drawn anew in place, for terminals."""
+"""A table that is redrawn in place, for terminals."""
 
 from __future__ import annotations
 

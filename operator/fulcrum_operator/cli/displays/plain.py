@@ -33,8 +33,8 @@ class PlainDisplay:
             key = (plan.run, state.stage)
             before = self._seen.get(key)
             if before is not None and before[0] == state.state:
-                told = state.message == before[1] or now_s - before[2] < INTERVAL_S
-                if told or state.state != "Running":
+                is_repeated = state.message == before[1] or now_s - before[2] < INTERVAL_S
+                if is_repeated or state.state != "Running":
                     continue
             self._seen[key] = (state.state, state.message, now_s)
             self.note(_line(state))

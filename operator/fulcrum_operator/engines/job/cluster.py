@@ -83,7 +83,7 @@ class JobCluster:
 
         Args:
             key: The write-ahead key.
-            namespace: Where they are, or None if that is not known.
+            namespace: Of the Jobs, or None if it is not known.
         """
         places = self._places if namespace is None else (namespace,)
         selector = f"{MANAGED_BY}={MANAGER},{KEY_LABEL}={key_hash(key)}"

@@ -1,4 +1,4 @@
-"""Runs plans as Kubernetes Jobs: each key at most once, whatever answers were lost.
+"""Runs plans as Kubernetes Jobs: each key at most once, even if answers are lost.
 
 A Job's name comes from the key, so that asking for it twice is asking for the same. In which
 namespace a key's Jobs are does not come from it, and is looked for once.
@@ -35,10 +35,10 @@ class JobEngine:
     """The engine `job`.
 
     Args:
-        store: Where plans, records and artifacts are; pods reach it by the same URL.
+        store: Holds plans, records and artifacts; pods reach it by the same URL.
         settings: Of the engine.
         pools: That jobs may name.
-        cluster: Where the Jobs are.
+        cluster: Holds the Jobs.
         now: The time of day.
         clock: Seconds that only go forward.
     """
@@ -67,7 +67,7 @@ class JobEngine:
     # --- the port
 
     async def submit(self, key: str, plan: Plan) -> RunHandle:
-        """Create the Job, or return the run that there is already."""
+        """Create the Job, or return the existing run."""
         if key != plan.run:
             message = f"key {key} is not that of the plan, {plan.run}"
             raise ValueError(message)
@@ -92,7 +92,7 @@ class JobEngine:
         return tuple(_handle(key, namespace) for key, namespace in sorted(places.items()))
 
     async def status(self, handle: RunHandle) -> RunStatus:
-        """Return how the run goes; where what computes is done, its second Job is started."""
+        """Return the state of the run; start its second Job once the first has computed."""
         if jobs := await self._jobs(handle.key):
             return await self._follower.status(jobs)
         record = await asyncio.to_thread(self._records.read, handle.key)
@@ -166,7 +166,7 @@ class JobEngine:
         return placement
 
     def _prepare(self, plan: Plan) -> str:
-        """What an earlier run under this key left in the store is removed first."""
+        """Remove the files of an earlier run under this key, and store the plan."""
         self._store.delete(f"runs/{plan.run}")
         digest = self._store.put_record(plan)
         self._store.write_record(f"runs/{plan.run}/plan.json", plan)

@@ -1,8 +1,8 @@
 """How a run goes, from sources that each know a part, and its second Job when it is time.
 
-Evidence in the store is a success, whatever became of the Job. What failed by its pod's own doing
-is told by the exit code and the store; what was ended from outside, by the pod; and what never
-starts is ended here, which is on file before it is done.
+Evidence in the store is a success, even if the Job failed. For a failure of the pod's own, the exit
+code and the store have the reason; for an end from outside, the pod has it. A run that never starts
+is ended here, after that is on file.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ from fulcrum_pipelines.states import RunState, RunStatus
 from fulcrum_pipelines.storage.store import Store
 
 SILENCE_S = 10.0
-"""A Job whose pod is not there after this long is held up by what only its Events tell."""
+"""If a Job has no pod after this long, only its Events say why."""
 OWN_DOING = frozenset(CLASSES) - {EXIT_CODES["infrastructure"]}
-"""Exit codes that a pod chose itself, whatever happened to it at the same time."""
+"""Exit codes that a pod chose itself, even if it was disrupted at the same time."""
 
 
 @dataclass
 class _Seen:
-    """What was seen of a Job's pods while they were there, and helps where they are gone.
+    """Observations of a Job's pods, kept for after they are gone.
 
     Attributes:
         stuck_since_s: Since when its pod cannot start.
@@ -106,7 +106,7 @@ class JobFollower:
                 return await self._failed(job)
 
     async def without_jobs(self, record: JobRecord) -> RunStatus:
-        """Return how a run stands whose Jobs are gone: deleted, or past their time to live."""
+        """Return the state of a run whose Jobs are gone: deleted, or past their time to live."""
         pods = await self.cluster.pods(record.key, record.namespace)
         if left(pods, self.now(), self.settings.lost_after_s):
             return RunStatus("Running", "Stopping", "its pods are being ended")
@@ -121,7 +121,7 @@ class JobFollower:
         return RunStatus("Failed", "JobDeleted", message, "infrastructure")
 
     async def on_file(self, job: Object) -> JobRecord:
-        """Return what is on file about the run of `job`, or as much of it as the Job tells."""
+        """Return the record of the run of `job`, or what the Job itself shows of it."""
         found = await asyncio.to_thread(self.records.read, key_of(job))
         return found or _record_of(job)
 
@@ -152,7 +152,7 @@ class JobFollower:
         running = any((pod.get("status") or {}).get("phase") == "Running" for pod in pods)
         state: RunState = "Running" if running else "Pending"
         if trouble is not None:
-            return RunStatus(state, *_told(trouble))
+            return RunStatus(state, *_words(trouble))
         return RunStatus(state) if pods else await self._without_pod(job)
 
     async def _without_pod(self, job: Object) -> RunStatus:
@@ -163,7 +163,7 @@ class JobFollower:
         name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
         why = await self.cluster.why_no_pod(job) or (
             "a quota, Pod Security or a missing service account may forbid it; "
-            f"kubectl -n {namespace} describe job {name} tells"
+            f"kubectl -n {namespace} describe job {name} shows why"
         )
         return RunStatus("Pending", "NoPod", f"Job {name} has no pod: {why}")
 
@@ -211,7 +211,7 @@ class JobFollower:
         except (UserError, Invalid) as error:  # the settings are others by now
             trouble = Trouble("JobRefused", f"its second Job cannot be made: {error}", "user")
             return (await self._write_given_up(job, trouble)).as_status()
-        message = f"what computes is done; Job {name} measures"
+        message = f"computing is done; Job {name} measures"
         return RunStatus("Pending", "Measuring", message)
 
     async def _failed(self, job: Object) -> RunStatus:
@@ -229,12 +229,12 @@ class JobFollower:
         if failure.failure_class == "deadline":  # for which its pods are ended too
             outside = failure
         if outside is not None and code not in OWN_DOING:
-            return RunStatus("Failed", *_told(outside), outside.failure_class)
+            return RunStatus("Failed", *_words(outside), outside.failure_class)
         if status.reason == "StageFailed" or code == NO_EVIDENCE:
             return status
         if (words := words_of(pods)) is not None:
             return RunStatus("Failed", words.reason, words.message, words.failure_class)
-        return RunStatus("Failed", *_told(failure), failure.failure_class)
+        return RunStatus("Failed", *_words(failure), failure.failure_class)
 
     async def _in_store(self, digest: str, part: Part, *, cancelled: bool) -> RunStatus:
         return await asyncio.to_thread(self._read_end, digest, part, cancelled)
@@ -253,5 +253,5 @@ def _record_of(job: Object) -> JobRecord:
     return JobRecord(key=key_of(job), plan=digest, namespace=metadata["namespace"])
 
 
-def _told(trouble: Trouble) -> tuple[str, str]:
+def _words(trouble: Trouble) -> tuple[str, str]:
     return trouble.reason, trouble.message

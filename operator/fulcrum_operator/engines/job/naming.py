@@ -1,4 +1,4 @@
-"""How the objects of a run are called, so that whoever looks for them after a crash finds them."""
+"""Names of the objects of a run, computed so that they are found again after a crash."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ longer than a label together with hash and part."""
 
 
 def job_name(key: str, part: Part) -> str:
-    """Return the name of the Job that runs `part` of the run `key`, whoever computes it."""
+    """Return the name of the Job that runs `part` of the run `key`, the same for every caller."""
     parts = KEY.fullmatch(key)
     job, attempt = (parts["job"], parts["attempt"]) if parts else (key, "0")
     readable = re.sub(r"[^a-z0-9]+", "-", job.lower())[:READABLE].strip("-")

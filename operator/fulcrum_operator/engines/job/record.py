@@ -1,7 +1,7 @@
-"""What is on file about a run, in the store beside its results.
+"""The record of a run, in the store beside its results.
 
-A Job may be deleted, by us or by others, and is removed some time after its end. What must not be
-forgotten with it is whether it was we who stopped it, and why; that is written before it is done.
+A Job may be deleted, by us or by others, and is removed some time after its end. Whether
+we stopped it, and why, must outlive it, so that is written before it is done.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class JobRecord(RunRecord):
     """One run under one key.
 
     Attributes:
-        namespace: Where its Jobs are.
+        namespace: Of its Jobs.
         cancelled: Whether we were asked to stop it.
         given_up: Why we ended it, if we did without being asked.
     """

@@ -1,6 +1,6 @@
-"""From a plan and a pool to a Job: everything that Kubernetes is told of a run.
+"""Render a Job from a plan and a pool: everything that Kubernetes gets about a run.
 
-Pure, so that what a user's code may do and where it runs can be read, and tested, in one place. The
+Pure, so that the rights and the place of users' code can be read, and tested, in one place. The
 pod gets the address of the plan, never its content, and nothing that it does not need: no account's
 token, no capability, no file system to write to but its own two volumes.
 """
@@ -48,7 +48,7 @@ CPU_UNITS = {"m": 0.001, "k": 1000.0}
 
 @dataclass(frozen=True)
 class Order:
-    """What one Job is to run.
+    """The work of one Job.
 
     Attributes:
         plan: Stored already.
@@ -126,8 +126,8 @@ def failure_rules() -> list[Object]:
     """Return the failure policy: what came from outside, then each class of the pod's own.
 
     All of them end the Job. Which rule it was, and so the class, stays in the Job's condition after
-    the pod is gone. There is none for a pod that was told to stop: Kubernetes applies rules to pods
-    of a Job that was suspended too, and would end what a queue only sends back.
+    the pod is gone. No rule matches a pod that was asked to stop: Kubernetes applies rules to pods
+    of a suspended Job too, and would end a Job that a queue only sends back.
     """
     disrupted = [{"type": "DisruptionTarget", "status": "True"}]
     codes = sorted({*EXIT_CODES.values(), NO_EVIDENCE} - {EXIT_CODES["infrastructure"]})

@@ -1,7 +1,7 @@
-"""What Jobs, pods and Kueue's Workloads say, in one word and one sentence for the user.
+"""Translate states of Jobs, pods and Kueue's Workloads into a word and a sentence for the user.
 
-Pure. A Job only knows whether its pod failed; why it waits or what ended it stands in the pod, and
-what Kueue makes of it in its Workload.
+Pure. A Job only knows whether its pod failed; the pod says why it waits or what ended it, and the
+Workload what Kueue decides.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ CANNOT_START: dict[str, tuple[str, FailureClass]] = {
     "ImagePullBackOff": ("its image cannot be pulled", "infrastructure"),
     "ErrImageNeverPull": ("its image is not on the node, and is never pulled", "infrastructure"),
     "InvalidImageName": ("its image has no valid name", "user"),
-    "CreateContainerConfigError": ("what its container is to get is not there", "user"),
+    "CreateContainerConfigError": ("a source of its container's settings is missing", "user"),
     "CreateContainerError": ("its container cannot be made", "infrastructure"),
     "RunContainerError": ("its container cannot be started", "infrastructure"),
 }
-"""Reasons for which a container waits and that do not pass by themselves, and what it means where
-one of them stays: `user` is what another attempt cannot help against, whoever has to mend it."""
+"""Reasons for waiting containers that do not pass by themselves: message, and class if the reason
+stays. `user` means that another attempt cannot help, even if an administrator has to fix it."""
 EXIT_CODE = re.compile(r"exit code (?P<code>[0-9]+)")
 """In the message of a Job whose failure policy matched; all that is left once the pod is gone."""
 
 
 def course_of(job: Body) -> JobCourse:
-    """Return how a Job stands; its end counts once its pods have ended too."""
+    """Return the state of a Job; its end counts once its pods have ended too."""
     status = job.get("status") or {}
     for ended in ("Complete", "Failed"):
         if _condition(status, ended) is not None:
@@ -61,7 +61,7 @@ def part_in(job: Body) -> Part:
 
 
 def is_ready(job: Body) -> bool:
-    """Whether the Job's pod works, so that there is nothing to ask of it."""
+    """Return whether the Job's pod works, so that it needs no further look."""
     status = job.get("status") or {}
     return bool(status.get("ready")) and not status.get("terminating")
 
@@ -130,7 +130,7 @@ def is_left(pod: Body) -> bool:
 
 
 def ended_from_outside(pods: Iterable[Body]) -> Trouble | None:
-    """Return what ended a pod that was none of its own doing: memory, eviction, a lost node."""
+    """Return what ended a pod from outside: memory, eviction, a lost node."""
     for pod in pods:
         name, status = pod["metadata"]["name"], pod.get("status") or {}
         if status.get("phase") == "Failed" and (reason := status.get("reason")):

@@ -1,8 +1,8 @@
-"""What the API of Kubeflow Pipelines refused, and whether it may have acted all the same.
+"""Errors of the Kubeflow Pipelines API, and whether it may have acted all the same.
 
 That second question decides everything here: a run is asked for once, so an answer that leaves it
 open is never followed by a second try. The client's own exceptions say no more than a status, and
-carry stack traces of the server, which nobody should be shown.
+carry stack traces of the server, which users should not see.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class KubeflowError(InfrastructureError):
 
     @property
     def pipeline_is_missing(self) -> bool:
-        """Whether a run was refused before anything was made: somebody deleted its pipeline.
+        """Whether a run was refused before anything was made, since its pipeline was deleted.
 
         The server says so with a 500, as it says everything that is wrong with a pipeline.
         """

@@ -1,7 +1,7 @@
 """The calls of Kubeflow Pipelines' API that we need, typed, each with a time-out and one try.
 
-`kfp-server-api` is generated code with habits of its own: it blocks, it ignores time-outs that are
-not whole numbers or pairs, its pool repeats calls unless told not to, it takes any answer for an
+`kfp-server-api` is generated code with surprises: it blocks, it ignores time-outs that are not
+whole numbers or pairs, its pool repeats calls unless that is turned off, it takes any answer for an
 object, and its errors print headers and stack traces. None of that gets past this module.
 """
 
@@ -41,7 +41,7 @@ class KubeflowClient:
     """One server.
 
     Args:
-        settings: Where it is and how it is talked to.
+        settings: Its address, credentials and time-outs.
     """
 
     def __init__(self, settings: Kubeflow) -> None:
@@ -60,7 +60,7 @@ class KubeflowClient:
     # --- runs
 
     async def run(self, run_id: str) -> Run | None:
-        """Return the run with this id, archived or not, or None where there is none."""
+        """Return the run with this id, archived or not, or None if it does not exist."""
         found = await self._find("get run", self._runs.run_service_get_run, run_id)
         return None if found is None else self._run(found, "get run")
 
@@ -101,7 +101,7 @@ class KubeflowClient:
             service_account: Of its pods; empty for the server's default.
 
         Raises:
-            KubeflowError: Refused; where `acted` is set it may be running all the same.
+            KubeflowError: Refused; if `acted` is set, it may be running all the same.
         """
         body = api.V2beta1Run(
             run_id=run_id,
@@ -189,7 +189,7 @@ class KubeflowClient:
     async def _pages(
         self, what: str, function: Callable[..., Any], given: dict[str, str], *path: str
     ) -> AsyncIterator[Any]:
-        """Yield the objects of a list; where there are none the answer has no field for them."""
+        """Yield the objects of a list; the answer of an empty list has no field for them."""
         query: dict[str, Any] = {**_given(**given), "page_size": PAGE}
         while True:
             page = await self._call(what, function, *path, **query)
@@ -256,7 +256,7 @@ class KubeflowClient:
         )
 
     def _text(self, value: str | None, what: str, *, acted: bool = False) -> str:
-        """The client makes an empty object of whatever came, such as the page of a login."""
+        """Refuse an empty value, which the client makes of any answer, such as a login page."""
         if not value:
             text = "the answer is none of Kubeflow Pipelines: look at kubeflow.url and its login"
             raise KubeflowError(text, where=f"{what} at {self._where}", acted=acted)

@@ -1,6 +1,6 @@
 """The run's pods and Workflows in the cluster, as far as the operator may look at them.
 
-A cluster's own words are a help, never a condition: whatever is forbidden or does not answer is
+A cluster's own messages help, but are not required: a forbidden or missing answer counts as
 unknown, and a run goes on without it.
 """
 
@@ -50,7 +50,7 @@ class ClusterView:
         return sorted(found, key=lambda each: str(each["metadata"].get("creationTimestamp")))
 
     async def was_stopped(self, run_id: str, namespace: str) -> bool:
-        """Return whether a Workflow of a run is known to have been stopped, by anybody.
+        """Return whether a Workflow of a run is known to have been stopped, by us or by others.
 
         Kubeflow stops a run by taking all time from its Workflow.
         """

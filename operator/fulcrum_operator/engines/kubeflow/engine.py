@@ -1,6 +1,6 @@
-"""Runs plans in Kubeflow Pipelines: each key at most once, whatever answers were lost.
+"""Runs plans in Kubeflow Pipelines: each key at most once, even if answers are lost.
 
-Before the server is asked for a run, it is on file that it is; an answer that leaves open whether
+Before the server is asked for a run, the request is on file; an answer that leaves open whether
 the run was made is then never followed by a second request, but by looking for the run. One that
 does not turn up is given up after a while, and its attempt with it.
 """
@@ -40,11 +40,11 @@ class KubeflowEngine:
     """The engine `kubeflow`.
 
     Args:
-        store: Where plans, records and artifacts are; pods reach it by the same URL.
+        store: Holds plans, records and artifacts; pods reach it by the same URL.
         settings: Of the engine.
         pools: That jobs may name.
-        cluster: Pods and Workflows; None where there is no cluster to look at.
-        namespaces: Profiles of a multi-user installation, where runs are in their jobs' own.
+        cluster: Pods and Workflows; None without access to a cluster.
+        namespaces: Profiles of a multi-user installation; runs are in their jobs' profiles.
         now: The time of day.
         clock: Seconds that only go forward.
         compiled: The pipeline that is uploaded.
@@ -80,7 +80,7 @@ class KubeflowEngine:
     # --- the port
 
     async def submit(self, key: str, plan: Plan) -> RunHandle:
-        """Ask for the run, or return the one that there is, or may be, already."""
+        """Ask for the run, or return the one that exists, or may exist, already."""
         if key != plan.run:
             message = f"key {key} is not that of the plan, {plan.run}"
             raise ValueError(message)
@@ -92,7 +92,7 @@ class KubeflowEngine:
             return await self._submit(plan)
 
     async def find(self, key: str) -> tuple[RunHandle, ...]:
-        """Return the runs under `key`; one that was asked for counts, whatever the answer was."""
+        """Return the runs under `key`; one that was asked for counts, even without an answer."""
         on_file = await asyncio.to_thread(self._submissions.read, key)
         others = await self._others(key, on_file)
         if on_file is None:
@@ -120,7 +120,7 @@ class KubeflowEngine:
             try:
                 runs = await self._client.runs(namespace=namespace, experiment_id=experiment)
             except KubeflowError as error:
-                if error.is_missing:  # somebody deleted the experiment
+                if error.is_missing:  # the experiment was deleted
                     self._uploads.forget()
                 raise
             ours = [run for run in runs if run.pipeline_id == pipeline and run.is_of_a_job]
@@ -157,7 +157,7 @@ class KubeflowEngine:
         except KubeflowError as error:
             if not error.workflow_is_missing:
                 raise
-            if on_file is not None:  # the server says RUNNING of it for ever
+            if on_file is not None:  # the server never stops saying RUNNING
                 await self._write(on_file.model_copy(update={"gone": True}))
             else:
                 await self._client.delete_run(run.run_id)
@@ -216,7 +216,7 @@ class KubeflowEngine:
         return self._handle(key, run_id, namespace)
 
     async def _check_mode(self, namespace: str) -> None:
-        """Without its namespace, a multi-user installation refuses calls in words of its own."""
+        """Report a missing namespace here; a multi-user installation's own refusal is unclear."""
         if self._multi_user is None:
             self._multi_user = await self._client.is_multi_user()
         if self._multi_user and not namespace:
@@ -249,7 +249,7 @@ class KubeflowEngine:
             await self._cluster.remove_strays(on_file.run_id, namespace, keep=1)
 
     def _prepare(self, plan: Plan) -> str:
-        """What an earlier run under this key left in the store is removed first."""
+        """Remove the files of an earlier run under this key, and store the plan."""
         self._store.delete(f"runs/{plan.run}")
         digest = self._store.put_record(plan)
         self._store.write_record(f"runs/{plan.run}/plan.json", plan)
@@ -260,7 +260,7 @@ class KubeflowEngine:
     async def _others(self, key: str, on_file: Submission | None) -> list[Run]:
         """Return runs of our pipeline that bear this name and are not the one that we asked for.
 
-        Where one is on file, only those that are going matter, and they are looked for seldom.
+        If one is on file, only those that are going matter, and they are looked for seldom.
         """
         known, own = on_file is not None, "" if on_file is None else on_file.run_id
         last_s = self._looked_s.get(key)

@@ -1,8 +1,8 @@
 """How a run goes, from three sources that each know a part.
 
 The server knows whether it is going, the pods what it waits for or what ended it, and the store
-how it ended. Where they differ, the store decides on success and the cluster on whether anything
-is left: the server says RUNNING for ever of a run whose Workflow was deleted.
+how it ended. If they differ, the store decides on success and the cluster on whether anything
+is left: the server never stops saying RUNNING of a run whose Workflow was deleted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from fulcrum_pipelines.storage.store import Store
 
 @dataclass
 class _Seen:
-    """What was last seen of a run in the cluster."""
+    """The last observation of a run in the cluster."""
 
     at_s: float
     trouble: Trouble | None = None
@@ -41,7 +41,7 @@ class Follower:
     Attributes:
         store: Has the evidence.
         settings: How often the cluster is looked at.
-        cluster: None where there is none to look at.
+        cluster: None without access to a cluster.
         now: The time of day.
         clock: Seconds that only go forward.
     """
@@ -61,7 +61,7 @@ class Follower:
         Args:
             run: As the server has it.
             on_file: What we have of it.
-            namespace: Where its pods are.
+            namespace: Of its pods.
         """
         if run.course == "Unknown":
             message = f"Kubeflow says {run.state or 'nothing'} of it, which is no state known here"
@@ -76,7 +76,7 @@ class Follower:
         return await self._ended(run, on_file, namespace, gone=gone), gone
 
     async def without_run(self, on_file: Submission, run_id: str) -> RunStatus:
-        """Return how a run stands that we asked for and the server does not know."""
+        """Return the state of a run that we asked for and the server does not know."""
         if on_file.refused:
             message = f"Kubeflow refused the run: {on_file.refused}"
             return RunStatus("Failed", "SubmissionRefused", message, "infrastructure")
@@ -96,13 +96,13 @@ class Follower:
         self._looks.pop(run_id, None)
 
     async def _deleted(self, on_file: Submission) -> RunStatus:
-        """Somebody deleted the run in Kubeflow; what it left in the store counts all the same."""
+        """Judge a run that was deleted in Kubeflow by its results in the store."""
         plan = await asyncio.to_thread(self.store.plan, on_file.plan)
         found = await asyncio.to_thread(
             ended_status, self.store, plan, on_file.plan, cancelled=on_file.cancelled
         )
         if found.state == "Failed" and found.reason == "NoEvidence":
-            message = "somebody deleted the run in Kubeflow before it had a result"
+            message = "the run was deleted in Kubeflow before it had a result"
             return RunStatus("Failed", "RunDeleted", message, "infrastructure")
         return found
 
@@ -149,7 +149,7 @@ class Follower:
     ) -> RunStatus:
         """A run that left no evidence may have been ended from outside, which is no fault of it."""
         if await self._was_stopped(run, namespace):
-            message = "somebody stopped the run in Kubeflow; suspend or delete the job for that"
+            message = "the run was stopped in Kubeflow; to stop it, suspend or delete the job"
             return RunStatus("Failed", "Terminated", message, "infrastructure")
         if gone:
             message = "the run's Workflow is gone, though Kubeflow says that it is running"
@@ -163,7 +163,7 @@ class Follower:
             return RunStatus("Failed", trouble.reason, message, "infrastructure")
         if run.state == "SUCCEEDED":
             return status
-        why = f": {run.error}" if run.error else ", and does not tell why"
+        why = f": {run.error}" if run.error else " without a reason"
         return replace(status, message=f"{status.message}; Kubeflow says {run.state}{why}")
 
 
@@ -172,7 +172,7 @@ def _going(run: Run, trouble: Trouble | None) -> RunStatus:
     if run.state == "CANCELING":
         return RunStatus("Running", "Canceling", "it is being stopped")
     if run.state == "PAUSED":
-        return RunStatus("Running", "Paused", "somebody paused the run in Kubeflow")
+        return RunStatus("Running", "Paused", "the run is paused in Kubeflow")
     if trouble is not None:
         return RunStatus(state, trouble.reason, trouble.message)
     return RunStatus(state)

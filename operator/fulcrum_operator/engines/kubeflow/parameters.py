@@ -19,7 +19,7 @@ def parameters(
         placement: Where.
         store: URL of the store, as pods reach it.
         plan_digest: Under which the plan is in the store.
-        image: Of the components, where the pools name none.
+        image: Of the components, if the pools name none.
     """
     return {
         "store": store,

@@ -1,4 +1,4 @@
-"""What the API does not tell: why a run waits, and what killed a stage. Pods know.
+"""Read from pods what the API does not show: why a run waits, and what killed a stage.
 
 Their placement and their ends are read from the pods of a run, by its label. An operator that may
 not see pods goes without: a run is then only "running".

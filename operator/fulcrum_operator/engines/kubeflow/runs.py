@@ -1,4 +1,4 @@
-"""What the states of a run mean: pure, so that each of them stands in a table and in a test."""
+"""The meaning of a run's states: pure, so that each of them has a row in a table and a test."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Run:
     Attributes:
         run_id: Its identity.
         name: Its display name, which for ours is the write-ahead key; not unique.
-        state: As the server spells it; empty where it said none.
+        state: As the server spells it; empty if it gives none.
         history: The states that it was in, the oldest first; lags behind by about a second.
-        pipeline_id: Of what it was made from; empty for a run with a pipeline of its own.
+        pipeline_id: Of what it was made from; empty for a run with its own pipeline.
         plan: Digest of the plan that it was given; empty for others' runs.
         key: The write-ahead key that it was given; empty for others' runs.
         recurring: Whether a recurring run made it.
-        namespace: The profile that it is in, where that is known and there are any.
+        namespace: Its profile, if profiles exist and it is known.
         created_at: When it was asked for.
-        error: What the server says went wrong; nothing, wherever it was looked at.
+        error: The server's error message; empty in all runs observed so far.
     """
 
     run_id: str

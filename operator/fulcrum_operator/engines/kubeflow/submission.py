@@ -1,4 +1,4 @@
-"""What is on file about a run that was asked for, in the store beside its results.
+"""The record of a requested run, in the store beside its results.
 
 The API has no idempotency, and no place for what it does not show: whether we asked for a run,
 whether it was we who stopped it. Both must survive a crash, so both are written before the call.
@@ -22,8 +22,8 @@ class Submission(RunRecord):
             clearly refused.
         confirmed: Whether the server was ever seen to know it.
         cancelled: Whether we want it stopped.
-        terminated: Whether the server accepted that; its history does not always tell.
-        gone: Whether nothing of it is left in the cluster, whatever the server says.
+        terminated: Whether the server accepted that; its history does not always show it.
+        gone: Whether nothing of it is left in the cluster, even if the server says RUNNING.
         refused: Why the server would not have it, if it said so.
     """
 

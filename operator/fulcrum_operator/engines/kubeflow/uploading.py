@@ -1,6 +1,6 @@
 """Compiled pipelines and the experiment in Kubeflow, made once and then known by their ids.
 
-Each list of tasks is a version of its own, named by its content. So all operators that ship the
+Each list of tasks is a separate version, named by its content. So all operators that ship the
 same pipeline use the same version, no matter which of them uploads it first, and an upgrade never
 changes a run that is going.
 """
@@ -35,7 +35,7 @@ def shipped(tasks: tuple[str, ...]) -> str:
 
 @dataclass
 class Uploads:
-    """What runs are made from and in, by namespace; empty in a single-user installation.
+    """Pipelines and experiments of runs, by namespace; empty in a single-user installation.
 
     Attributes:
         client: Of the server.

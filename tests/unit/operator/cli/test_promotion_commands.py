@@ -121,10 +121,10 @@ REFUSALS = (
         "policy",
         'modelpromotions.fulcrum.dev "p" is forbidden: ValidatingAdmissionPolicy '
         "'fulcrum-promotions' with binding 'fulcrum-promotions' denied request: user bob needs "
-        "the verb promote on modelchannels/production in namespace shop; somebody who may can\n"
-        "give it",
-        "user bob needs the verb promote on modelchannels/production in namespace shop; somebody "
-        "who may can give it",
+        "the verb promote on modelchannels/production in namespace shop; an administrator can\n"
+        "grant it",
+        "user bob needs the verb promote on modelchannels/production in namespace shop; an "
+        "administrator can grant it",
     ),
     Refusal(
         "schema",

@@ -20,7 +20,7 @@ from job_world import START, job_body
 from operator_in_memory import OperatorInMemory
 from stand_in import UID, stand_in_plan, work
 
-from fulcrum_operator.controllers.embedded import TOLD, Watcher, run_job
+from fulcrum_operator.controllers.embedded import NOTED, Watcher, run_job
 from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
 from fulcrum_operator.resources.names import COMPRESSION_JOB, EVENT
@@ -206,7 +206,7 @@ def on_cluster(situation: Situation, store: Store, limits: Limits) -> Course:
         return CompressionJobStatus.model_validate(found["status"])
 
     status = asyncio.run(live())
-    notes = [event["message"] for event in api.of(EVENT) if event["reason"] in TOLD]
+    notes = [event["message"] for event in api.of(EVENT) if event["reason"] in NOTED]
     return course(status, engine, notes)
 
 

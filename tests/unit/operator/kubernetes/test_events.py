@@ -66,7 +66,7 @@ def test_message_is_cut_between_letters() -> None:
 def test_existing_event_is_not_an_error(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with serve(refusal(409, "AlreadyExists", "is there")) as (server, kube):
-            await Events(kube, "x").tell(JOB, STARTED)
+            await Events(kube, "x").record(JOB, STARTED)
         assert len(server.asked) == 1
 
     asyncio.run(main())
@@ -88,7 +88,7 @@ def test_failure_is_logged_and_no_more(
 
     async def main() -> None:
         async with serve(answer) as (_, kube):
-            await Events(kube, "x").tell(JOB, STARTED)
+            await Events(kube, "x").record(JOB, STARTED)
 
     asyncio.run(main())
     assert [record.levelname for record in caplog.records] == [level]
@@ -97,7 +97,7 @@ def test_failure_is_logged_and_no_more(
 def test_standby_records_nothing() -> None:
     async def main() -> None:
         async with serve() as (server, kube):
-            await Events(kube.behind(Fence()), "x").tell(JOB, STARTED)
+            await Events(kube.behind(Fence()), "x").record(JOB, STARTED)
         assert not server.asked
 
     asyncio.run(main())

@@ -126,7 +126,7 @@ REFUSED = [
     Refused("unknown provider", auth_provider("acme"), "login acme is unknown; accepted is oidc"),
     Refused("two logins", {**exec_user("aws"), **auth_provider("oidc")}, "excludes auth-provider"),
     Refused("password", {"username": "ada", "password": "x"}, "passwords are not supported"),
-    Refused("impersonation", {"token": "t", "as": "eve"}, r"user\.as: acting as somebody else"),
+    Refused("impersonation", {"token": "t", "as": "eve"}, r"user\.as: acting as another user"),
     Refused("unknown context", {}, "contexts has no 'nope'; it has: main, other", context="nope"),
     Refused(
         "not base64",

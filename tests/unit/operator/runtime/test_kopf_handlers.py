@@ -6,7 +6,7 @@ import kopf
 
 from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.kubernetes.credentials import Credentials
-from fulcrum_operator.kubernetes.transport import tell_nobody
+from fulcrum_operator.kubernetes.transport import ignore_call
 from fulcrum_operator.kubernetes.watching import Watches
 from fulcrum_operator.runtime.event_router import WATCHED, Inbox
 from fulcrum_operator.runtime.kopf_handlers import (
@@ -43,7 +43,7 @@ def test_kopf_writes_nothing_and_runs_no_election() -> None:
 def test_all_kinds_are_watched_and_none_gets_a_finalizer() -> None:
     inbox = Inbox(lambda *_: None, JobMemory({}, lambda key: None))
     watches = Watches(tuple(kind.plural for kind in WATCHED))
-    registry = make_registry(inbox, Credentials("https://nowhere"), watches, tell_nobody)
+    registry = make_registry(inbox, Credentials("https://nowhere"), watches, ignore_call)
     assert isinstance(registry, kopf.OperatorRegistry)
     watched = {
         (each.selector.group, each.selector.version, each.selector.plural or each.selector.any_name)

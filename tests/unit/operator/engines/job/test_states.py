@@ -71,7 +71,7 @@ BACK_OFF = 'Back-off pulling image "localhost/x:1"'
         pytest.param(
             pod(waiting={"reason": "CreateContainerConfigError", "message": NO_SECRET}),
             "CreateContainerConfigError",
-            f"pod p does not start: what its container is to get is not there: {NO_SECRET}",
+            f"pod p does not start: a source of its container's settings is missing: {NO_SECRET}",
             "user",
             id="secret is missing",
         ),

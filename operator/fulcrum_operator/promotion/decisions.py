@@ -1,4 +1,4 @@
-"""What a promotion says of itself: its phase, why, and the Events that go with it."""
+"""Decisions that end or delay a promotion: its phase, the reason, and the Events."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def wait(
     message: str,
     now: datetime,
 ) -> PromotionDecision:
-    """Return that something else must happen first; nothing if that has been said."""
+    """Return a wait for something else; nothing if the status says so already."""
     status = _status(promotion, phase, "False", reason, message, now)
     if status == promotion.status:
         return NOTHING
