@@ -89,4 +89,4 @@ def test_the_operator_is_called_as_it_is_deployed() -> None:
     assert f"system:serviceaccount:{place}:{name}" == names.OPERATOR_USER
     admission = (ROOT / "operator/deploy/admission.yaml").read_text()
     assert f"== '{names.OPERATOR_USER}'" in admission
-    assert all(f"check('{verb}')" in admission for verb in get_args(names.Verb))
+    assert all(f"check('{verb}')" in admission for verb in get_args(names.ChannelVerb))
