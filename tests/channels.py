@@ -11,8 +11,7 @@ from typing import Any
 from builders.plans import make_digest
 from stored_runs import GATES, Outcome, make_run_evidence
 
-from fulcrum_operator.lifecycle.observation import Refusal
-from fulcrum_operator.promotion import decide
+from fulcrum_operator.promotion import decide, needs_proof
 from fulcrum_operator.promotion.seen import Channel, Promotion, PromotionDecision, Seen
 from fulcrum_operator.resources.modelchannel import (
     CurrentModel,
@@ -22,7 +21,7 @@ from fulcrum_operator.resources.modelchannel import (
 )
 from fulcrum_operator.resources.modelpromotion import ModelPromotionSpec, ModelPromotionStatus
 from fulcrum_pipelines.gates import decide as decide_gates
-from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
+from fulcrum_pipelines.gates.assessment import Assessment
 
 NOW = datetime(2026, 11, 24, 10, 0, tzinfo=UTC)
 RUN = "mnist-0123456789ab-1"
@@ -147,13 +146,10 @@ class World:
         """Return a decision, and the version of the channel that it was made on."""
         self.now += timedelta(seconds=1)
         seen, version = Seen(self.promotions[name], self.channel), self.version
-        decision = decide(seen, self.now)
-        if decision.look is not None:
-            found: Assessment | NoAssessment | Refusal = make_assessment(
-                seen.promotion.spec.to.digest, self.outcome
-            )
-            decision = decide(replace(seen, assessment=found, artifact=""), self.now)
-        return version, decision
+        if needs_proof(seen, self.now):
+            found = make_assessment(seen.promotion.spec.to.digest, self.outcome)
+            seen = replace(seen, assessment=found, artifact="")
+        return version, decide(seen, self.now)
 
     def act(self, name: str, version: int, decision: PromotionDecision) -> bool:
         """Do what was decided; return whether it could be done."""

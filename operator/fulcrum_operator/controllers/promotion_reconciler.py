@@ -1,4 +1,4 @@
-"""Looks at promotions and channels, and does what `promotion` decides of them.
+"""Observe, decide and act on promotions and channels; `promotion` decides.
 
 The inputs of a decision are read again, never from memory: a refusal is final, so it must not rest
 on an old channel. Writes are compare-and-set, and nothing that is read or written here goes into
@@ -20,7 +20,7 @@ from fulcrum_operator.kubernetes.events import Events, Happening
 from fulcrum_operator.kubernetes.object_cache import Body, Key, Objects
 from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.lifecycle.observation import Refusal, read_job
-from fulcrum_operator.promotion import decide, keep_up
+from fulcrum_operator.promotion import decide, keep_up, needs_proof
 from fulcrum_operator.promotion.seen import (
     FINAL,
     Channel,
@@ -50,6 +50,15 @@ PLAN_BYTES = 16 << 20
 """More than any plan has. A promotion names its plan by a digest, which may be of anything."""
 MAX_STEPS = 8
 """Two are usual, a move and its end; each further step is a write by another client in between."""
+
+
+@dataclass(frozen=True)
+class _Observation:
+    """A promotion as it was observed, and the bodies that compare-and-set writes rest on."""
+
+    seen: Seen
+    body: Body
+    channel_body: Body | None
 
 
 @dataclass
@@ -120,54 +129,52 @@ class PromotionReconciler:
         return 0.0
 
     async def _step(self, key: Key) -> bool:
-        """Do one thing for a promotion; return whether another may be left to do."""
+        """Observe, decide and act once; return whether more may be left to do."""
+        found = await self._observe(key)
+        if found is None:
+            return False
+        return await self._act(found, decide(found.seen, self.now()))
+
+    # --- observe
+
+    async def _observe(self, key: Key) -> _Observation | None:
+        """Return all that the decision about a promotion depends on, or None if it is gone."""
         body = await self._read(MODEL_PROMOTION, key)
         if body is None:
-            return False
+            return None
         promotion = read_promotion(body)
         channel_body = await self._read(MODEL_CHANNEL, (key[0], promotion.spec.channel))
         channel = read_channel(channel_body) if channel_body is not None else None
-        decision = await self._decide(Seen(promotion, channel))
-        if channel is not None and channel_body is not None and decision.channel is not None:
-            await self._settle_last(channel, channel_body)
-            await self._write(MODEL_CHANNEL, channel_body, decision.channel)
-            self.probe("channel-moved")
-            return True
-        await self._end(promotion, body, channel_body, decision)
-        return False
-
-    async def _decide(self, seen: Seen) -> PromotionDecision:
-        decision = decide(seen, self.now())
-        if decision.look == "artifact":
-            wrong = await asyncio.to_thread(self._verify, seen.promotion.spec.to.digest)
-            return decide(replace(seen, artifact=wrong), self.now())
-        if decision.look == "evidence":
-            assessment = await self._assess(seen.promotion)
-            return decide(replace(seen, assessment=assessment), self.now())
-        return decision
+        seen = Seen(promotion, channel)
+        if needs_proof(seen, self.now()):
+            if promotion.spec.kind == "Rollback":
+                wrong = await asyncio.to_thread(self._verify, promotion.spec.to.digest)
+                seen = replace(seen, artifact=wrong)
+            else:
+                seen = replace(seen, assessment=await self._assess(promotion))
+        return _Observation(seen, body, channel_body)
 
     async def _assess(self, promotion: Promotion) -> Assessment | NoAssessment | Refusal:
-        job, snapshot, made_by = None, None, promotion.spec.job
+        job, snapshot, plan, made_by = None, None, None, promotion.spec.job
         if made_by is not None:
             body = await self._read(COMPRESSION_JOB, (promotion.namespace, made_by.name))
             job = read_job(body) if body is not None else None
+        elif promotion.spec.evidence is not None and promotion.spec.evidence.plan is not None:
+            plan = await asyncio.to_thread(self._plan, promotion.spec.evidence.plan)
         if job is not None and job.status.snapshot is not None:
             name = job.status.snapshot.name
             snapshot = await self._read(CONFIG_MAP, (promotion.namespace, name))
-        origin = trace(promotion, job, snapshot, await asyncio.to_thread(self._plan, promotion))
+        origin = trace(promotion, job, snapshot, plan)
         if isinstance(origin, Refusal):
             return origin
         return await asyncio.to_thread(assess, self.store, origin.plan, origin.run, origin.gates)
 
-    def _plan(self, promotion: Promotion) -> Plan | None:
-        """Return the plan that a promotion without a job names, or None if it names none."""
-        evidence = promotion.spec.evidence
-        if promotion.spec.job is not None or evidence is None or evidence.plan is None:
-            return None
+    def _plan(self, digest: str) -> Plan | None:
+        """Return the plan that a promotion without a job names, or None if there is none."""
         try:
-            if self.store.verify(evidence.plan) > PLAN_BYTES:
+            if self.store.verify(digest) > PLAN_BYTES:
                 return None  # such as a model, which would not fit into our memory
-            return self.store.plan(evidence.plan)
+            return self.store.plan(digest)
         except CorruptError:
             return None
 
@@ -178,6 +185,19 @@ class PromotionReconciler:
         except CorruptError as error:
             return str(error)
         return ""
+
+    # --- act
+
+    async def _act(self, found: _Observation, decision: PromotionDecision) -> bool:
+        """Do what was decided; return whether more may be left to do."""
+        channel, channel_body = found.seen.channel, found.channel_body
+        if channel is not None and channel_body is not None and decision.channel is not None:
+            await self._settle_last(channel, channel_body)
+            await self._write(MODEL_CHANNEL, channel_body, decision.channel)
+            self.probe("channel-moved")
+            return True
+        await self._end(found.seen.promotion, found.body, channel_body, decision)
+        return False
 
     async def _settle_last(self, channel: Channel, channel_body: Body) -> None:
         """End the promotion that moved the channel last, if a crash came before its end.

@@ -2,7 +2,8 @@
 
 Nothing here moves a channel twice, for one promotion or from one digest: the channel's history
 names every promotion that moved it, a promotion names the digest that it moves away from, and the
-channel is written only if it was not written since it was read. Cheap checks come first.
+channel is written only if it was not written since it was read. Cheap checks come first, so that
+the store is read only if the decision depends on it: `needs_proof` says so to the observer.
 """
 
 from __future__ import annotations
@@ -22,8 +23,24 @@ from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 NOTHING = PromotionDecision()
 
 
+def needs_proof(seen: Seen, now: datetime) -> bool:
+    """Return whether `decide` depends on the store: on the evidence, or a rollback's artifact.
+
+    Args:
+        seen: The promotion and its channel; the rest is not looked at.
+        now: The time.
+    """
+    if seen.promotion.is_final or seen.channel is None:
+        return False
+    return all(question(seen, seen.channel, now) is None for question in WITHOUT_PROOF)
+
+
 def decide(seen: Seen, now: datetime) -> PromotionDecision:
-    """Return what to do for a promotion that was observed as `seen` at `now`."""
+    """Return what to do for a promotion that was observed as `seen` at `now`.
+
+    Raises:
+        ValueError: It needs proof from the store, and `seen` has none.
+    """
     if seen.promotion.is_final:
         return NOTHING
     channel = seen.channel
@@ -31,7 +48,7 @@ def decide(seen: Seen, now: datetime) -> PromotionDecision:
         name, namespace = seen.promotion.spec.channel, seen.promotion.namespace
         message = f"there is no ModelChannel {name} in namespace {namespace}"
         return wait(seen.promotion, "Pending", "ChannelNotFound", message, now)
-    for question in QUESTIONS:
+    for question in (*WITHOUT_PROOF, *WITH_PROOF):
         decision = question(seen, channel, now)
         if decision is not None:
             return decision
@@ -104,7 +121,7 @@ def artifact_unproven(seen: Seen, channel: Channel, now: datetime) -> PromotionD
     if seen.promotion.spec.kind != "Rollback":
         return None
     if seen.artifact is None:
-        return PromotionDecision(look="artifact")
+        raise ValueError(f"rollback {seen.promotion.name}: its artifact was not read")
     return refuse(seen.promotion, "ArtifactLost", seen.artifact, now) if seen.artifact else None
 
 
@@ -115,7 +132,7 @@ def evidence_unproven(seen: Seen, channel: Channel, now: datetime) -> PromotionD
         return None
     match found:
         case None:
-            return PromotionDecision(look="evidence")
+            raise ValueError(f"promotion {promotion.name}: its evidence was not read")
         case Refusal(reason, message):
             return refuse(promotion, reason, message, now)
         case NoAssessment(message, _):
@@ -189,11 +206,13 @@ def _other_address(seen: Seen, uri: str, now: datetime) -> PromotionDecision | N
 
 PromotionQuestion = Callable[[Seen, Channel, datetime], PromotionDecision | None]
 
-QUESTIONS: tuple[PromotionQuestion, ...] = (
+WITHOUT_PROOF: tuple[PromotionQuestion, ...] = (
     moved_already,
     moved_by_another,
     rollback_impossible,
     held,
+)
+WITH_PROOF: tuple[PromotionQuestion, ...] = (
     artifact_unproven,
     evidence_unproven,
     not_passed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.lifecycle.observation import Refusal
@@ -15,8 +15,6 @@ from fulcrum_pipelines.gates.assessment import Assessment, NoAssessment
 FINAL = ("Promoted", "Refused")
 SHORT = 12
 """Characters of a digest that people see; as many as git and container tools show."""
-
-Look = Literal["evidence", "artifact"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +64,10 @@ class Seen:
         promotion: As it is now.
         channel: As it is now, or None if it does not exist.
         assessment: Of the evidence in the store by the gates that the job started with, or why
-            there is none; None before it was read, since that is costly.
+            there is none; None if it was not read, since that is costly;
+            `needs_proof` says when it is needed.
         artifact: Fault of the artifact of a rollback in the store, empty if it is sound; None
-            before it was read.
+            if it was not read.
     """
 
     promotion: Promotion
@@ -79,10 +78,9 @@ class Seen:
 
 @dataclass(frozen=True)
 class PromotionDecision:
-    """The next step of a promotion: one of the first three, or nothing.
+    """The next step of a promotion: one of the first two, or nothing.
 
     Attributes:
-        look: The observation that the decision still needs.
         channel: The whole new status of the channel, if the channel was not written since; then
             look again.
         status: The whole new status of the promotion.
@@ -91,7 +89,6 @@ class PromotionDecision:
         of_channel: Events about the channel, likewise.
     """
 
-    look: Look | None = None
     channel: ModelChannelStatus | None = None
     status: ModelPromotionStatus | None = None
     announce: tuple[Announce, ...] = ()

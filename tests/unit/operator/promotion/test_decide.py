@@ -18,7 +18,7 @@ from channels import (
 )
 
 from fulcrum_operator.lifecycle.observation import Refusal
-from fulcrum_operator.promotion import decide, keep_up
+from fulcrum_operator.promotion import decide, keep_up, needs_proof
 from fulcrum_operator.promotion.seen import Channel, Promotion, Seen
 from fulcrum_operator.resources.modelchannel import Hold
 from fulcrum_operator.resources.modelpromotion import ModelPromotionStatus
@@ -193,7 +193,6 @@ def test_without_a_move(case: Unmoved) -> None:
     seen = Seen(case.promotion, case.channel, case.assessment, case.artifact)
     decision = decide(seen, NOW)
     assert decision.channel is None
-    assert decision.look is None
     status = decision.status
     assert status is not None
     assert (status.phase, status.reason) == (case.phase, case.reason)
@@ -290,11 +289,28 @@ def test_rollback_goes_to_the_newest_of_equal_models() -> None:
 
 
 @pytest.mark.parametrize(
-    ("promotion", "look"), [(make_promotion(from_="b"), "evidence"), (make_rollback(), "artifact")]
+    ("promotion", "channel"),
+    [
+        *(pytest.param(case.promotion, case.channel, id=case.name) for case in UNMOVED),
+        pytest.param(make_promotion(from_="b"), make_channel("a", "b"), id="promotion"),
+        pytest.param(make_rollback(), make_channel("a", "b"), id="rollback"),
+    ],
 )
-def test_costly_looks_are_asked_for(promotion: Promotion, look: str) -> None:
-    decision = decide(Seen(promotion, make_channel("a", "b")), NOW)
-    assert (decision.look, decision.channel, decision.status) == (look, None, None)
+def test_proof_is_needed_only_if_the_decision_depends_on_it(
+    promotion: Promotion, channel: Channel | None
+) -> None:
+    """The observer reads the store only then; a decision without the proof is impossible."""
+    seen = Seen(promotion, channel)
+    if needs_proof(seen, NOW):
+        with pytest.raises(ValueError, match="was not read"):
+            decide(seen, NOW)
+    else:
+        assert decide(seen, NOW) == decide(Seen(promotion, channel, PASS, "lost"), NOW)
+
+
+@pytest.mark.parametrize("promotion", [make_promotion(from_="b"), make_rollback()])
+def test_move_needs_proof(promotion: Promotion) -> None:
+    assert needs_proof(Seen(promotion, make_channel("a", "b")), NOW)
 
 
 @pytest.mark.parametrize("phase", ["Promoted", "Refused"])
