@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ WAIST = ROOT / "pipelines" / "fulcrum_pipelines" / "resources"
 OPERATOR = ROOT / "operator" / "fulcrum_operator" / "resources"
 COPIES = ROOT / "pipelines" / "fulcrum_pipelines" / "crds"  # shipped, for offline validation
 JOB = "compressionjob.yaml"
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 INTRODUCTION = '''"""Generated from crds/{source} by `make crds`; do not edit."""
 
@@ -53,8 +55,9 @@ from fulcrum_operator.resources.base import Spec, Status
 IMPORTED = "from fulcrum_operator.resources.condition import Condition\n"
 
 
+@cache
 def read(name: str) -> dict[str, Any]:
-    crd: dict[str, Any] = yaml.safe_load((CRDS / name).read_text())
+    crd: dict[str, Any] = yaml.load((CRDS / name).read_text(), Loader=LOADER)
     return crd
 
 

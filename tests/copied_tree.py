@@ -7,11 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 ROOT = Path(__file__).parents[1]
 ADDITIONS = ROOT / "tests" / "additions"
@@ -41,12 +38,8 @@ def insert(path: Path, before: str, text: str) -> None:
     path.write_text(source.replace(before, text + before))
 
 
-def change_schema(tree: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    """Have `change` edit the schema of a job's spec, and generate what follows from it."""
-    path = tree / "crds" / "compressionjob.yaml"
-    crd = yaml.safe_load(path.read_text())
-    change(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"])
-    path.write_text(yaml.safe_dump(crd, sort_keys=False, width=10_000))
+def generate_schema(tree: Path) -> None:
+    """Generate what follows from the catalogue and the schema in `tree`, as `make crds` does."""
     _python(tree, tree / "crds" / "generate_types.py")
 
 

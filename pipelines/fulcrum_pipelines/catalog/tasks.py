@@ -56,7 +56,7 @@ _ROWS = (
 
 TASKS: Final[dict[str, Task]] = {row.name: row for row in _ROWS}
 
-MAIN_METRICS: Final = tuple(row.main for row in _ROWS)
+MAIN_METRICS: Final = tuple(dict.fromkeys(row.main for row in _ROWS))
 """Of the tasks in turn. Evidence does not name its task; it has one of these metrics."""
 
 LEVER_METRICS: Final = tuple(
