@@ -68,8 +68,9 @@ ir: setup ## Compile the pipeline, and generate the components for other pipelin
 crds: setup ## Generate the Python types and the shipped copy of the schemas
 	$(BIN)/python crds/generate_types.py
 
-docs: setup ## Generate the published schema of the evidence, the tables of metrics and settings
+docs: setup ## Generate the published schema of the evidence, tables of metrics and settings, a graph
 	$(BIN)/python docs/generate.py
+	PYTHONPATH=tests:hack $(BIN)/python -m perf.scale --draw docs/scale.json --plot docs/scale.svg
 
 charts: setup ## Copy schemas, roles and policies into the chart, render it for review (builds helm)
 	$(BIN)/python charts/generate.py

@@ -1,47 +1,50 @@
-"""The committed figures of scale, their graph and their limits belong together."""
+"""The limits of `make perf` break or hold by what a run measured."""
 
 from __future__ import annotations
 
-import copy
-import json
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from perf.scale.limits import compare
 from perf.scale.machine import QUIET_CORES
-from perf.scale.plot import draw
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
-
-
-@pytest.fixture
-def figures() -> dict[str, Any]:
-    """Results of the committed measurement."""
-    found: dict[str, Any] = json.loads((DOCS / "scale.json").read_text())
-    return found
+LIMITS = {
+    "burst.jobs_per_s": {"min": 10, "quiet": True},
+    "burst.cpu_ms_per_job.operator": {"max": 40},
+    "finished.rss_mb": {"max": 350},
+}
+BUSY = QUIET_CORES + 0.1
+"""Cores that other programs took, too many for times to count."""
 
 
-def test_committed_graph_is_of_the_committed_figures(figures: dict[str, Any]) -> None:
-    assert (DOCS / "scale.svg").read_text() == draw(figures)
+@dataclass(frozen=True)
+class Run:
+    """What was measured, and whether it holds."""
+
+    name: str
+    holds: bool
+    burst: dict[str, Any] = field(default_factory=dict)
+    finished: dict[str, Any] = field(default_factory=dict)
 
 
-def test_committed_run_breaks_no_limit(figures: dict[str, Any]) -> None:
-    assert compare(figures)
+RUNS = (
+    Run("at the limits", holds=True, burst={"jobs_per_s": 10.0}, finished={"rss_mb": 350.0}),
+    Run("too much memory", holds=False, finished={"rss_mb": 351.0}),
+    Run("too much memory, busy", holds=False, finished={"rss_mb": 351.0, "others_cores": BUSY}),
+    Run("too slow", holds=False, burst={"jobs_per_s": 9.0}),
+    Run("too slow, busy", holds=True, burst={"jobs_per_s": 9.0, "others_cores": BUSY}),
+    Run("too much CPU, busy", holds=False,
+        burst={"cpu_ms_per_job": {"operator": 41.0}, "others_cores": BUSY}),
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("part", "name", "value", "others", "holds"),
-    [
-        pytest.param("finished", "rss_mb", 351.0, 0.0, False, id="memory"),
-        pytest.param("finished", "rss_mb", 351.0, 2.0, False, id="memory on a busy machine"),
-        pytest.param("burst", "jobs_per_s", 3.0, 0.0, False, id="slow"),
-        pytest.param("burst", "jobs_per_s", 3.0, QUIET_CORES + 0.1, True, id="slow but busy"),
-    ],
-)
-def test_limits_hold_or_break(
-    figures: dict[str, Any], part: str, name: str, value: float, others: float, holds: bool
-) -> None:
-    changed = copy.deepcopy(figures)
-    changed[part] |= {name: value, "others_cores": others}
-    assert compare(changed) is holds
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.name)
+def test_run_holds_or_breaks_its_limits(run: Run, tmp_path: Path) -> None:
+    limits = tmp_path / "limits.yaml"
+    limits.write_text(yaml.safe_dump({"limits": LIMITS}))
+    burst = {"jobs_per_s": 20.0, "cpu_ms_per_job": {"operator": 20.0}, "others_cores": 0.0}
+    figures = {"burst": burst | run.burst, "finished": {"rss_mb": 200.0} | run.finished}
+    assert compare(figures, limits) is run.holds

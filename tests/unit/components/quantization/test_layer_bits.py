@@ -82,6 +82,7 @@ def test_simulated_bits_are_those_of_the_file(tmp_path: Path) -> None:
     details = run(source, method="weightOnly", bits=3, exclude=["b"])
     written = onnx.load(str(source.with_name("int8.onnx"))).graph.initializer
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in written}
+    assert [layer.layer for layer in details.layers] == ["stem", "a", "b", "head"]
     for layer in details.layers:
         most = max(len(np.unique(channel)) for channel in weights[layer.weights])
         assert (most <= 2**3) is (layer.weight_bits == 3)

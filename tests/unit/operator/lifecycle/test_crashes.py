@@ -142,3 +142,23 @@ def test_process_that_leads_no_more_changes_nothing(before: int) -> None:
         world.turn()
     assert (len(world.written), len(world.submitted)) == (written, submitted)
     assert len(world.announced) == said
+
+
+@pytest.mark.parametrize("change", ["suspend", "delete"])
+@pytest.mark.parametrize("before", range(6))
+def test_observation_from_before_a_change_starts_no_run(before: int, change: str) -> None:
+    world = World(job_body(), outcomes=(RunStatus("Running"),))
+    for _ in range(before):
+        world.step()
+    look = world.look()
+    assert look is not None
+    if change == "suspend":
+        world.change(suspend=True)
+    else:
+        world.delete()
+    for _ in range(3):
+        world.turn()
+    started = len(world.submitted)
+    world.perform(look)
+    assert len(world.submitted) == started
+    assert all(run.finished for run in world.runs.values())
