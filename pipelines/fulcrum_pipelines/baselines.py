@@ -8,7 +8,8 @@ them, from the same evidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from fulcrum_pipelines.catalog import GATE_KINDS, MAIN_METRICS, RANKS
 from fulcrum_pipelines.evidence import EvaluateDetails, FirstOutput, Metric
@@ -34,23 +35,34 @@ Integers whose ranges are found batch by batch move them by 0.3 to 3.8 % (docs/g
 def contradiction(details: EvaluateDetails) -> str | None:
     """Return why the first output cannot hold what is thought, or None if it can."""
     first = details.first_output
-    if first is None or first.meaning == "value":
+    refute = None if first is None else _REFUTING.get(first.meaning)
+    return None if first is None or refute is None else refute(first, details)
+
+
+def _shown(first: FirstOutput, details: EvaluateDetails) -> str:
+    return f"from {first.low:.4g} to {first.high:.4g} on {details.test_examples} test examples"
+
+
+def _within(first: FirstOutput) -> bool:
+    return first.low >= -SUM_TOLERANCE and first.high <= 1 + SUM_TOLERANCE
+
+
+def _no_probabilities(first: FirstOutput, details: EvaluateDetails) -> str | None:
+    if not _within(first):
+        shown = _shown(first, details)
+        return f"the outputs are taken for probabilities, but go {shown}; {_say('logits')}"
+    if first.sum_low is None or (_is_one(first.sum_low) and _is_one(first.sum_high)):
         return None
-    shown = f"from {first.low:.4g} to {first.high:.4g} on {details.test_examples} test examples"
-    within = first.low >= -SUM_TOLERANCE and first.high <= 1 + SUM_TOLERANCE
-    one = first.sum_low is not None and first.sum_high is not None
-    sums_to_one = one and _is_one(first.sum_low) and _is_one(first.sum_high)
-    if first.meaning == "probabilities":
-        if not within:
-            return f"the outputs are taken for probabilities, but go {shown}; {_say('logits')}"
-        if one and not sums_to_one:
-            return (
-                "the outputs are taken for probabilities, but those of one example sum to between "
-                f"{first.sum_low:.4g} and {first.sum_high:.4g}, not to 1 (a sigmoid for each "
-                f"class?); end the model with a softmax, or {_say('logits')}"
-            )
-        return None
-    if within and sums_to_one:
+    return (
+        "the outputs are taken for probabilities, but those of one example sum to between "
+        f"{first.sum_low:.4g} and {first.sum_high:.4g}, not to 1 (a sigmoid for each "
+        f"class?); end the model with a softmax, or {_say('logits')}"
+    )
+
+
+def _no_logits(first: FirstOutput, details: EvaluateDetails) -> str | None:
+    shown = _shown(first, details)
+    if _within(first) and _is_one(first.sum_low) and _is_one(first.sum_high):
         return (
             f"the outputs are taken for logits, but go {shown}, and those of each example sum to "
             f"1: do they mean probabilities? Then {_say('probabilities')}"
@@ -63,6 +75,13 @@ def contradiction(details: EvaluateDetails) -> str | None:
             "spec.allowWeakBaseline"
         )
     return None
+
+
+_REFUTING: Final[dict[str, Callable[[FirstOutput, EvaluateDetails], str | None]]] = {
+    "probabilities": _no_probabilities,
+    "logits": _no_logits,
+}
+"""By meaning, what shows that outputs do not have it. Values may be any numbers."""
 
 
 def _is_one(total: float | None) -> bool:
@@ -147,9 +166,9 @@ _ALLOW = (
 
 
 def _question(first: FirstOutput) -> str:
-    if first.meaning == "value":
-        return "are outputs and targets of the same unit and order?"
-    return f"do the outputs mean {first.meaning}, in the order of the labels?"
+    if first.meaning in _REFUTING:
+        return f"do the outputs mean {first.meaning}, in the order of the labels?"
+    return "are outputs and targets of the same unit and order?"
 
 
 def _no_better(metric: Metric, constant: float) -> str | None:

@@ -235,7 +235,7 @@ class FirstOutput(Record):
     meaning: Meaning  # declared, or found in the graph
     low: Finite
     high: Finite
-    sum_low: Finite | None = None  # of the values of one example, where there are several
+    sum_low: Finite | None = None  # of the values of one example, if they may have to sum to 1
     sum_high: Finite | None = None
     only_class: int | None = None  # the one answer to all examples, where there is but one
     # One logit for two classes: examples that are right only if it is cut at 0 (as logits are), and

@@ -40,6 +40,7 @@ class OutputRange:
     ) -> FirstOutput:
         """Return the evidence of what was seen."""
         asked = find_task(task)
+        summed = self._several and asked.sums_to_one
         at_zero, at_half = (
             self._cuts(outcomes.targets) if asked.cut_at(meaning) == 0 else (None, None)
         )
@@ -47,8 +48,8 @@ class OutputRange:
             meaning=meaning,
             low=self._low,
             high=self._high,
-            sum_low=self._sum_low if self._several else None,
-            sum_high=self._sum_high if self._several else None,
+            sum_low=self._sum_low if summed else None,
+            sum_high=self._sum_high if summed else None,
             only_class=_only_answer(asked.answers(outcomes)),
             right_at_zero=at_zero,
             right_at_half=at_half,

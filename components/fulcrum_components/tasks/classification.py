@@ -35,6 +35,7 @@ class Classification(Task):
     name = "classification"
     labelled = True
     target_dtype = "int64"
+    sums_to_one = True
 
     def check_targets(
         self, values: Array, output: FirstOutput, indices: Indices, *, where: str, notes: Notes

@@ -38,11 +38,13 @@ class Task(ABC):
         labelled: Whether a right answer is the label of one class. The labels of all data sets are
             then mapped to classes together, results are sliced by class, and answers are counted.
         target_dtype: numpy's type of the targets that a loss takes.
+        sums_to_one: Whether the probabilities of an example sum to 1, if it has several.
     """
 
     name: ClassVar[str]
     labelled: ClassVar[bool] = False
     target_dtype: ClassVar[str] = "float64"
+    sums_to_one: ClassVar[bool] = False
 
     @abstractmethod
     def check_targets(

@@ -369,7 +369,43 @@ def named_in(node: ast.AST) -> list[str]:
         parts = node.keys
     elif isinstance(node, ast.Compare):
         parts = [node.left, *node.comparators]
+    elif isinstance(node, ast.MatchValue):
+        parts = [node.value]
     return [part.value for part in parts if isinstance(part, ast.Constant)]
+
+
+def compares_a_meaning(node: ast.AST) -> bool:
+    """Tell whether what an output means is compared with a text, as in `meaning == "logits"`."""
+    if not isinstance(node, ast.Compare):
+        return False
+    sides = [node.left, *node.comparators]
+    return any(isinstance(side, ast.Constant) for side in sides) and any(
+        isinstance(side, ast.Name | ast.Attribute) and ast.unparse(side).endswith("meaning")
+        for side in sides
+    )
+
+
+def test_only_tasks_ask_what_an_output_means() -> None:
+    found = []
+    for package in ("operator/fulcrum_operator", "pipelines/fulcrum_pipelines", "components"):
+        for path in (ROOT / package).rglob("*.py"):
+            nodes = ast.walk(ast.parse(path.read_text()))
+            if "tasks" not in path.parts and any(map(compares_a_meaning, nodes)):
+                found.append(str(path.relative_to(ROOT)))
+    assert not found
+
+
+@pytest.mark.parametrize(
+    ("code", "caught"),
+    [
+        ("if problem.meaning == 'value': ...", True),
+        ("x = 0 if 'logits' != meaning else 1", True),
+        ("same = first.meaning == second.meaning", False),
+        ("none = meaning is other", False),
+    ],
+)
+def test_comparisons_of_meanings_are_seen(code: str, *, caught: bool) -> None:
+    assert any(map(compares_a_meaning, ast.walk(ast.parse(code)))) == caught
 
 
 def test_no_other_module_lists_metrics_kinds_or_tasks() -> None:
@@ -382,7 +418,7 @@ def test_no_other_module_lists_metrics_kinds_or_tasks() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             names = set(named_in(node))
             listed = [what for what, known in NAMES.items() if len(names & known) > 1]
-            compared = isinstance(node, ast.Compare) and names & UNMISTAKABLE
+            compared = isinstance(node, ast.Compare | ast.MatchValue) and names & UNMISTAKABLE
             if listed or compared:
                 found.append(f"{path.relative_to(ROOT)}:{node.lineno}: {sorted(names)}")
     assert not found, "\n".join(found)
