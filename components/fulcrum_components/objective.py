@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fulcrum_components.blame import blame
+from fulcrum_components.device import CPU
 from fulcrum_components.tasks import Task, find_task
 from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
@@ -85,6 +86,7 @@ class Problem:
         train: Examples with targets; None if there are none.
         seed: Seed of everything that is random.
         kept: Positions of outputs after the first that count too.
+        device: Where the model is while it is pruned and trained.
     """
 
     signature: SignatureLike
@@ -93,6 +95,7 @@ class Problem:
     train: Examples | None
     seed: int
     kept: tuple[int, ...] = ()
+    device: torch.device = CPU
 
     @property
     def asked(self) -> Task:

@@ -26,6 +26,7 @@ def evaluate(
     data_scale: Optional[float] = None,
     model_meaning: Optional[str] = None,
     ignored_outputs: Optional[list] = None,
+    device: Optional[str] = None,
     seed: int = 0,
     slices: Optional[list] = None,
     targets: Optional[dict] = None,
@@ -64,6 +65,9 @@ def evaluate(
         ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
+        device: Where prune and finetune compute, and the outcomes of models that are not quantized.
+            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
+            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
         seed: Seed of everything that is random.
         slices: Columns of the test data by whose values results are reported and may be gated. The
             slice by class needs no declaration.
@@ -87,6 +91,7 @@ def evaluate(
             "source.scale": data_scale,
             "model.meaning": model_meaning,
             "data.ignoredOutputs": ignored_outputs,
+            "recipe.device": device,
             "seed": seed,
             "data.slices": slices,
             "data.targets": targets,

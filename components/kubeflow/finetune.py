@@ -36,7 +36,6 @@ def finetune(
     penalties: Optional[list] = None,
     weight_norm: bool = False,
     precision: str = 'fp32',
-    device: str = 'auto',
     allow_noop: Optional[bool] = None,
     task: Optional[str] = None,
     classes: Optional[list] = None,
@@ -46,6 +45,7 @@ def finetune(
     data_scale: Optional[float] = None,
     model_meaning: Optional[str] = None,
     ignored_outputs: Optional[list] = None,
+    device: Optional[str] = None,
     seed: int = 0,
 ) -> None:
     """Train a model further, with the original as teacher.
@@ -78,7 +78,6 @@ def finetune(
             Salimans and Kingma 2016); folded back at the end. Layers that share their weights stay
             plain.
         precision: bf16 computes under autocast. One of fp32, bf16.
-        device: auto uses CUDA if available. One of auto, cpu, cuda.
         allow_noop: Let prune, finetune and quantize succeed although they changed nothing. Without
             it, such a stage is an error. Left out, it is as in the component that made the model,
             else False.
@@ -107,6 +106,9 @@ def finetune(
         ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
+        device: Where prune and finetune compute, and the outcomes of models that are not quantized.
+            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
+            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
         seed: Seed of everything that is random.
     """
     from fulcrum_components.stages.composed import compress
@@ -140,7 +142,6 @@ def finetune(
             "recipe.finetune.penalties": penalties,
             "recipe.finetune.weightNorm": weight_norm,
             "recipe.finetune.precision": precision,
-            "recipe.finetune.device": device,
             "recipe.allowNoop": allow_noop,
             "data.task": task,
             "data.classes": classes,
@@ -150,6 +151,7 @@ def finetune(
             "source.scale": data_scale,
             "model.meaning": model_meaning,
             "data.ignoredOutputs": ignored_outputs,
+            "recipe.device": device,
             "seed": seed,
         },
         check,

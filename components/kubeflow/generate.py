@@ -45,7 +45,7 @@ MEANING = ("data.task", "data.classes")
 OUTPUTS = ("data.targets", "data.ignoredOutputs")
 MODEL = ("model.meaning",)
 SEED = ("seed",)
-SHARED = (*MEANING, *READING, *MODEL, "data.ignoredOutputs", *SEED)
+SHARED = (*MEANING, *READING, *MODEL, "data.ignoredOutputs", "recipe.device", *SEED)
 LEFT_OUT = {"recipe.prune.recoveryEpochs"}
 """It trains with the options of recipe.finetune, which is a component of its own here."""
 
@@ -64,6 +64,7 @@ INHERITED = (
     "source.",
     "model.",
     "recipe.allowNoop",
+    "recipe.device",
 )
 """Options given once for a chain of components: what the model and the data mean."""
 

@@ -51,6 +51,7 @@ def prune(
     data_scale: Optional[float] = None,
     model_meaning: Optional[str] = None,
     ignored_outputs: Optional[list] = None,
+    device: Optional[str] = None,
     seed: int = 0,
 ) -> None:
     """Remove weights from a model.
@@ -132,6 +133,9 @@ def prune(
         ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
+        device: Where prune and finetune compute, and the outcomes of models that are not quantized.
+            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
+            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
         seed: Seed of everything that is random.
     """
     from fulcrum_components.stages.composed import compress
@@ -182,6 +186,7 @@ def prune(
             "source.scale": data_scale,
             "model.meaning": model_meaning,
             "data.ignoredOutputs": ignored_outputs,
+            "recipe.device": device,
             "seed": seed,
         },
         check,

@@ -42,6 +42,7 @@ def quantize(
     data_scale: Optional[float] = None,
     model_meaning: Optional[str] = None,
     ignored_outputs: Optional[list] = None,
+    device: Optional[str] = None,
     seed: int = 0,
     calibration_samples: int = 512,
     measure_batch_sizes: list = [1, 32],
@@ -116,6 +117,9 @@ def quantize(
         ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
+        device: Where prune and finetune compute, and the outcomes of models that are not quantized.
+            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
+            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
         seed: Seed of everything that is random.
         calibration_samples: Number of examples that calibration uses, from the calibration set, or
             from train if there is none.
@@ -161,6 +165,7 @@ def quantize(
             "source.scale": data_scale,
             "model.meaning": model_meaning,
             "data.ignoredOutputs": ignored_outputs,
+            "recipe.device": device,
             "seed": seed,
             "data.calibrationSamples": calibration_samples,
             "measure.batchSizes": measure_batch_sizes,

@@ -31,6 +31,7 @@ def validate(
     data_scale: Optional[float] = None,
     model_meaning: Optional[str] = None,
     ignored_outputs: Optional[list] = None,
+    device: Optional[str] = None,
     seed: int = 0,
     slices: Optional[list] = None,
     targets: Optional[dict] = None,
@@ -82,6 +83,9 @@ def validate(
         ignored_outputs: Outputs of the model after the first that are not used. All others are
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
+        device: Where prune and finetune compute, and the outcomes of models that are not quantized.
+            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
+            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
         seed: Seed of everything that is random.
         slices: Columns of the test data by whose values results are reported and may be gated. The
             slice by class needs no declaration.
@@ -125,6 +129,7 @@ def validate(
             "source.scale": data_scale,
             "model.meaning": model_meaning,
             "data.ignoredOutputs": ignored_outputs,
+            "recipe.device": device,
             "seed": seed,
             "data.slices": slices,
             "data.targets": targets,

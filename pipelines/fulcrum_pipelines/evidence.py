@@ -323,6 +323,7 @@ class PruneDetails(Record):
     layers: tuple[LayerSparsity, ...]
     sensitivity: tuple[Sensitivity, ...] = ()
     batch_norm_examples: int = 0
+    device: str = "cpu"  # of all that was computed but the export
     validation_before: tuple[Metric, ...] = ()
     validation_after: tuple[Metric, ...] = ()
     size_bytes: int

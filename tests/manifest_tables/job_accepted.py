@@ -10,6 +10,7 @@ ACCEPTED = (
     Row("name of 52 characters", {"metadata.name": "x" * 52}),
     Row("finetune with train", {"spec.recipe.finetune.epochs": 1}),
     Row("a stage may do nothing", {"spec.recipe.allowNoop": True}),
+    Row("device of the recipe", {"spec.recipe.device": "cuda"}),
     Row("taylor with train", {"spec.recipe.prune.structured.importance": "taylor"}),
     Row(
         "static with calibration only",

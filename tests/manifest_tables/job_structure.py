@@ -115,6 +115,12 @@ STRUCTURE_REFUSED = (
         "spec.recipe.allowNoop",
         hints=("true or false",),
     ),
+    Row(
+        "device that there is not",
+        {"spec.recipe.device": "gpu"},
+        "spec.recipe.device",
+        hints=("auto", "cpu", "cuda"),
+    ),
     Row("seed below 0", {"spec.seed": -1}, "spec.seed", hints=("at least 0",)),
     Row("seed too large", {"spec.seed": 2**32}, "spec.seed", hints=("4294967295",)),
     Row(

@@ -57,7 +57,6 @@ class Training:
     validation: Examples | None
     measure: Measure | None
     options: Finetune
-    device: torch.device
     optimizer: Optimizer
     masks: Masks
     half_weights: bool
@@ -82,7 +81,7 @@ class Training:
         problem = self.problem
         parts = (self.options.model_dump_json(), problem.task, problem.meaning, problem.seed)
         sizes = (len(self.train), len(self.validation) if self.validation is not None else None)
-        others = (self.masks.zeros, self.teacher is not None, self.device, problem.kept)
+        others = (self.masks.zeros, self.teacher is not None, problem.device, problem.kept)
         return f"{parts} {sizes} {' '.join(map(str, others))}"
 
 
@@ -152,7 +151,6 @@ def _validate(training: Training) -> tuple[float | None, float | None]:
         training.module,
         training.validation,
         training.problem,
-        device=training.device,
         autocast=training.half_weights,
     )
     if not math.isfinite(loss):
@@ -189,8 +187,8 @@ def _factor(training: Training, step: int) -> float:
 def _step(training: Training, batch: BatchLike, place: str) -> tuple[float, int]:
     """Take one step; return the loss before it and the number of examples."""
     problem = training.problem
-    inputs = input_tensors(batch, problem.signature, training.device)
-    targets = target_tensor(batch, problem.asked, training.device)
+    inputs = input_tensors(batch, problem.signature, problem.device)
+    targets = target_tensor(batch, problem.asked, problem.device)
     training.optimizer.zero_grad(set_to_none=True)
     loss = _loss(training, batch, inputs, targets)
     value = float(loss.detach())
@@ -224,7 +222,9 @@ def _loss(
     The teacher's loss is that of the first output, and that of each other which is to be kept.
     """
     options = training.options
-    with torch.autocast(training.device.type, dtype=torch.bfloat16, enabled=training.autocast):
+    with torch.autocast(
+        training.problem.device.type, dtype=torch.bfloat16, enabled=training.autocast
+    ):
         outputs, *further = call_all(training.module, inputs)
     problem = training.problem
     loss = task_loss(outputs, targets, problem)

@@ -25,10 +25,9 @@ class Teacher:
     """Answers for batches of the training data.
 
     Args:
-        module: The original, evaluating, on `device`.
+        module: The original, evaluating, on the problem's device.
         problem: The data whose batches it is asked about; its first output is taught, and those
             that count too.
-        device: Where batches go.
         batch_size: Examples a call; what training can hold, it can hold.
         keep: Whether to keep answers; one pass alone has no use for it. Outputs whose first axis
             is not the batch are asked for each time.
@@ -39,14 +38,13 @@ class Teacher:
         module: nn.Module,
         problem: Problem,
         *,
-        device: torch.device,
         batch_size: int,
         keep: bool,
     ) -> None:
         self._module = module
         self._train = problem.required_train()
         self._signature = problem.signature
-        self._device = device
+        self._device = problem.device
         self._batch_size = batch_size
         self._positions = (0, *problem.kept)
         kept = [problem.signature.outputs[position] for position in problem.kept]

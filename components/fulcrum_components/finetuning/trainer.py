@@ -6,14 +6,14 @@ that a module comes out as plain as it went in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
+from fulcrum_components.device import placed
 from fulcrum_components.finetuning.determinism import deterministic
 from fulcrum_components.finetuning.early_stopping import best_epoch
 from fulcrum_components.finetuning.half_precision import float32_weights
@@ -77,65 +77,53 @@ def finetune(
         UserError: Options, model and data do not fit each other, or the loss became NaN.
     """
     _require(problem, validation, teacher, options)
-    device = choose_device(options.device)
-    home = next(module.parameters()).device
-    masks = Masks(module.to(device), sparse_layers)
-    with (
-        deterministic(),
-        _teaching(teacher, device),
-        float32_weights(module) as converted,
-        weight_norm(module, enabled=options.weight_norm) as shared,
-    ):
-        trainable = [value for value in module.parameters() if value.requires_grad]
-        if not trainable:
-            raise UserError("the model has no parameters that can be trained", where="spec.model")
-        training = Training(
-            module=module,
-            teacher=_teacher(teacher, problem, device, options),
-            problem=problem,
-            validation=validation,
-            measure=measure,
-            options=options,
-            device=device,
-            optimizer=make_optimizer(trainable, options),
-            masks=masks,
-            half_weights=converted,
-        )
-        epochs, resumed = run(training, checkpoint_dir, on_epoch)
-    module.zero_grad(set_to_none=True)
-    masks.apply()
-    module.to(home).eval()
+    with deterministic(), placed(problem.device, module, teacher), _teaching(teacher):
+        masks = Masks(module, sparse_layers)
+        with (
+            float32_weights(module) as converted,
+            weight_norm(module, enabled=options.weight_norm) as shared,
+        ):
+            training = Training(
+                module=module,
+                teacher=_teacher(teacher, problem, options),
+                problem=problem,
+                validation=validation,
+                measure=measure,
+                options=options,
+                optimizer=make_optimizer(_trainable(module), options),
+                masks=masks,
+                half_weights=converted,
+            )
+            epochs, resumed = run(training, checkpoint_dir, on_epoch)
+        module.zero_grad(set_to_none=True)
+        masks.apply()
+        sparsity_kept = masks.sparsity_kept()
+    module.eval()
     losses = [epoch.validation_loss for epoch in epochs if epoch.validation_loss is not None]
     stopping = options.early_stopping
     details = FinetuneDetails(
-        device=str(device),
+        device=str(problem.device),
         precision="bf16" if training.autocast else "fp32",
         epochs=epochs,
         best_epoch=best_epoch(losses, stopping.min_delta) if stopping else len(epochs),
         stopped_early=len(epochs) < options.epochs,
         resumed_from_epoch=resumed,
-        sparsity_kept=masks.sparsity_kept(),
+        sparsity_kept=sparsity_kept,
         metric=TASKS[problem.task].main,
     )
     return FinetuneResult(details, _notes(half_precision=converted, shared=shared))
 
 
+def _trainable(module: nn.Module) -> list[nn.Parameter]:
+    found = [value for value in module.parameters() if value.requires_grad]
+    if not found:
+        raise UserError("the model has no parameters that can be trained", where="spec.model")
+    return found
+
+
 def _notes(*, half_precision: bool, shared: Sequence[str]) -> tuple[str, ...]:
     found = (HALF_PRECISION,) if half_precision else ()
     return (*found, SHARED + ", ".join(shared)) if shared else found
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device that `auto`, `cpu` or `cuda` means here.
-
-    Raises:
-        UserError: CUDA is asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        message = "device cuda was asked for, but this machine has none; use auto or cpu"
-        raise UserError(message, where="spec.recipe.finetune.device")
-    return torch.device("cuda" if available and name != "cpu" else "cpu")
 
 
 def _require(
@@ -153,29 +141,17 @@ def _require(
         raise UserError(message, where="spec.recipe.finetune.distillation")
 
 
-def _teacher(
-    module: nn.Module | None, problem: Problem, device: torch.device, options: Finetune
-) -> Teacher | None:
+def _teacher(module: nn.Module | None, problem: Problem, options: Finetune) -> Teacher | None:
     if module is None or options.distillation is None:
         return None
     return Teacher(
         module,
         problem,
-        device=device,
         batch_size=options.batch_size,
         keep=options.epochs > 1,
     )
 
 
-@contextmanager
-def _teaching(teacher: nn.Module | None, device: torch.device) -> Iterator[None]:
-    """Have `teacher` on `device` and evaluating inside the block, then where and as it was."""
-    if teacher is None:
-        yield
-        return
-    home = next(teacher.parameters()).device
-    with evaluating(teacher.to(device)):
-        try:
-            yield
-        finally:
-            teacher.to(home)
+def _teaching(teacher: nn.Module | None) -> AbstractContextManager[None]:
+    """Have `teacher` evaluating inside the block, then as it was."""
+    return nullcontext() if teacher is None else evaluating(teacher)

@@ -29,7 +29,6 @@ def run_validation(
     examples: Examples,
     problem: Problem,
     *,
-    device: torch.device,
     autocast: bool,
 ) -> tuple[float, Array, Array]:
     """Return the mean loss of `module` on all `examples`, its first outputs, and the targets.
@@ -40,9 +39,9 @@ def run_validation(
     task, loss = problem.asked, 0.0
     answers, right = [], []
     for batch in examples.batches(BATCH_SIZE):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast):
-            outputs = call(module, input_tensors(batch, problem.signature, device))
-        targets = target_tensor(batch, task, device)
+        with torch.autocast(problem.device.type, dtype=torch.bfloat16, enabled=autocast):
+            outputs = call(module, input_tensors(batch, problem.signature, problem.device))
+        targets = target_tensor(batch, task, problem.device)
         loss += float(task.loss(outputs, targets, problem.meaning).double().sum())
         wide = torch.promote_types(outputs.dtype, torch.float32)
         answers.append(outputs.to(wide).cpu().numpy())

@@ -25,13 +25,18 @@ aten = torch.ops.aten
 def absent_where_nan() -> Iterator[None]:
     """Leave NaN elements out of every sum inside the block.
 
-    What comes from absent elements alone is absent itself. Fused attention is taken apart, since
-    its parts are what can be looked at.
+    What comes from absent elements alone is absent itself. Fused attention is taken apart, and
+    cuDNN's recurrent layers are, since their parts are what can be looked at.
     """
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), _Absent():  # type: ignore[no-untyped-call]
+        with (
+            torch.no_grad(),
+            torch.backends.cudnn.flags(enabled=False, allow_tf32=False),
+            sdpa_kernel(SDPBackend.MATH),
+            _Absent(),  # type: ignore[no-untyped-call]
+        ):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fulcrum_components.device import placed
 from fulcrum_components.folding import fold
 from fulcrum_components.objective import Problem
 from fulcrum_components.pruning.batch_norm import reestimate_batch_norm
@@ -41,6 +42,7 @@ class PruneFigures:
     layers: tuple[LayerSparsity, ...]
     sensitivity: tuple[Sensitivity, ...]
     batch_norm_examples: int
+    device: str
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,15 @@ def prune(
 ) -> PruneResult:
     """Prune `module` in place as `options` ask, and read back what was achieved.
 
-    Each step ends with batch-norm statistics re-estimated, then `recover`, except after the last
-    step: what follows it is the recipe's own fine-tuning.
+    The module is on the problem's device meanwhile, and afterwards where it was. Each step ends
+    with batch-norm statistics re-estimated, then `recover`, except after the last step: what
+    follows it is the recipe's own fine-tuning.
 
     Args:
         module: The trained module.
         options: Exactly one method, and what goes around it.
         problem: What the module is for; without examples to train on, batch norm stays as it is.
-        example_inputs: A batch of 2 or more inputs, on the module's device.
+        example_inputs: A batch of 2 or more inputs, on any device.
         recover: Trains the module between steps, in place.
         evaluate: Measures a module on validation, in each respect that counts, for the sensitivity
             table.
@@ -88,6 +91,19 @@ def prune(
         QualityError: Achieved and asked sparsity differ by more than the tolerance.
     """
     _refuse_exported(module)
+    inputs = tuple(value.to(problem.device) for value in example_inputs)
+    with placed(problem.device, module):
+        return _prune(module, options, problem, inputs, recover, evaluate)
+
+
+def _prune(
+    module: nn.Module,
+    options: Prune,
+    problem: Problem,
+    example_inputs: tuple[Tensor, ...],
+    recover: Recover | None,
+    evaluate: EvaluateModule | None,
+) -> PruneResult:
     method, asked = find_method(options)
     folded = fold(module)
     check = OutputCheck(module, example_inputs)
@@ -112,6 +128,7 @@ def prune(
         layers=done.layers,
         sensitivity=sensitivity,
         batch_norm_examples=steps.batch_norm_examples,
+        device=str(problem.device),
     )
     return PruneResult(figures, _history(done.history, folded), done.sparse_layers, done.warnings)
 

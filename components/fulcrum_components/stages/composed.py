@@ -135,7 +135,8 @@ def evaluate(
     """
     with tempfile.TemporaryDirectory() as scratch:
         before, folder = read_chain(Path(model)), Path(scratch) / "made"
-        asked = _asked(before, options) | {"recipe": {}, "gates": []}
+        asked = _asked(before, options)
+        asked |= {"recipe": {"device": _at(asked, "recipe.device") or "auto"}, "gates": []}
         if before is None:
             path = folder / _take_along(Path(model), None, folder)
         else:

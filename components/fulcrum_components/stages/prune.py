@@ -7,6 +7,7 @@ from functools import partial
 
 from torch import nn
 
+from fulcrum_components.device import placed
 from fulcrum_components.finetuning import finetune
 from fulcrum_components.folding import fold
 from fulcrum_components.models.state import ModelState
@@ -54,19 +55,21 @@ def run(context: StageContext) -> StageResult:
     options = context.spec.recipe.prune
     assert options is not None
     _refuse_fixed_shapes(context, options)
-    context.report("measuring on validation", 0.05)
-    before = torch_models.validation_metrics(module, context)
-    context.report("pruning", 0.2)
-    result = prune(
-        module,
-        options,
-        torch_models.problem_of(context),
-        example_inputs=torch_models.example_tensors(context),
-        recover=partial(_recover, context, original) if options.recovery_epochs else None,
-        evaluate=partial(_measure, context, original) if before else None,
-    )
-    context.report("measuring on validation", 0.8)
-    after = torch_models.validation_metrics(module, context)
+    problem = torch_models.problem_of(context)
+    with placed(problem.device, module, original):
+        context.report("measuring on validation", 0.05)
+        before = torch_models.validation_metrics(module, context)
+        context.report("pruning", 0.2)
+        result = prune(
+            module,
+            options,
+            problem,
+            example_inputs=torch_models.example_tensors(context),
+            recover=partial(_recover, context, original) if options.recovery_epochs else None,
+            evaluate=partial(_measure, context, original) if before else None,
+        )
+        context.report("measuring on validation", 0.8)
+        after = torch_models.validation_metrics(module, context)
     context.report("exporting to ONNX", 0.9)
     history = None if result.history is None else result.history.to_json()
     state = ModelState(module, history, result.sparse_layers)

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fulcrum_components.data import Dataset
+from fulcrum_components.device import choose_device, device_of
 from fulcrum_components.equivalence import of_onnx, require_same
 from fulcrum_components.evaluation import Outcomes, compute_metrics, metric_value
 from fulcrum_components.evaluation.running import to_outcomes
@@ -69,6 +70,7 @@ def problem_of(context: StageContext) -> Problem:
         train=context.dataset("train"),
         seed=context.spec.seed,
         kept=further_outputs.taught_outputs(context),
+        device=choose_device(context.spec.recipe.device),
     )
 
 
@@ -161,7 +163,7 @@ def run_torch(
 ) -> Outcomes:
     """Return what `module` answers for each example of `dataset`, without exporting it."""
     signature = context.signature
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = device_of(module)
     raw, targets = [], []
     with eval_mode(module), torch.no_grad():
         for batch in dataset.batches(batch_size):
@@ -202,7 +204,7 @@ def kept_metrics(
     signature, positions = context.signature, further_outputs.taught_outputs(context)
     if not positions:
         return ()
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = device_of(module)
     losses = dict.fromkeys(positions, 0.0)
     validation = context.required_dataset("validation")
     with eval_mode(module), eval_mode(original), torch.no_grad():

@@ -130,6 +130,7 @@ def _inputs_digest(stage: StageName, inputs: dict[str, str], spec: ResolvedSpec)
         "code": code_digest(),
         "libraries": environment.libraries,
         "meaning": spec.model.meaning,
+        "device": spec.recipe.device,
     }
     if stage in OPTIONAL_STAGES:
         key["allowNoop"] = spec.recipe.allow_noop

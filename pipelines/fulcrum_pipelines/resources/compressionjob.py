@@ -240,8 +240,6 @@ class Finetune(Spec):
     """Train direction and length of each layer's weights apart (weight normalisation, Salimans and Kingma 2016); folded back at the end. Layers that share their weights stay plain."""
     precision: Literal['fp32', 'bf16'] = 'fp32'
     """bf16 computes under autocast."""
-    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
-    """auto uses CUDA if available."""
 
 
 class Quantize(Spec):
@@ -282,6 +280,8 @@ class Recipe(Spec):
 
     allow_noop: bool = False
     """Let prune, finetune and quantize succeed although they changed nothing. Without it, such a stage is an error."""
+    device: Literal['auto', 'cpu', 'cuda'] = 'auto'
+    """Where prune and finetune compute, and the outcomes of models that are not quantized. auto uses CUDA if available. Latency and memory are always measured on the CPU."""
     retrain: Retrain | None = None
     """Retrain the model on new data before compressing it. Not supported yet by this version."""
     prune: Prune | None = None

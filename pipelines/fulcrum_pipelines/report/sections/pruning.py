@@ -73,6 +73,7 @@ def _facts(prune: PruneDetails) -> Facts:
                 "Batch norm re-estimated on",
                 f"{count(statistics)} examples" if statistics else "none",
             ),
+            ("Device", prune.device),
         )
     )
 

@@ -24,7 +24,7 @@ from small_models import (
 )
 from torch import Tensor, nn
 
-from fulcrum_components.finetuning import FinetuneResult, choose_device, finetune
+from fulcrum_components.finetuning import FinetuneResult, finetune
 from fulcrum_components.finetuning.checkpoint import RECORD_NAME
 from fulcrum_components.pruning import prune
 from fulcrum_pipelines.errors import UserError
@@ -464,10 +464,3 @@ def test_refuses_with_a_reason(case: Refusal) -> None:
         tuned(case.module(), options, **case.arguments)
 
     assert caught.value.where == case.where
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what must be missing")
-def test_cuda_that_is_not_there_is_refused() -> None:
-    assert choose_device("auto") == torch.device("cpu")
-    with pytest.raises(UserError, match="use auto or cpu"):
-        choose_device("cuda")

@@ -18,8 +18,6 @@ from fulcrum_components.objective import kept_loss
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Distillation, Finetune
 
-CPU = torch.device("cpu")
-
 
 class Two(nn.Module):
     """Two scores, and a feature that only another layer makes."""
@@ -116,7 +114,6 @@ def test_teacher_gives_the_outputs_of_the_batch(layout: str) -> None:
     teacher = Teacher(
         module,
         problem(examples, signature=signature(layout), kept=(1,)),
-        device=CPU,
         batch_size=16,
         keep=True,
     )

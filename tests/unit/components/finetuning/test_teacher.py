@@ -13,8 +13,6 @@ from torch import Tensor, nn
 from fulcrum_components.finetuning import teacher as teacher_module
 from fulcrum_components.finetuning.teacher import Teacher
 
-CPU = torch.device("cpu")
-
 
 class Counting(nn.Module):
     """Counts the examples that it is asked about."""
@@ -44,7 +42,7 @@ class Augmented(ArrayData):
 
 def passes(data: ArrayData, module: nn.Module, *, keep: bool, count: int = 3) -> None:
     """Go over shuffled data as training does, and check every answer."""
-    asked = Teacher(module, problem(data), device=CPU, batch_size=16, keep=keep)
+    asked = Teacher(module, problem(data), batch_size=16, keep=keep)
     for seed in range(count):
         for batch in data.batches(10, shuffle_seed=seed):
             with torch.no_grad():
@@ -82,8 +80,7 @@ def test_too_many_outputs_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_answers_do_not_depend_on_when_they_were_first_wanted() -> None:
     data = image_data(50)
     early, late = (
-        Teacher(image_net().eval(), problem(data), device=CPU, batch_size=16, keep=True)
-        for _ in range(2)
+        Teacher(image_net().eval(), problem(data), batch_size=16, keep=True) for _ in range(2)
     )
     first, *_, last = list(data.batches(10, shuffle_seed=1))
     early.outputs(first)
