@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -36,7 +36,7 @@ BLOCK_S = 600.0
 STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Run until a signal, or until the effect of `--kill-at`."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--orders", type=Path, default=Path(os.devnull), help="the file")
     parser.add_argument("--pipeline", type=Path, help="compiled, for the engine kubeflow")
     parser.add_argument("--unique", action="store_true", help="be another candidate each time")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     settings = load_settings(options.config)
     if options.unique:
         identity = unique_identity(settings.identity)
@@ -119,7 +119,3 @@ def engines(
         kubeflow = KubeflowEngine(store, settings.kubeflow, settings.pools, **given)
         found["kubeflow"] = EngineDesk(kubeflow, Slots())
     return found
-
-
-if __name__ == "__main__":
-    main()

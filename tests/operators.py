@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import operator_under_test
 import psutil
 from builders.plans import make_spec
 from cluster.kubectl import Kubectl
@@ -23,7 +28,6 @@ from cluster_api import ClusterApi, RefusedError
 from fulcrum_operator.resources import names as resource_names
 from fulcrum_operator.resources.names import Kind
 
-PROGRAM = Path(__file__).with_name("operator_under_test.py")
 START_TIMEOUT_S = 60.0
 END_TIMEOUT_S = 60.0
 POLL_S = 0.1
@@ -43,7 +47,7 @@ class OperatorProcess:
     directory: Path
     config: Path
     environment: dict[str, str] = field(default_factory=dict)
-    _process: subprocess.Popen[bytes] | None = field(default=None)
+    _process: ForkServerProcess | None = field(default=None)
 
     @property
     def log(self) -> str:
@@ -69,7 +73,7 @@ class OperatorProcess:
     @property
     def alive(self) -> bool:
         """Whether its process is there, stopped or not."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.is_alive()
 
     @property
     def working(self) -> bool:
@@ -86,23 +90,22 @@ class OperatorProcess:
     def start(self, *arguments: str, ready: bool = True) -> None:
         """Start it, and wait until it is ready."""
         (self.directory / "port").unlink(missing_ok=True)
-        with (self.directory / "operator.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), "--config", str(self.config),
-                 "--port-file", str(self.directory / "port"),
-                 "--orders", str(self.orders), *arguments],
-                env={**os.environ, **self.environment},
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-            )  # fmt: skip
+        words = ["--config", self.config, "--port-file", self.directory / "port"]
+        words += ["--orders", self.orders, *arguments]
+        environment = {**os.environ, **self.environment}
+        log = self.directory / "operator.log"
+        log.touch()
+        self._process = _forks().Process(
+            target=operate, args=([str(word) for word in words], environment, log), daemon=True
+        )
+        self._process.start()
         if ready:
             wait_until(self.is_ready, START_TIMEOUT_S, lambda: self.log[-4000:])
 
     def is_ready(self) -> bool:
         """Ask its readiness probe."""
         assert self._process is not None
-        assert self._process.poll() is None, f"the operator has ended:\n{self.log[-4000:]}"
+        assert self._process.is_alive(), f"the operator has ended:\n{self.log[-4000:]}"
         try:
             return self.get("readyz")[0] == 200
         except OSError:
@@ -120,15 +123,14 @@ class OperatorProcess:
     def wait_for_kill(self, timeout_s: float = END_TIMEOUT_S) -> None:
         """Wait until it was killed at its effect."""
         assert self._process is not None
-        try:
-            code = self._process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"it was not killed:\n{self.log[-4000:]}") from error
-        assert code == -signal.SIGKILL, self.log[-4000:]
+        self._process.join(timeout_s)
+        code = self._process.exitcode
+        assert code == -signal.SIGKILL, f"it was not killed: {code}\n{self.log[-4000:]}"
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None
+        assert self._process.pid is not None
         os.kill(self._process.pid, number)
 
     def kill(self) -> None:
@@ -137,15 +139,40 @@ class OperatorProcess:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """End it and return its exit code."""
-        if self._process is None or self._process.poll() is not None:
-            return 0 if self._process is None else self._process.returncode
-        self._process.send_signal(signal.SIGCONT)
-        self._process.send_signal(number)
-        try:
-            return self._process.wait(30)
-        except subprocess.TimeoutExpired:
+        if self._process is None:
+            return 0
+        if self._process.is_alive():
+            self.send(signal.SIGCONT)
+            self.send(number)
+            self._process.join(30)
+        code = self._process.exitcode
+        if code is None:
             self._process.kill()
-            raise
+            raise AssertionError(f"it did not end:\n{self.log[-4000:]}")
+        return code
+
+
+def operate(arguments: list[str], environment: dict[str, str], log: Path) -> None:
+    """Be an operator, as if `arguments` were those of a command; the body of its process."""
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("ab") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    operator_under_test.main(arguments)
+
+
+@cache
+def _forks() -> ForkServerContext:
+    """Return what forks operators from a process that has imported all that they need.
+
+    Imports are half of what an operator costs, and tests start hundreds.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["operators"])
+    with mock.patch.dict(os.environ, {"PYTHONPATH": os.pathsep.join(sys.path)}):
+        forkserver.ensure_running()
+    return context
 
 
 @dataclass
