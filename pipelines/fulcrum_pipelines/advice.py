@@ -1,7 +1,7 @@
-"""Warnings that a gate cannot pass, or hardly, on the test data that there are.
+"""Warnings that a gate cannot pass, or hardly, on the given test data.
 
-They come before anything is compressed. What decides is the best case, a candidate that answers
-each test example as the baseline does: its interval is as wide as what the data cannot exclude.
+They come before anything is compressed. The best case decides, a candidate that answers each test
+example as the baseline does: its interval is as wide as the change that the data cannot exclude.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class BestCase:
         half_width: How far the interval reaches; None if there can be none.
         unseen: As in evidence.
         effective_n: As in evidence.
-        constant: The metric of an answer that ignores the inputs, where the width rests on what a
-            mixed-up answer costs; None elsewhere.
-        untested: As in evidence; no number of examples of the classes that there are makes it less.
+        constant: The metric of an answer that ignores the inputs, if the width rests on the cost of
+            a mixed-up answer; None otherwise.
+        untested: As in evidence; more examples of the existing classes do not reduce it.
     """
 
     slice: str
@@ -173,9 +173,9 @@ def _never(gate: Gate, case: BestCase, margin: float | None) -> str:
 
 
 def _worse_than_constant(gate: Gate, case: BestCase) -> str:
-    """Return that the baseline is no better than a constant answer; empty where it is better.
+    """Return that the baseline is no better than a constant answer; empty if it is better.
 
-    What one lost answer costs such a baseline is no guide to margins or numbers of examples.
+    The cost of one lost answer of such a baseline is no guide to margins or numbers of examples.
     """
     if case.constant is None or case.value is None:
         return ""
@@ -283,7 +283,7 @@ def _hardly_on_slices(
 
 
 def _hardly(gate: Gate, share: float, examples: int) -> Iterator[str]:
-    """Yield that the gate passes less often than it should, where many answers may change."""
+    """Yield that the gate passes less often than it should, if many answers may change."""
     margin = gate.margin or 0.0
     needed = required_sample_size(baseline_accuracy=share, margin=margin, level=gate.confidence)
     if needed is not None and needed <= examples:

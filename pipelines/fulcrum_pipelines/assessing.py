@@ -25,7 +25,7 @@ def assess(
     Blocks while it reads the whole candidate, so it belongs in a thread.
 
     Args:
-        store: Where evidence is read, under the run's key and nowhere else.
+        store: Source of the evidence, read under the run's key only.
         plan_digest: The plan that the evidence must be of.
         run: The run's key.
         gates: Those that the job started with.

@@ -1,4 +1,4 @@
-"""What a model carries from one Kubeflow component to the next, where no job has a plan.
+"""Records that go with a model from one Kubeflow component to the next, without a job's plan.
 
 The artifact of prune, finetune and quantize, and the evidence of validate, is a directory: this
 record as `fulcrum.json`, the model as it was given under `source/`, `model.onnx` for people, and in

@@ -16,12 +16,12 @@ from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.evidence import StageName
 
 IR_PATH = Path(__file__).parent / "ir" / "fulcrum.yaml"
-"""All tasks that there are, one after the other."""
+"""All tasks, one after the other."""
 
 MEASURED: StageName = "validate"
 Part = Literal["all", "compute", "measure"]
-"""What of a plan is run at once: all of it, or that which computes and that which measures apart,
-each on hardware of its own. What passes between them passes through the store."""
+"""The part of a plan that is run at once: all of it, or the computing and the measuring stages
+separately, each on its own hardware. The parts exchange data only through the store."""
 
 FUSED: dict[str, Part] = {"compute": "compute", "whole": "all"}
 """Tasks that run several stages in one pod."""

@@ -1,4 +1,4 @@
-"""What components of other people's pipelines ask beside computing: rules, verdict, channel.
+"""Rules, verdict and channels for components in other people's pipelines.
 
 It runs in the components' image, in processes that run no code of a model's author. A pipeline has
 no job, so no ModelChannel of a cluster is moved: only the operator moves those. A channel here is a
@@ -59,7 +59,7 @@ class Held(Record):
 
 
 class ChannelFile(Record):
-    """What serving reads at `channels/<name>.json` of a store.
+    """The file for serving at `channels/<name>.json` of a store.
 
     Attributes:
         current: What the channel holds.
@@ -110,14 +110,14 @@ def promote(
         channel: Its name.
         candidate: Path of the artifact of prune, finetune or quantize.
         evidence: Path of the artifact of validate.
-        store_url: Where model, evidence and the channel's file are kept.
+        store_url: URL of the store of model, evidence and the channel's file.
         now: The time.
 
     Raises:
         QualityError: The verdict is not Pass.
-        UserError: The candidate is not what was validated, the channel's name is none, or the
-            channel holds another model than that which the candidate was compared with, which
-            another promotion may just have put there.
+        UserError: The candidate is not the validated one, the channel's name is invalid, or the
+            channel holds another model than the one that the candidate was compared with;
+            another promotion may just have put it there.
         InfrastructureError: The store fails, or cannot be written by several safely.
     """
     if not CHANNEL_NAME.fullmatch(channel):
@@ -163,7 +163,7 @@ def _file_of(channel: str) -> str:
 
 
 def _read(store: Store, channel: str) -> tuple[bytes | None, ChannelFile | None]:
-    """Return a channel's file, as it is and as a record; None and None if there is none."""
+    """Return a channel's file, as bytes and as a record; None and None if it is missing."""
     path = _file_of(channel)
     content = store.read(path)
     if content is None:

@@ -1,4 +1,4 @@
-"""What the operator and the components agree on: the plan of a run, its stages, and its names.
+"""The contract of operator and components: the plan of a run, its stages, and its names.
 
 The two never import each other; everything that crosses between them is here, in `evidence` and in
 `store`.
@@ -22,7 +22,7 @@ STAGES: tuple[StageName, ...] = get_args(StageName)
 OPTIONAL_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
 
 NEW_RUN = "new"
-"""In place of a run's key: a run of its own, that no job owns."""
+"""In place of a run's key: a new run that no job owns."""
 
 
 OF_A_JOB = re.compile(r"(^|-).{12}-\d+$")
@@ -36,10 +36,10 @@ def _is_of_no_job(occurrence: str) -> str:
 
 
 class ResolvedSpec(CompressionJobSpec):
-    """A specification in which recipe and gates stand themselves, whoever wrote them where.
+    """A specification that contains recipe and gates themselves, without references.
 
-    In a manifest either may be a reference; what runs and what decides must not depend on what
-    the reference names later. The same holds of the baseline, where that is what a channel held.
+    In a manifest either may be a reference; the run and the decision must not depend on later
+    changes of its target. The same holds for the baseline, if it is a channel's model.
 
     Attributes:
         baseline_model: Digest, in the store, of the ONNX model that candidates are compared with;

@@ -1,15 +1,15 @@
-"""The Kubeflow pipeline: the tasks that a run can have, and where each of them runs.
+"""The Kubeflow pipeline: the tasks that a run can have, and the placement of each.
 
 It is compiled once, with all tasks one after the other, to `ir/fulcrum.yaml`, which is shipped as
 data; a run is made from its own tasks alone (`fulcrum_pipelines.compiled`). kfp is needed to
-compile it and to run it here, not to submit it. What a stage does is none of its business: each
-component calls one function of `fulcrum_components`, and what passes from stage to stage passes
-through the store. The artifacts declared here are what a person sees in the Kubeflow UI.
+compile it and to run it here, not to submit it. It knows nothing of a stage's work: each
+component calls one function of `fulcrum_components`, and stages exchange data only through the
+store. The artifacts declared here are shown to people in the Kubeflow UI.
 
 Each task has the id of Kubeflow's run as well, which differs between the runs of a recurring one.
 
-The count of accelerators is a string: Kubeflow's driver reads whatever goes into a pod as one, and
-takes a number as no value at all, without a word.
+The count of accelerators is a string: Kubeflow's driver reads all values for a pod as strings, and
+silently ignores a number.
 """
 # No `from __future__ import annotations` here: kfp reads the annotations of components.
 
@@ -188,7 +188,7 @@ def place(
     task.set_accelerator_limit(accelerator_count)
     kubernetes.add_node_selector_json(task, node_selector)
     kubernetes.add_toleration_json(task, tolerations)
-    # Where pods have an identity of their own there is no such secret, and none is needed.
+    # If pods have their own identity, this secret does not exist and is not needed.
     kubernetes.use_secret_as_env(
         task, STORE_SECRET, {name: name for name in STORE_KEYS}, optional=True
     )

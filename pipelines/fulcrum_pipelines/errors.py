@@ -1,4 +1,4 @@
-"""The root of all errors that Fulcrum raises on purpose, and how a stage tells the outside.
+"""The root of all errors that Fulcrum raises on purpose, and the report of a stage's failure.
 
 The class of a failure decides what happens next: a user's error is never tried again, an
 infrastructure fault may be.
@@ -36,11 +36,11 @@ class UserError(FulcrumError):
 
 
 class RefusedError(PermissionError):
-    """A stage's supervisor does not read or write this for it, whatever the credentials."""
+    """A stage's supervisor does not read or write this for it, even if its credentials allow it."""
 
 
 class QualityError(FulcrumError):
-    """What was achieved differs from what was asked by more than the declared tolerance."""
+    """The result differs from the requested value by more than the declared tolerance."""
 
     failure_class: FailureClass = "quality"
 
@@ -52,7 +52,7 @@ class InfrastructureError(FulcrumError):
 
 
 class CorruptError(InfrastructureError):
-    """What is in the store is missing, or not what its digest says; asking again cannot help."""
+    """An object in the store is missing or does not match its digest; a retry cannot help."""
 
 
 class DeadlineError(FulcrumError):

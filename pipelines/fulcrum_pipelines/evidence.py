@@ -1,6 +1,6 @@
-"""What a stage measured, as JSON with a versioned schema.
+"""Evidence: the measurements of a stage, as JSON with a versioned schema.
 
-Evidence is the only thing that gates decide from, and it is kept for ever, so its shape is a
+Gates decide from evidence alone, and it is kept without a limit in time, so its shape is a
 promise: a field is added, never changed, within one `SCHEMA`. Numbers are finite or absent (`null`
 with a `note` that says why), because JSON has no NaN and a gate must see that something is missing.
 Units are in the names. The JSON schema in `docs/evidence.schema.json` is generated from here.
@@ -37,7 +37,7 @@ class Artifact(Record):
 
 
 class Environment(Record):
-    """Where something was measured; a verdict holds for this hardware class only."""
+    """The machine of a measurement; a verdict holds for this hardware class only."""
 
     cpu_model: str
     cpu_flags: tuple[str, ...]  # those that matter to numeric code: avx2, avx512_vnni, amx_int8 ...
@@ -87,7 +87,7 @@ class Comparison(Record):
     """Candidate against baseline on the same examples, for one metric on one slice.
 
     `delta` is candidate - baseline in the metric's own unit; `interval` is of `delta`, unoriented:
-    `direction` tells which sign is good. `p_inferior` is the one-sided p-value of "no worse than
+    `direction` says which sign is good. `p_inferior` is the one-sided p-value of "no worse than
     -margin" (small: measurably worse than the margin), for Holm's correction over slices; it is
     given only if a gate's margin applied.
 
@@ -102,7 +102,7 @@ class Comparison(Record):
     unit: str = ""
     slice: str = "all"
     n: int
-    groups: int | None = None  # resampled units, where examples are not independent
+    groups: int | None = None  # resampled units, if examples are not independent
     baseline: Finite | None
     candidate: Finite | None
     delta: Finite | None
@@ -131,7 +131,7 @@ class OutputFidelity(Record):
     output: str
     kind: str  # element type
     n: int
-    groups: int | None = None  # resampled units, where examples are not independent
+    groups: int | None = None  # resampled units, if examples are not independent
     unit: Literal["examples", "calls"] = "examples"  # calls of one example: no axis counts them
     reference: str = ""  # "standard deviation", "root mean square", or "none": all zeros
     relative_error: Finite | None = None  # null for whole numbers
@@ -230,25 +230,25 @@ class ConfusionMatrix(Record):
 
 
 class FirstOutput(Record):
-    """What the baseline's first output held on the test data, as the model gave it."""
+    """Range of the baseline's first output on the test data, as the model returned it."""
 
     meaning: Meaning  # declared, or found in the graph
     low: Finite
     high: Finite
     sum_low: Finite | None = None  # of the values of one example, if they may have to sum to 1
     sum_high: Finite | None = None
-    only_class: int | None = None  # the one answer to all examples, where there is but one
+    only_class: int | None = None  # the answer to all examples, if it is always the same
     # One logit for two classes: examples that are right only if it is cut at 0 (as logits are), and
     # only if it is cut at 0.5 (as scores between 0 and 1 are).
     right_at_zero: int | None = None
     right_at_half: int | None = None
     # Relative error of the outputs of single examples in a batch of their own copies, against a
-    # batch with other examples; null where the model takes one at a time.
+    # batch with other examples; null if the model takes one at a time.
     alone_error: Finite | None = None
 
 
 class ClassLabel(Record):
-    """One label of the data, and the class of the model that it stands for."""
+    """One label of the data, and its class of the model."""
 
     label: str  # as the data spell it
     folder: bool = False  # it is the name of a folder of images
@@ -258,14 +258,14 @@ class ClassLabel(Record):
 
 
 class LabelMapping(Record):
-    """Which class each label stands for; the same for every data set and stage."""
+    """The class of each label; the same for every data set and stage."""
 
     how: str
     labels: tuple[ClassLabel, ...]
 
 
 class Conversion(Record):
-    """What was done to values of some data sets before the model gets them."""
+    """A conversion of values of some data sets before the model gets them."""
 
     data: tuple[str, ...]
     text: str
@@ -436,7 +436,7 @@ class QuantizeDetails(Record):
 
 
 class ValidateDetails(Record):
-    """What the gates decide from."""
+    """Details of validate, from which the gates decide."""
 
     kind: Literal["validate"] = "validate"
     baseline_model: Digest

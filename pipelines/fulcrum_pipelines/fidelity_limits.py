@@ -1,7 +1,7 @@
-"""What is asked of an output after the first if no gate asks for anything else.
+"""Limits for outputs after the first that apply unless a gate sets others.
 
 The quantize stage refuses candidates by these limits on validation, and the operator decides by
-them on the test data, so they stand below both.
+them on the test data, so both import them from here.
 """
 
 from __future__ import annotations

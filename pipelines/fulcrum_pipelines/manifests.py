@@ -37,7 +37,7 @@ class JobManifest:
         labels: Its labels.
         annotations: Its annotations.
         spec: Its specification with all defaults, addresses as they are written.
-        directory: Where the manifest is, which relative addresses are relative to.
+        directory: Of the manifest; the base of relative addresses.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How many test examples a gate on right answers needs, told before anything runs.
+"""Compute how many test examples a gate on right answers needs, before anything runs.
 
 The usual formula, n = 6.2 churn / margin^2 for 80 % power at one-sided 5 %, is optimistic: at 1 %
 of changed answers and a margin of one point it gives 620 pairs, which pass a two-sided 95 %
@@ -68,9 +68,9 @@ def sample_size_as_seen(
 ) -> int | None:
     """Return about how many examples pass with probability `power` if the change stays as seen.
 
-    The share of discordant pairs is taken by the rule of succession, (seen + 1) / (n + 2): that
-    none was seen among n does not mean that there are none, but they are few, and an interval
-    shrinks faster than with the root of n where they are.
+    The share of discordant pairs is taken by the rule of succession, (seen + 1) / (n + 2): none
+    seen among n does not prove that none exist, but they are few, and with few of them an interval
+    shrinks faster than with the root of n.
 
     Args:
         counts: Right and wrong of both models on the same examples.
@@ -156,7 +156,7 @@ def _fewest_fixed(n: int, discordant: int, margin: float, level: float) -> int:
 
 
 def _passes(n: int, discordant: int, fixed: int, margin: float, level: float) -> bool:
-    """Tell whether the interval's lower end is above -margin, which p tells without a search."""
+    """Return whether the interval's lower end is above -margin, by p and without a search."""
     counts = Counts.model_construct(
         both_right=n - discordant,
         only_baseline_right=discordant - fixed,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Record, StageName
-from fulcrum_pipelines.texts import Told
+from fulcrum_pipelines.texts import Message
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class RunHandle:
         key: The write-ahead key, `Plan.run`.
         reference: The engine's own name of the run: a process id, a Job's name, a run id. For
             people and for the engine; no other code parses it.
-        url: Where the engine shows the run to people; empty if it does not.
+        url: Page of the run in the engine's user interface; empty without one.
     """
 
     key: str
@@ -67,8 +67,8 @@ class StageState(Record):
     state: Literal["Running", "Succeeded", "Failed"]
     started_at: str
     finished_at: str | None = None
-    message: Told = ""
+    message: Message = ""
     fraction: float | None = None  # done, 0..1, if it is known
     cached: bool = False
     failure_class: FailureClass | None = None
-    last_lines: tuple[Told, ...] = ()
+    last_lines: tuple[Message, ...] = ()

@@ -1,7 +1,7 @@
 """Paired statistics of right and wrong answers, in pure Python.
 
-Validate records them and the gates compute them again from the same counts, so the one definition
-stands below both; no numpy, because deciding must work if there is none.
+Validate records them and the gates compute them again from the same counts, so both use
+this one definition; without numpy, because decisions must work if it is not installed.
 
 Notation: of n pairs, b is the number that only the candidate answers rightly and c the number that
 only the baseline does. The difference d is candidate - baseline, estimated by (b - c) / n.
@@ -89,7 +89,7 @@ def mcnemar_p(counts: Counts) -> float:
 def proportion_interval(successes: int, n: int, level: float) -> Interval:
     """Return the exact interval of one proportion (Clopper and Pearson 1934).
 
-    Each end is wrong in at most (1 - `level`) / 2 of samples, whatever the proportion. The score
+    Each end is wrong in at most (1 - `level`) / 2 of samples, for every proportion. The score
     interval (Wilson 1927) is not: with a true share of 0.18 / n its lower end is above it in 16 %
     of samples, namely in all that have a success at all.
 
@@ -199,7 +199,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return the p-values adjusted by Holm's step-down method (Holm 1979), in the given order.
 
     Calling those below alpha significant wrongly rejects any true hypothesis with probability at
-    most alpha, whatever the dependence between them.
+    most alpha, for any dependence between them.
     """
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])
     adjusted = [0.0] * len(p_values)

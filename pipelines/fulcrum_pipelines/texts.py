@@ -1,7 +1,7 @@
-"""Text that users' code wrote, made harmless for whoever reads it in a terminal.
+"""Make text that users' code wrote harmless for readers in a terminal.
 
 Names, messages and logs pass from a model's code to `kubectl`, `fulcrum` and Events. Escape
-sequences in them could repaint what stands there, and direction signs could reorder it.
+sequences in them could repaint the screen, and direction signs could reorder it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 
 KEPT = frozenset("\n\t\u00a0")
-TOLD_CHARACTERS = 8000
+MESSAGE_CHARACTERS = 8000
 MESSAGE_LINES = 3
 REASON_CHARACTERS = 300
 ORNAMENTS = tuple("#=-*~^|+")
@@ -25,10 +25,10 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in KEPT else _escape(c) for c in text)
 
 
-def told(text: str) -> str:
+def to_message(text: str) -> str:
     """Return `text` as a message: printable, and of a bounded length."""
     safe = printable(text)
-    return safe if len(safe) <= TOLD_CHARACTERS else f"{safe[:TOLD_CHARACTERS]}…"
+    return safe if len(safe) <= MESSAGE_CHARACTERS else f"{safe[:MESSAGE_CHARACTERS]}…"
 
 
 def shortened(text: str) -> str:
@@ -52,7 +52,7 @@ def reason(error: BaseException) -> str:
     return f"{name}: {short}" if short else name
 
 
-Told = Annotated[str, AfterValidator(told)]
+Message = Annotated[str, AfterValidator(to_message)]
 """A message in a record."""
 
 

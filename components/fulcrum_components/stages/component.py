@@ -44,7 +44,7 @@ from fulcrum_pipelines.runner.isolation import (
 )
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.storage.store import Store, parse_record, patient_store, state_path
-from fulcrum_pipelines.texts import reason, told
+from fulcrum_pipelines.texts import reason, to_message
 
 LAST_LINES = 12
 FAILURE_FILE = "failure.json"
@@ -339,7 +339,7 @@ def _reported_failure(scratch: Path) -> Failure | None:
     """Return what the worker says of its failure, or None where users' code left something else."""
     try:
         found = json.loads(_left(scratch, FAILURE_FILE, FAILURE_BYTES) or b"")
-        failure = Failure(found["failure_class"], told(str(found["message"])))
+        failure = Failure(found["failure_class"], to_message(str(found["message"])))
     except (ValueError, TypeError, LookupError, RecursionError):
         return None  # also where it was half written when the process was killed
     return failure if failure.failure_class in get_args(FailureClass) else None

@@ -1,8 +1,8 @@
-"""What can be measured and decided: a row for each metric, each task and each kind of gate.
+"""The catalogue of measurements and decisions: a row for each metric, task and kind of gate.
 
 Gates, reports, evaluators, advice and scaffolds all have to know which way a metric is better or
 what a kind of gate needs measured. They read it here, so that an addition cannot be forgotten in
-one of them. What is computed stands elsewhere: metrics in `fulcrum_components.evaluation.metrics`,
+one of them. The computations are elsewhere: metrics in `fulcrum_components.evaluation.metrics`,
 tasks in `fulcrum_components.tasks`, decisions in `fulcrum_pipelines.gates`.
 `tests/unit/pipelines/test_catalog.py` holds all of them, the schema and the docs against these
 rows; CONTRIBUTING.md says how to add one.

@@ -12,7 +12,7 @@ Value = Literal["metric", "metric change", "relative change", "share", "ratio"]
 
 @dataclass(frozen=True)
 class GateKind:
-    """What is known of a kind of gate before it decides.
+    """Properties of a kind of gate that are known before it decides.
 
     Attributes:
         name: In manifests, verdicts and Prometheus metrics.

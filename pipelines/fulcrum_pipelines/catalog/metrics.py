@@ -17,7 +17,7 @@ PLAUSIBLE_GAIN: Final = 0.05
 
 @dataclass(frozen=True)
 class MetricKind:
-    """What is known of a metric before anything is measured.
+    """Properties of a metric that are known before anything is measured.
 
     Attributes:
         name: In manifests and evidence.

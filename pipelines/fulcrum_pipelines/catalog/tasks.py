@@ -15,7 +15,7 @@ Meaning = Literal["logits", "probabilities", "value"]
 
 @dataclass(frozen=True)
 class Task:
-    """What a model is for.
+    """The purpose of a model.
 
     Attributes:
         name: In manifests.

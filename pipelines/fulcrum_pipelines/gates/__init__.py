@@ -1,7 +1,7 @@
 """The gates: evidence and policy go in, a verdict comes out.
 
-Nothing but the standard library and the contract is needed, so that anybody can decide again from
-the files alone.
+It needs only the standard library and the contract, so that any reader can decide again from the
+files alone.
 """
 
 from fulcrum_pipelines.gates.decide import decide

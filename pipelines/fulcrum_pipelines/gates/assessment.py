@@ -1,4 +1,4 @@
-"""What an assessment of a run comes to; `assessing` makes it. Pure, like what decides on it."""
+"""The results of an assessment of a run; `assessing` makes them. Pure, as are its readers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fulcrum_pipelines.gates.verdict import Verdict
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the gates say of the evidence of a run that succeeded.
+    """The gates' verdict on the evidence of a run that succeeded.
 
     Attributes:
         evidence_digest: Of the evidence, which the verdict and a promotion name.
-        evidence_uri: Where the evidence is.
+        evidence_uri: Address of the evidence.
         candidate_digest: Of the compressed model.
-        candidate_uri: Where the compressed model is; its content has the digest that was validated.
+        candidate_uri: Address of the compressed model; its content has the validated digest.
         candidate_bytes: Its size.
     """
 

@@ -1,7 +1,7 @@
 """Kind change: how far did a metric move, relative to the baseline's?
 
-The interval is made of that of the paired change and that of the baseline's value, which is not
-known exactly either: where it is small, a few more examples may double it.
+The interval combines that of the paired change and that of the baseline's value, which is not
+known exactly either: if it is small, a few more examples may double it.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _of_baseline(details: ValidateDetails, comparison: Comparison, level: float)
     """Return the interval of the baseline's own metric, from counts where there are some.
 
     Raises:
-        Undecided: There is none at `level`.
+        Undecided: No interval at `level` exists.
     """
     name, where = comparison.metric, comparison.slice
     found = find_metric(details.metrics_baseline, name, where, level)

@@ -1,6 +1,6 @@
 """Is the evidence of one run, over the models and the data that it says?
 
-What holds for the whole run, whichever gates there are. Any answer but yes blocks.
+These checks hold for the whole run, with any gates. Any answer but yes blocks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from fulcrum_pipelines.evidence import (
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 DATA = "data."
-"""What the names of inputs that are data sets begin with."""
+"""Prefix of the names of inputs that are data sets."""
 
 TUNED_ON = ("train", "calibration", "validation")
 """Data sets that something is tuned on; no test example may be in them."""
@@ -133,7 +133,7 @@ def _data(evidence: Evidence, evaluate: StageEvidence, details: ValidateDetails)
 def _baseline(
     evaluate: StageEvidence, details: ValidateDetails, gates: Sequence[Gate]
 ) -> Iterator[str]:
-    """Yield what is wrong with the baseline itself; validate's metrics are no code of its own."""
+    """Yield faults of the baseline itself, from metrics that its own code did not compute."""
     measured = evaluate.details
     if isinstance(measured, EvaluateDetails):
         problem = contradiction(measured)

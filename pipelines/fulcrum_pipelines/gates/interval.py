@@ -1,8 +1,8 @@
 """The one rule of all gates that look at an interval, on all data and on slices.
 
 A gate passes if the whole interval keeps its limit, fails if the whole interval breaks it, and is
-inconclusive otherwise. What differs from kind to kind is only what is observed and what the limit
-is, so that is all that a kind's own module says.
+inconclusive otherwise. Kinds differ only in the observation and the limit, so a kind's module
+defines only these.
 
 Slices: a pass needs every slice to pass on its own. That is an intersection-union test and needs no
 correction (Berger 1982). A fail on a slice is one of many chances to fail, so it needs a p-value
@@ -34,7 +34,7 @@ _NORMAL = NormalDist()
 
 @dataclass(frozen=True)
 class Observation:
-    """What was measured on all data or on one slice.
+    """A measurement on all data or on one slice.
 
     Attributes:
         subject: What it is, as messages name it.
@@ -47,7 +47,7 @@ class Observation:
         detail: More that a reader wants to know.
         p_break: Exact one-sided p-value of "the limit is kept", if there is one.
         exact: The value is known, not sampled, so that `n` does not matter.
-        counts: Right and wrong of both models, where the value is the change of that share.
+        counts: Right and wrong of both models, if the value is the change of that share.
         untested: How far the value may be off for classes that have no example.
     """
 
@@ -66,7 +66,7 @@ class Observation:
 
 
 class IntervalKind(Protocol):
-    """What a kind of gate adds to the rule."""
+    """The parts that a kind of gate adds to the rule."""
 
     def limit(self, gate: Gate, part: GateSlice | None) -> Limit:
         """Return what is accepted, on all data or on the slices of `part`."""
@@ -115,9 +115,9 @@ def judge(interval: Interval, limit: Limit) -> Outcome:
 def p_of_break(observation: Observation, limit: Limit) -> float:
     """Return the one-sided p-value of "the limit is kept".
 
-    Where there is no exact one it follows from the interval, whose half towards the limit is taken
-    for a normal one (Altman and Bland 2011); so it is below (1 - level) / 2 exactly where the
-    interval breaks the limit.
+    Without an exact one it follows from the interval, whose half towards the limit is taken for a
+    normal one (Altman and Bland 2011); so it is below (1 - level) / 2 exactly if the interval
+    breaks the limit.
     """
     if observation.p_break is not None:
         return observation.p_break

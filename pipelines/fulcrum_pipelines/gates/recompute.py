@@ -1,7 +1,7 @@
 """Refusing evidence that does not add up.
 
-Evidence comes from a place where user code ran. Whatever can be computed again from simpler numbers
-is, and where the two differ the evidence was altered or is broken.
+Evidence comes from a place where user code ran. Every number that can be
+computed again from simpler numbers is; if the two differ, the evidence was altered or is broken.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def name_of(comparison: Comparison) -> str:
 def counts_of(comparison: Comparison) -> Counts | None:
     """Return the counts that the comparison can be decided from, exactly.
 
-    None if it has none, or where its examples are not independent.
+    None if it has none, or if its examples are not independent.
     """
     return comparison.counts if comparison.groups is None and comparison.n > 0 else None
 
@@ -63,7 +63,7 @@ def paired_interval(comparison: Comparison, level: float) -> Interval:
     Otherwise it is the recorded one.
 
     Raises:
-        Undecided: There is none, it is at another level, it does not follow from the counts, or it
+        Undecided: It is missing, it is at another level, it does not follow from the counts, or it
             is narrower than the examples allow.
     """
     what = f"the change of {name_of(comparison)}"

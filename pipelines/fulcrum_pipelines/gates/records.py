@@ -19,7 +19,7 @@ def find_metric(metrics: Sequence[Metric], name: str, where: str, level: float) 
     """Return the record of metric `name` on slice `where`, at best with an interval at `level`.
 
     Raises:
-        Undecided: There is none, or there are several that contradict each other.
+        Undecided: It is missing, or several records contradict each other.
     """
     found = [metric for metric in metrics if metric.name == name and metric.slice == where]
     if not found:
@@ -38,7 +38,7 @@ def find_comparison(
     Of several, that with an interval at `level` and made for `margin`.
 
     Raises:
-        Undecided: There is none, they contradict each other, or what there is does not add up.
+        Undecided: They are missing, contradict each other, or do not add up.
     """
     found = [
         comparison
@@ -55,7 +55,7 @@ def find_comparison(
 
 
 def slice_sizes(details: ValidateDetails, by: str) -> dict[str, int]:
-    """Return the slices `by` that any record tells of, with the number of their examples."""
+    """Return the slices `by` that any record has, with the number of their examples."""
     sizes: dict[str, int] = {}
     records: Iterable[Comparison | Metric] = (
         *details.comparisons,

@@ -1,7 +1,7 @@
 """Kind speedup: how many times as fast is the candidate, on the hardware that it was timed on?
 
 A timing whose control (the baseline against itself) shows a difference proves nothing. A model is
-exactly as fast as itself, whatever the clock says.
+exactly as fast as itself, even if the clock says otherwise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kind threshold: is the candidate's metric itself within bounds, whatever the baseline does?
+"""Kind threshold: is the candidate's metric itself within bounds, for any baseline?
 
 Shares of right answers are decided by the exact interval from their counts, everything else by the
 interval that validate recorded.

@@ -1,7 +1,7 @@
-"""How a decision ends where the evidence cannot carry it.
+"""The end of a decision that the evidence does not support.
 
-Missing and impossible are told apart: what is missing may be measured yet, so it is inconclusive;
-what cannot be true is anomalous, because somebody has to look at it.
+Missing and impossible values differ: a missing value may be measured yet, so it is inconclusive;
+an impossible value is anomalous, because a person has to look at it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def anomalous(reason: str) -> Undecided:
 
 
 def finite(value: float | None, what: str, note: str = "") -> float:
-    """Return `value`, named `what`, where it is there and a number.
+    """Return `value`, named `what`, if it is present and a number.
 
     Raises:
         Undecided: It is missing (`note` says why), or it is NaN or infinite.
@@ -47,5 +47,5 @@ def finite(value: float | None, what: str, note: str = "") -> float:
 
 
 def agree(recorded: float, computed: float) -> bool:
-    """Tell whether two computations of one number differ by rounding only."""
+    """Return whether two computations of one number differ by rounding only."""
     return math.isclose(recorded, computed, rel_tol=SAME, abs_tol=SAME)

@@ -1,7 +1,7 @@
-"""What the gates decided, as values that are kept with the evidence.
+"""The gates' decisions, as values that are kept with the evidence.
 
 They are records like the evidence itself, frozen and JSON, so that a verdict can be stored, shown,
-and compared with one that somebody computes again.
+and compared with one that is computed again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PRECEDENCE: tuple[Outcome, ...] = ("Fail", "Anomalous", "Inconclusive", "Pass")
 
 
 class Limit(Record):
-    """What a gate accepts of the value that it looks at, in that value's own unit.
+    """The range of a value that a gate accepts, in the value's own unit.
 
     `strict` limits must be cleared, others may be touched.
     """
@@ -31,10 +31,10 @@ class Limit(Record):
 
 
 class SliceResult(Record):
-    """What a gate decided on one slice.
+    """A gate's decision on one slice.
 
     `p_adjusted` is the p-value of "the limit is kept" after Holm's correction over the gate's
-    slices, given where it was needed to tell chance from harm.
+    slices, given if it was needed to distinguish chance from harm.
     """
 
     slice: str
@@ -48,7 +48,7 @@ class SliceResult(Record):
 
 
 class GateResult(Record):
-    """What one gate decided, and from what.
+    """One gate's decision, and its inputs.
 
     `value`, `interval`, `limit` and `n` are of all data; `slices` has each slice that was decided
     and `left_out` those with too few examples. `inputs` names the records of the evidence used.
@@ -74,7 +74,7 @@ class Verdict(Record):
 
     `caveats` are what the evidence takes on its author's word; they block nothing.
 
-    Whoever has the evidence and the gates of these digests gets the same verdict from the rule
+    The evidence and the gates of these digests give the same verdict to every reader by the rule
     `rules`. `evidence` is None if the evidence holds a number that JSON cannot hold.
     """
 

@@ -1,4 +1,4 @@
-"""What a page is made of: sections of tables, figures, facts and notes, as typed values.
+"""The parts of a page: sections of tables, figures, facts and notes, as typed values.
 
 Sections decide what is shown and say what is missing; the template only gives it its form. So the
 former is tested without a browser, and nothing in it can forget to escape.
@@ -21,7 +21,7 @@ class Cell:
 
     Attributes:
         text: What it says.
-        tone: Its colour; the text alone must tell the same.
+        tone: Its colour; the text alone must say the same.
         code: Whether it is a name or digest that may break anywhere.
         chip: Whether it is drawn as a label, as verdicts are.
         note: Said in small letters under the text.
@@ -36,7 +36,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One column's heading; figures stand at the right."""
+    """One column's heading; figures are right-aligned."""
 
     name: str
     number: bool = False
@@ -106,7 +106,7 @@ Block = Table | Figures | Facts | Note
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page, with an anchor of its own."""
+    """One part of the page, with an anchor."""
 
     key: str
     title: str
@@ -135,12 +135,12 @@ def row(*cells: str | Cell) -> tuple[Cell, ...]:
 
 
 def missing(what: str) -> Note:
-    """Return the sentence that stands where there is nothing to show."""
+    """Return a sentence in place of missing content."""
     return Note(what, "quiet")
 
 
 def only(blocks: Sequence[Block | None]) -> tuple[Block, ...]:
-    """Return the blocks that there are."""
+    """Return the blocks that are not None."""
     return tuple(block for block in blocks if block is not None)
 
 

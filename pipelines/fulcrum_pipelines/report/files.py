@@ -1,7 +1,7 @@
 """Reports as files: beside the evidence in a store, and made again from what a run left.
 
 The verdict is decided again from the gates in the run's plan, not read from a file: evidence, plan
-and report then cannot tell different stories.
+and report then cannot contradict each other.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def read_evidence(source: Path | str) -> Evidence:
     """Return the evidence of a run's folder, in a store by its URL too, or of a file.
 
     Raises:
-        UserError: There is none, or it is not valid.
+        UserError: It is missing or not valid.
         FulcrumError: A store does not answer, or has something else there.
     """
     if "://" in str(source):
@@ -126,7 +126,7 @@ def read_evidence(source: Path | str) -> Evidence:
 
 
 def read_plan(path: Path, evidence: Evidence) -> Plan | None:
-    """Return the plan that the evidence names, or None if there is none beside it.
+    """Return the plan that the evidence names, or None if the file is missing.
 
     Raises:
         UserError: There is one, but it is another than the evidence was made by.

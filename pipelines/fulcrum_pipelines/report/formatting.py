@@ -21,7 +21,7 @@ _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 def fixed(value: float | None, decimals: int, *, sign: bool = False) -> str:
     """Return `value` with a fixed number of decimals and grouped thousands; zero has no sign.
 
-    Where that would be a row of zeros or digits, it is written with an exponent.
+    If that would be a row of zeros or digits, it is written with an exponent.
     """
     if value is None:
         return NOT_MEASURED
@@ -140,5 +140,5 @@ def duration(seconds: float | None) -> str:
 
 
 def short_digest(digest: str) -> str:
-    """Return the first digits of a digest, enough to tell two apart by eye."""
+    """Return the first digits of a digest, enough to distinguish two by eye."""
     return digest.removeprefix("sha256:")[:12]

@@ -1,4 +1,4 @@
-"""What a metric is called and how its values read: a share in per cent, a loss in digits.
+"""Names of metrics and formats of their values: a share in per cent, a loss in digits.
 
 Gates and evidence know a metric by one name; people know it by another and expect its own unit.
 """
@@ -39,7 +39,7 @@ class Style:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """Where values can lie."""
+        """The range of possible values."""
         return (0.0, 1.0) if self.share else EVERYWHERE
 
     def value(self, value: float | None, decimals: int | None = None) -> str:
@@ -52,7 +52,7 @@ class Style:
         return f"{text}{SPACE}{self.unit}" if self.unit else text
 
     def delta(self, comparison: Comparison) -> str:
-        """Return a change with its unit; where the metric is no share, also in per cent."""
+        """Return a change with its unit; if the metric is not a share, also in per cent."""
         if comparison.delta is None:
             return NOT_MEASURED
         if self.share:

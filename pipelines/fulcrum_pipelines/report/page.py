@@ -79,7 +79,7 @@ def _environment() -> Environment:
 
 
 def sections(evidence: Evidence, verdict: Verdict | None) -> tuple[Section, ...]:
-    """Return all sections that there are, in the order of the page."""
+    """Return all sections that have content, in the order of the page."""
     validate = details(evidence, ValidateDetails)
     found = (
         gates_section(verdict),

@@ -40,7 +40,7 @@ def find_comparison(
 
 
 def main_comparison(validate: ValidateDetails) -> Comparison | None:
-    """Return the comparison on all data that stands for quality, or None without any."""
+    """Return the comparison on all data that represents quality, or None without any."""
     found = [find_comparison(validate.comparisons, name) for name in MAIN_METRICS]
     whole = [c for c in validate.comparisons if c.slice == "all"]
     return next((c for c in (*found, *whole) if c is not None), None)

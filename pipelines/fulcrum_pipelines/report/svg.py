@@ -30,7 +30,7 @@ def node(name: str, *children: str, **attributes: Attribute) -> Markup:
 
     Args:
         name: Name of the element.
-        children: What stands inside.
+        children: Its contents.
         attributes: Its attributes; a trailing underscore is dropped and others become hyphens;
             None leaves one out.
     """
@@ -84,9 +84,9 @@ def drawing(key: str, title: str, description: str, height: float, parts: Iterab
     """Return a whole plot.
 
     Args:
-        key: Tells this plot from the others of the page; its id.
+        key: Id that distinguishes this plot from the others of the page.
         title: What the plot shows, for those who cannot see it.
-        description: What there is to be seen.
+        description: Description of the plot.
         height: In units of which `WIDTH` make its width.
         parts: Its elements.
     """
@@ -151,7 +151,7 @@ class Scale:
         return self.start + share * (self.end - self.start)
 
     def clamp(self, value: float) -> float:
-        """Return the place of `value`, or of the nearer end where it lies outside."""
+        """Return the place of `value`, or of the nearer end if it lies outside."""
         return self(min(max(value, self.low), self.high))
 
 
@@ -171,11 +171,11 @@ def spanning(
     """Return a scale with all `values` in it.
 
     Args:
-        values: What must have a place.
-        start: Where the scale starts.
-        end: Where it ends.
+        values: Values that must fit on the scale.
+        start: Start of the scale.
+        end: End of the scale.
         pad: Part of the values' extent that is left free on both sides.
-        bounds: Where no value can lie, and so no room is left; values outside widen them.
+        bounds: Range of possible values, beyond which no room is left; values outside widen it.
     """
     finite = [value for value in values if math.isfinite(value)] or [0.0]
     low, high = min(finite), max(finite)

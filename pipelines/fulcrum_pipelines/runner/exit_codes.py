@@ -1,7 +1,7 @@
-"""What a pod's exit code says: the class of the failure, in a number.
+"""Exit codes of pods: the class of the failure, in a number.
 
-It is the one thing of a pod that survives in its Job after the pod is gone, and the only one that a
-Job's failure policy can tell apart. The numbers keep away from those that Python, shells and
+A Job keeps only the exit code after its pod is gone, and a Job's failure policy can distinguish
+only exit codes. The numbers keep away from those that Python, shells and
 signals end with.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, get_args
 
 from fulcrum_pipelines.errors import FailureClass
-from fulcrum_pipelines.texts import told
+from fulcrum_pipelines.texts import to_message
 
 EXIT_CODES: dict[FailureClass, int] = {
     "user": 64,
@@ -34,7 +34,7 @@ MESSAGE_BYTES = 1500
 
 @dataclass(frozen=True)
 class LastWords:
-    """What a pod leaves for whoever asks why it ended.
+    """The last message of a pod: the reason for its end.
 
     Attributes:
         failure_class: As in the store.
@@ -62,4 +62,4 @@ def last_words(text: str) -> LastWords | None:
         return None
     reason, message = str(found.get("reason", "")), str(found.get("message", ""))
     reason = reason if REASON.fullmatch(reason) else "PodFailed"  # any code in the pod may write it
-    return LastWords(found["failure_class"], reason, told(message))
+    return LastWords(found["failure_class"], reason, to_message(message))

@@ -22,7 +22,7 @@ SECRET = re.compile(
     r"|(SECRET|TOKEN|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)",
     re.IGNORECASE,
 )
-"""Variables of clouds and clusters, and whatever calls itself a secret."""
+"""Variables of clouds and clusters, and all that have names of secrets."""
 
 UNTOUCHABLE = {"HOME": "/nonexistent", "PYTHONSAFEPATH": "1", "PYTHONNOUSERSITE": "1"}
 """Environment of what holds credentials where several stages run one after the other: it must read

@@ -1,7 +1,7 @@
 """Run the compiled pipeline on this machine, with kfp's local runner.
 
-A process of its own (`python -m fulcrum_pipelines.runner.local`), because the state of `kfp.local`
-is global: one pipeline a process. Its stages are subprocesses of it in the same process group, so
+This is a separate process (`python -m fulcrum_pipelines.runner.local`), because `kfp.local` has
+global state: one pipeline a process. Its stages are subprocesses of it in the same process group, so
 they can all be stopped together.
 """
 

@@ -1,9 +1,9 @@
-"""What runs in a pod of the engine: `python -m fulcrum_pipelines.runner.pod`.
+"""Run a plan in a pod of the engine: `python -m fulcrum_pipelines.runner.pod`.
 
-It is the pod's first process. It runs the compiled pipeline below itself, asks the store how that
-ended, and tells it in the pod's exit code and last message. When the pod is to go, the pipeline is
-killed at once and not asked: the store has all that is worth keeping, and a model's code must not
-make a failure of its own out of a node that is drained.
+It is the pod's first process. It runs the compiled pipeline as its child, reads the result from the
+store, and reports it in the pod's exit code and last message. If the pod is asked to stop, the
+pipeline is killed at once: the store has all that is worth keeping, and a model's code must not
+turn the drain of a node into a failure of its own.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ class Stopper:
     """Ends the pipeline when the pod is asked to stop, at any moment."""
 
     def __init__(self) -> None:
-        self.told = False
+        self.stopped = False
         self._pid: int | None = None
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle the signal."""
-        self.told = True
+        self.stopped = True
         self._kill()
 
     def watch(self, pid: int) -> None:
         """Know the pipeline's process, which leads a group."""
         self._pid = pid
-        if self.told:
+        if self.stopped:
             self._kill()
 
     def _kill(self) -> None:
@@ -79,7 +79,7 @@ def run(
     )
     stopper.watch(process.pid)
     _wait(process.pid)
-    if stopper.told:
+    if stopper.stopped:
         message = "the pod was asked to stop; finished stages are not run again"
         return LastWords("infrastructure", "Stopped", message)
     status = part_status(store, plan, plan_digest, part)
@@ -89,7 +89,7 @@ def run(
 
 
 def _wait(pid: int) -> None:
-    """Wait for the end of `pid`; as the first process, reap whatever else ends meanwhile."""
+    """Wait for the end of `pid`; as the first process, reap all others that end meanwhile."""
     while os.waitpid(-1, 0)[0] != pid:
         pass
 
@@ -106,7 +106,7 @@ def main(
     runner: Sequence[str] = LOCAL_RUNNER,
     last_message: Path = LAST_MESSAGE,
 ) -> int:
-    """Run a plan, or a part of it, and return the exit code that tells how it ended."""
+    """Run a plan, or a part of it, and return the exit code that says how it ended."""
     parser = argparse.ArgumentParser(description="Run a plan in a pod.")
     parser.add_argument("--store", default=os.environ.get(STORE), help=f"URL; default: ${STORE}")
     parser.add_argument("--plan", required=True, help="digest of the plan in the store")

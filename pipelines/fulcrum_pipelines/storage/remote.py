@@ -1,7 +1,7 @@
 """File systems behind URLs, with failures in words that a person can act on.
 
-Every library below raises errors of its own, and some tell too little or, with a URL, too much. A
-call is bounded in time (`s3`); who can wait longer for a server asks again (`patiently`).
+Each library raises different errors, and some say too little or, with a URL, too much. A call is
+bounded in time (`s3`); callers that can wait longer for a server ask again (`patiently`).
 """
 
 from __future__ import annotations
@@ -90,12 +90,12 @@ def patiently(act: Callable[[], T], patience_s: float) -> T:
 
 
 def explain(error: Exception, what: str, url: str, filesystem: Any = None) -> InfrastructureError:
-    """Return the `error` of a file system as whoever set it up should read it.
+    """Return the `error` of a file system in words for the person who set it up.
 
     Args:
         error: What was raised.
         what: What failed, such as "cannot read runs/x/plan.json".
-        url: Of the store or the file; where the failure is said to be.
+        url: Of the store or the file, for the message.
         filesystem: That of `url`, which knows its server.
     """
     signs, reason = _signs(error), without_secrets(_reason(error))
@@ -111,7 +111,7 @@ def explain(error: Exception, what: str, url: str, filesystem: Any = None) -> In
         )
     elif signs & DENIED:
         why = f"access was denied{server} ({reason}); give credentials with this right"
-    elif signs & DAMAGED:  # the server keeps a checksum too, and told it
+    elif signs & DAMAGED:  # by the server's own checksum
         kind, why = CorruptError, f"it is not what was written ({reason})"
     elif signs & UNTRUSTED:
         why = f"no secure connection{server} ({reason}); AWS_CA_BUNDLE names who is trusted"
@@ -139,7 +139,7 @@ def is_missing(error: Exception) -> bool:
 
 
 def is_taken(error: Exception) -> bool:
-    """Whether `error` says that a file is there already, which was to be made."""
+    """Return whether `error` says that the file to create exists already."""
     return bool(_signs(error) & TAKEN)
 
 

@@ -1,7 +1,7 @@
 """S3 with an end to every request: s3fs limits the silence of an answer, but not that of an upload.
 
-A server that takes a connection and then reads nothing holds s3fs for ever, since no bytes are
-waited for while some are still to be sent. Loaded only if a URL is on S3.
+A server that takes a connection and then reads nothing blocks s3fs without end, since s3fs does
+not wait for bytes while it still has some to send. Loaded only if a URL is on S3.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ATTEMPTS = 3
 REQUEST_LIMIT_S = 50.0
 """For one request with all its attempts: three times silence, and the pauses between."""
 SLOWEST_BYTES_PER_S = 256 << 10
-"""What is sent gets this much more time."""
+"""Assumed minimum speed of uploads, which get time in proportion to their size."""
 PART_BYTES = 16 << 20
 PARALLEL_PARTS = 4
 """Each is in memory; s3fs itself takes ten of 50 MiB, which is a small pod's whole memory."""
 MOST_PARTS = 10_000
 
-for _name in ("aiobotocore", "botocore", "s3fs"):  # in detail they tell session tokens
+for _name in ("aiobotocore", "botocore", "s3fs"):  # their detailed logs contain session tokens
     logging.getLogger(_name).setLevel(logging.WARNING)
 
 

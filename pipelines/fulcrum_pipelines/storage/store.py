@@ -12,10 +12,10 @@ are computed from the run's key, and every artifact is checked against its diges
     cache/<namespace>/<stage>/<digest>.json
                                      the evidence of a stage that had the same inputs
     checkpoints/<namespace>/<digest>/
-                                     where a training with these inputs can be taken up again
+                                     the state from which a training with these inputs resumes
 
-The last two are a namespace's own, since whoever runs code in it could put anything there; without
-a cluster there is no such folder.
+The last two belong to a namespace, since code that runs in it could put anything there; without a
+cluster this folder is missing.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ PATIENCE = "FULCRUM_STORE_PATIENCE_S"
 
 R = TypeVar("R", bound=Record)
 NO_LINKS = frozenset((errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK))
-"""Errors of a file system without hard links, where who is first is not certain."""
+"""Errors of a file system without hard links, on which it is not certain who is first."""
 
 T = TypeVar("T")
 
@@ -88,7 +88,7 @@ class Store:
         self._patience_s = patience_s
         try:
             self._fs, root = open_url(url)
-        except Exception as error:  # each kind of file system has errors of its own for bad URLs
+        except Exception as error:  # each kind of file system has different errors for bad URLs
             known = isinstance(error, ValueError | ImportError)
             why = str(error) if known else f"it cannot be opened ({reason(error)})"
             message = without_secrets(why)
@@ -128,7 +128,7 @@ class Store:
     # --- bytes
 
     def read(self, path: str) -> bytes | None:
-        """Return the bytes at `path`, or None if there are none."""
+        """Return the bytes at `path`, or None if it is missing."""
         try:
             return self._ask(
                 f"cannot read {path}", lambda: bytes(self._fs.cat_file(self._path(path)))
@@ -137,7 +137,7 @@ class Store:
             return None
 
     def write(self, path: str, data: bytes) -> None:
-        """Write `data` to `path`; whoever reads it sees all of it or what was there before."""
+        """Write `data` to `path`; a reader sees all of it or the earlier content."""
         self._change(path, lambda target: self._write(target, data))
 
     def _write(self, target: str, data: bytes) -> None:
@@ -245,7 +245,7 @@ class Store:
 
         try:
             self._ask(what, with_folder)
-        except FileNotFoundError as error:  # what is copied, or a folder that was just removed
+        except FileNotFoundError as error:  # the source, or a folder that was just removed
             raise InfrastructureError(f"{what}: {error}", where=self.url) from error
 
     def delete(self, path: str) -> None:
@@ -283,7 +283,7 @@ class Store:
     def put(self, source: Path, name: str, media_type: str) -> Artifact:
         """Store the file `source` under its digest and return what names it.
 
-        Where it is there already it is read, and replaced if it was damaged.
+        An existing copy is read, and replaced if it was damaged.
         """
         digest = file_digest(source)
         if not self.is_intact(digest):
@@ -292,7 +292,7 @@ class Store:
         return Artifact(name=name, digest=digest, size_bytes=size, media_type=media_type)
 
     def upload(self, source: Path, path: str) -> None:
-        """Copy the file `source` to `path`; whoever reads it sees all of it or none."""
+        """Copy the file `source` to `path`; a reader sees all of it or none."""
 
         def copy(target: str) -> None:
             partial = f"{target}.{uuid.uuid4().hex}.partial" if self.is_local else target
@@ -331,12 +331,12 @@ class Store:
         except CorruptError as error:
             raise self._corrupt(digest, error) from error
         except FileNotFoundError as error:
-            self.read(path)  # tells a bucket that is missing
+            self.read(path)  # raises for a missing bucket
             raise CorruptError(f"artifact {digest} is missing", where=self.locate(path)) from error
         return size
 
     def is_intact(self, digest: str) -> bool:
-        """Tell whether the artifact `digest` is there with the content that it is named by.
+        """Return whether the artifact `digest` exists with the content of that digest.
 
         Raises:
             InfrastructureError: The store does not answer, so nothing is known of it.
@@ -360,7 +360,7 @@ class Store:
             raise CorruptError(f"its content has the digest {found}")
 
     def _corrupt(self, digest: str, error: CorruptError) -> CorruptError:
-        """Return what is wrong with an artifact, which the server's own checksum may have told."""
+        """Return the error about a corrupt artifact, with the server's finding if it has one."""
         message = f"artifact {digest} is corrupt: {error.message}"
         return CorruptError(message, where=self.locate(object_path(digest)))
 
@@ -391,7 +391,7 @@ class Store:
         self.write(path, record_bytes(record))
 
     def read_record(self, path: str, kind: type[R]) -> R | None:
-        """Return the record at `path`, or None if there is none.
+        """Return the record at `path`, or None if it is missing.
 
         Raises:
             CorruptError: It is not a record of that kind.
@@ -416,7 +416,7 @@ class Store:
     ) -> StageEvidence | None:
         """Return the evidence of an earlier `stage` with the same inputs, if all of it is intact.
 
-        Damaged artifacts are found here, so that another attempt makes them anew.
+        Damaged artifacts are found here, so that another attempt makes them again.
         """
         found = self.read_record(cache_path(stage, inputs_digest, namespace), StageEvidence)
         if found is None:

@@ -29,7 +29,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PREFIX = "tag:yaml.org,2002:"
 _SCALARS = frozenset({"str", "int", "float", "bool", "null", "timestamp", "value", "merge"})
 _TAGGED = re.compile(r"(&\S+\s+)?!")
-"""How a value begins that has a tag of its own, perhaps after its anchor."""
+"""Start of a value with an explicit tag, perhaps after its anchor."""
 _OTHER_VERSION = re.compile(r"^%YAML\s+(?!1\.1\s*$).*$", re.MULTILINE)
 
 
@@ -58,7 +58,7 @@ class _UnreadableError(Exception):
 def read_documents(path: FilePath) -> list[Document]:
     """Return the documents of the YAML or JSON file at `path`.
 
-    What cannot be read at all is one document with its problem.
+    An unreadable file is one document with its problem.
     """
     try:
         text = _read_text(path)
@@ -216,7 +216,7 @@ class _Reader:
             return None
 
     def _has_tag(self, node: yaml.ScalarNode) -> bool:
-        """Tell whether a tag is written; PyYAML gives one to every value."""
+        """Return whether a tag is written; PyYAML gives one to every value."""
         return _TAGGED.match(self._text, node.start_mark.index) is not None
 
 

@@ -1,4 +1,4 @@
-"""What the API server asks of `metadata`, which is not in our schemas."""
+"""The API server's rules for `metadata`, which are not in our schemas."""
 
 from __future__ import annotations
 

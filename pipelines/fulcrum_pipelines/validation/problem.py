@@ -1,4 +1,4 @@
-"""What is wrong with a manifest, as a value: where, what, and what would be accepted."""
+"""Problems of a manifest as values: path, message, and accepted values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 Path = tuple[str | int, ...]
-"""Where in a document: names of fields and indices of lists."""
+"""Position in a document: names of fields and indices of lists."""
 
 SHOWN_CHARACTERS = 60
 
@@ -19,9 +19,9 @@ class Problem:
     Attributes:
         path: The field, as `spec.gates[0].margin`; empty for the document itself.
         message: What is wrong with it.
-        allowed: What would be accepted; empty if the message says so.
-        line: Line in the file, from 1, where it is known.
-        document: Which document of the file, from 1; 0 where the file has one only.
+        allowed: Accepted values; empty if the message names them.
+        line: Line in the file, from 1, if it is known.
+        document: Number of the document in the file, from 1; 0 if the file has only one.
     """
 
     path: str

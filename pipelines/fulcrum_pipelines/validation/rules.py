@@ -35,8 +35,8 @@ def broken_rules(
         schema: Its schema.
         skip: Paths at which the structure is wrong already. A rule over any of them is not run,
             since what it says would only confuse.
-        path: Where the value stands.
-        before: What it was before an update. Items of lists are not told apart, so rules about
+        path: Of the value.
+        before: What it was before an update. Items of lists have no identity, so rules about
             updates are not run within them; the schemas have none there.
     """
     if not any(wrong[: len(path)] == path for wrong in skip):

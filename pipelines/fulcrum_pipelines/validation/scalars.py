@@ -1,4 +1,4 @@
-"""What an unquoted word of YAML stands for, as kubectl reads it.
+"""The value of an unquoted word of YAML, as kubectl reads it.
 
 kubectl's reader (sigs.k8s.io/yaml) is neither YAML 1.1 nor 1.2: it takes `on` for true,
 010, 0o10 and 0x8 for 8, 1_000 for 1000, but 1:30 and dates for text. A job must mean the same on a

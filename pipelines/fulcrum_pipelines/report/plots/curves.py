@@ -48,9 +48,9 @@ def curve_plot(
     """Return the curves on common axes.
 
     Args:
-        key: Tells this plot from the others of the page.
+        key: Distinguishes this plot from the others of the page.
         title: What the plot shows.
-        description: What there is to be seen.
+        description: Description of the plot.
         curves: At least one with at least one point.
         write: Turns a value into the text at a tick.
         x_name: What x counts.

@@ -56,9 +56,9 @@ def heatmap(
     """Return the grid.
 
     Args:
-        key: Tells this plot from the others of the page.
+        key: Distinguishes this plot from the others of the page.
         title: What the plot shows.
-        description: What there is to be seen.
+        description: Description of the plot.
         rows: Name of each row; cut at its start where long.
         columns: Name of each column; cut at its end where wide.
         cells: A row of cells for each row.

@@ -42,7 +42,7 @@ class Row:
 
     Attributes:
         name: Written at the left.
-        value: Where the dot is; None if it was not measured.
+        value: Of the dot; None if it was not measured.
         low: The interval's lower end; None without an interval.
         high: Its upper end.
         text: Written at the right, and under the pointer.
@@ -81,15 +81,15 @@ def interval_plot(
     """Return rows of dots with intervals over one axis.
 
     Args:
-        key: Tells this plot from the others of the page.
+        key: Distinguishes this plot from the others of the page.
         title: What the plot shows.
-        description: What there is to be seen.
+        description: Description of the plot.
         rows: From top to bottom.
         write: Turns a value into the text at a tick.
         markers: Lines at values that matter; always within the axis.
         from_zero: Whether the axis starts at zero.
         show_text: Whether the rows' texts are written at the right.
-        bounds: Where values can lie at all.
+        bounds: Range of possible values.
     """
     names = [cut_end(row.name, _NAME_ROOM) for row in rows]
     left = max((text_width(name) for name in names), default=0.0) + 12

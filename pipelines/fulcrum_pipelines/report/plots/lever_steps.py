@@ -41,12 +41,12 @@ def lever_plot(
     """Return the steps from left to right, the first one's value as a line through all.
 
     Args:
-        key: Tells this plot from the others of the page.
+        key: Distinguishes this plot from the others of the page.
         title: What the plot shows.
-        description: What there is to be seen.
+        description: Description of the plot.
         steps: In the order of the stages.
         write: Turns a value into the text at a tick.
-        bounds: Where values can lie at all.
+        bounds: Range of possible values.
     """
     places = [p for step in steps for p in (step.value, step.low, step.high) if p is not None]
     vertical = spanning(places, _BOTTOM, _TOP, pad=0.1, bounds=bounds)

@@ -1,4 +1,4 @@
-"""How the data were read: which class each label stands for, and what was done to values."""
+"""How the data were read: the class of each label, and conversions of values."""
 
 from __future__ import annotations
 

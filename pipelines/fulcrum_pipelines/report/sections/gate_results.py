@@ -1,4 +1,4 @@
-"""What was decided on each gate, from which value, against which limit."""
+"""The decision of each gate, with its value and its limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each lever did to the test metrics: "loss 0.001234 → 0.001255 (+1.7 %)", with intervals."""
+"""Effects of each lever on the test metrics: "loss 0.001234 → 0.001255 (+1.7 %)", with intervals."""
 
 from __future__ import annotations
 

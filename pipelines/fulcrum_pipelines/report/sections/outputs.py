@@ -76,14 +76,14 @@ def _row(record: OutputFidelity) -> tuple[Cell, ...]:
 
 
 def error_text(record: OutputFidelity) -> str:
-    """Return the relative error, or why there is none."""
+    """Return the relative error, or the reason for its absence."""
     if record.relative_error is None:
         return "whole numbers" if record.answer else NOT_MEASURED
     return percent(record.relative_error)
 
 
 def agreement_text(record: OutputFidelity) -> str:
-    """Return the share of equal answers, or why there is none."""
+    """Return the share of equal answers, or the reason for its absence."""
     return percent(record.agreement) if record.answer else "no single answer"
 
 

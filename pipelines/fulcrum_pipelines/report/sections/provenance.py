@@ -1,4 +1,4 @@
-"""Where the figures come from: stages, machine, versions, digests, and what to be wary of."""
+"""The origin of the figures: stages, machine, versions, digests, and warnings."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _export(evidence: Evidence) -> Note | None:
 
 
 def digests_section(evidence: Evidence) -> Section:
-    """Return the identity of everything, so that anybody can check it."""
+    """Return the digests of all inputs and results, so that a reader can check them."""
     validate = details(evidence, ValidateDetails)
     rows = [row("plan", "all", Cell(evidence.plan, code=True), "–")]
     if validate is not None:

@@ -1,4 +1,4 @@
-"""What pruning was asked for and what it achieved, layer by layer."""
+"""Requested and achieved pruning, layer by layer."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _arrow(before: int | None, after: int | None) -> str:
 
 
 def _main(before: Sequence[Metric], after: Sequence[Metric]) -> str:
-    """Return the change of the metric that stands for quality; the table has the others."""
+    """Return the change of the metric that represents quality; the table has the others."""
     for name in in_order(metric.name for metric in before):
         old, new = find_metric(before, name), find_metric(after, name)
         if old is not None and new is not None:
