@@ -1,8 +1,8 @@
 """Run the compiled pipeline on this machine, with kfp's local runner.
 
 This is a separate process (`python -m fulcrum_pipelines.runner.local`), because `kfp.local` has
-global state: one pipeline a process. Its stages are subprocesses of it in the same process group, so
-they can all be stopped together.
+global state: one pipeline a process. Its stages are subprocesses in the same process group, so they
+can all be stopped together.
 """
 
 from __future__ import annotations
