@@ -1,4 +1,4 @@
-"""Effects of levers on the test metrics, such as "loss 0.0012 → 0.0013 (+1.7 %)", with intervals."""
+"""Effects of levers on the test metrics, as "loss 0.0012 → 0.0013 (+1.7 %)", with intervals."""
 
 from __future__ import annotations
 
