@@ -1,10 +1,11 @@
-"""One name has one meaning: modules and types of a distribution do not share names."""
+"""One name has one meaning, and private names stay in their module."""
 
 from __future__ import annotations
 
 import ast
 import functools
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ SHARED_TYPES = {
 """Names that several modules may give to a public type, with the reason."""
 AMBIGUOUS = ("Job", "Kind", "Look", "Object")
 """Words that had several meanings: no two types of all distributions may have them."""
+
+
+OF_LIBRARIES = {
+    "_version": "how often a tensor of torch was written to",
+    "_schema": "the signature of an operator of torch",
+}
+"""Private names of libraries that are also ours, with what they are there."""
 
 
 def modules_by_name(package: Path) -> dict[str, list[str]]:
@@ -124,3 +132,55 @@ def test_repeated_names_are_found(
         (tmp_path / name).write_text(text)
     assert repeated(modules_by_name(tmp_path)).keys() == modules
     assert repeated(types_by_name(tmp_path)).keys() == types
+
+
+def foreign_private_names(package: Path) -> list[str]:
+    """Return where a module uses a private attribute that only other modules of `package` have."""
+    trees = {path: ast.parse(path.read_text()) for path in sorted(package.rglob("*.py"))}
+    own = {path: set(_private_names(tree)) for path, tree in trees.items()}
+    known = set().union(*own.values())
+    return [
+        f"{path.relative_to(package)}:{node.lineno} {ast.unparse(node)}"
+        for path, tree in trees.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and node.attr in known - own[path] - OF_LIBRARIES.keys()
+        if ast.unparse(node.value) not in ("self", "cls", "super()")
+    ]
+
+
+def _private_names(tree: ast.Module) -> Iterator[str]:
+    """Yield the private functions, fields and attributes that a module defines."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.FunctionDef(name=name)
+                | ast.AsyncFunctionDef(name=name)
+                | ast.AnnAssign(target=ast.Name(id=name))
+                | ast.Attribute(value=ast.Name(id="self"), attr=name, ctx=ast.Store())
+            ) if name.startswith("_") and not name.startswith("__"):
+                yield name
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_private_names_stay_in_their_module(distribution: str) -> None:
+    assert foreign_private_names(DISTRIBUTIONS[distribution]) == []
+
+
+@pytest.mark.parametrize(
+    ("use", "found"),
+    [
+        ("def f(a):\n    return a._kept", ["b.py:2 a._kept"]),
+        ("def f(a):\n    a.memory._forget()", ["b.py:2 a.memory._forget"]),
+        ("def f(a):\n    a.counted._made = 1", ["b.py:2 a.counted._made"]),
+        ("class B(A):\n    def f(self):\n        return self._kept", []),
+        ("def f(library):\n    return library._of_its_own", []),
+    ],
+)
+def test_foreign_private_name_is_found(tmp_path: Path, use: str, found: list[str]) -> None:
+    (tmp_path / "a.py").write_text(
+        "class A:\n    _kept: int\n"
+        "    def __init__(self): self._made = 0\n"
+        "    def _forget(self): ..."
+    )
+    (tmp_path / "b.py").write_text(use)
+    assert foreign_private_names(tmp_path) == found
