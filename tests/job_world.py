@@ -272,7 +272,7 @@ class World:
         return 0.0 if decision.actions and decision.after_s is None else decision.after_s
 
     def _act(self, work: Coroutine[Any, Any, float | None], fault: Fault | None) -> float | None:
-        self._fault = fault
+        self._fault = fault or self._fault
         try:
             return LOOP.run_until_complete(work)
         except KilledError:
@@ -281,7 +281,8 @@ class World:
         except FulcrumError:
             return RETRY_S
         finally:
-            self._fault = None
+            if fault is not None:  # else it waits for a later turn of `settle`
+                self._fault = None
 
     def hear(self) -> bool:
         """Let the watches bring their news, and return whether any concerns the job."""
@@ -292,13 +293,14 @@ class World:
                 self._operator.inbox.take(kind.plural, event, body)
         return self._woken
 
-    def settle(self, turns: int = 60) -> None:
-        """Let time pass and act until nothing is left to do."""
-        self.deaf = False
+    def settle(self, turns: int = 60, fault: Fault | None = None) -> None:
+        """Let time pass and act until nothing is left to do; `fault` comes in whichever turn."""
+        self.deaf, self._fault = False, fault
         for _ in range(turns):
             after_s = self.turn()
             self.finish_runs()
             if not self.exists or (after_s is None and not self.hear()):
+                self._fault = None
                 return
             self.now += timedelta(seconds=max(after_s or 0.0, 0.1))
         raise AssertionError(f"the job does not come to rest: {self.status}")

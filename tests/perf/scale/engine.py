@@ -42,7 +42,8 @@ class InstantEngine:
         self._submitted = submitted
         self._runs: dict[str, _Run] = {}
         self._ended: set[str] = set()
-        Store(str(root)).write(CANDIDATE_PATH, CANDIDATE)
+        self._store = Store(str(root))
+        self._store.write(CANDIDATE_PATH, CANDIDATE)
 
     async def submit(self, key: str, plan: Plan) -> RunHandle:
         """Take note of a run."""
@@ -88,6 +89,7 @@ class InstantEngine:
 
     def _leave_evidence(self, plan: Plan) -> None:
         started_s = time.thread_time()
+        self._store.put_record(plan)  # which the report is made from
         for path, content in result_files(plan).items():
             target = self._root / path
             os.makedirs(target.parent, exist_ok=True)

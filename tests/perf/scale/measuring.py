@@ -89,15 +89,18 @@ class Bench:
 
     def rest(self) -> Figures:
         """Look at an operator that has nothing to do; return cores and memory."""
-        before, cpu_s, started_s = self.process.counts(), self.process.cpu_s(), time.monotonic()
+        before, use = self.process.counts(), self.meter.read()
+        cpu_s, started_s = self.process.cpu_s(), time.monotonic()
         memory = []
         while time.monotonic() - started_s < self.steady_s:
             time.sleep(min(SAMPLE_S, self.steady_s))
             memory.append(self.process.rss_mb())
         seconds = time.monotonic() - started_s
+        others_cores = describe_use(use, self.meter.read(), 1)["others_cores"]
         calls = self.process.counts() - before
         return {
             "seconds": seconds,
+            "others_cores": others_cores,
             "cores": (self.process.cpu_s() - cpu_s) / seconds,
             "rss_mb": statistics.fmean(memory),
             "calls_per_s": sum(calls[name] for name in calls if is_call(name)) / seconds,

@@ -33,6 +33,7 @@ class Snapshots:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.owner = UID
 
     async def get(self, kind: Any, name: str, namespace: str = "") -> dict[str, Any]:
         self.asked += 1
@@ -40,7 +41,7 @@ class Snapshots:
             raise NotFound("no such thing")
         spec = PLAN.spec.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {
-            "metadata": {"ownerReferences": [{"uid": UID}]},
+            "metadata": {"ownerReferences": [{"uid": self.owner}]},
             "data": {"spec.json": canonical_json(spec).decode(), "sources.json": "{}"},
         }
 
@@ -110,6 +111,14 @@ def test_snapshot_is_read_once(observer: Observer) -> None:
     for _ in range(3):
         see(observer, running())
     assert observer.kube.asked == 1  # type: ignore[attr-defined]
+
+
+def test_snapshot_of_a_namesake_is_not_believed(observer: Observer) -> None:
+    submit(observer)
+    observer.kube.owner = "another"  # type: ignore[attr-defined]
+    seen = see(observer, running())
+    assert seen.snapshot is None
+    assert seen.assessment is None
 
 
 @pytest.mark.parametrize(

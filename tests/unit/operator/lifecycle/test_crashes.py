@@ -7,7 +7,7 @@ their writes.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -62,7 +62,7 @@ def check(world: World) -> None:
     assert len(done) <= 1, "written after the end"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     outcomes=st.lists(st.sampled_from(ENDS), min_size=1, max_size=4),
     verdict=st.sampled_from(("Pass", "Fail", "Inconclusive", "Anomalous", None)),
@@ -114,6 +114,27 @@ def test_every_interruption_converges(
     made = isinstance(report, Report)
     assert ("report" in world.status) == ("verdict" in world.status and made)
     assert ("ReportFailed" in world.announced) == ("verdict" in world.status and not made)
+
+
+def lasting(announced: list[str]) -> list[str]:
+    """Return the Events but for that of a promotion, which may have ended before it is seen."""
+    return [reason for reason in announced if reason != "Promoting"]
+
+
+@pytest.mark.parametrize("kind", ["kill", "fail"])
+def test_one_fault_at_any_moment_changes_nothing(kind: Literal["kill", "fail"]) -> None:
+    body = job_body(promotion={"channel": "production", "mode": "Automatic"})
+    calm = World(body)
+    calm.settle()
+    writes = [call for call in calm.api.calls.elements() if not call.startswith("get ")]
+    moments = 2 * (len(writes) + len(calm.submitted))
+    assert moments > 20
+    for moment in range(moments):
+        world = World(body)
+        world.settle(fault=Fault(kind, moment))
+        assert world.status["outcome"]["reason"] == "Promoted", moment
+        assert lasting(world.announced) == lasting(calm.announced), moment
+        assert (world.submitted, world.asked) == (calm.submitted, calm.asked), moment
 
 
 @settings(max_examples=100, deadline=None)

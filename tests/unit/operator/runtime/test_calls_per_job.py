@@ -20,7 +20,6 @@ from perf.scale.engine import InstantEngine
 from fulcrum_operator.engines.slots import Slots
 from fulcrum_operator.kubernetes.object_cache import is_finished
 from fulcrum_operator.lifecycle import Limits
-from fulcrum_operator.lifecycle.observation import Report
 from fulcrum_operator.metrics import Metrics
 from fulcrum_operator.resources.names import COMPRESSION_JOB, Kind
 from fulcrum_operator.runtime.event_router import WATCHED
@@ -57,7 +56,6 @@ class Site:
             LIMITS,
             slots=Slots(None),
             wake=lambda plural, key: self.dispatcher.add(plural, key),
-            make_report=lambda store, status: Report("file:///report.html"),
         )
         settings = Settings()
         self.dispatcher = Dispatcher(
