@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from job_world import SPEC
 
-from fulcrum_operator.engines.placement import Placement, beyond_kubeflow, place
+from fulcrum_operator.engines.placement import (
+    ENGINES_WITH_NODES,
+    SWITCHES,
+    Placement,
+    beyond_kubeflow,
+    place,
+)
 from fulcrum_operator.settings.pools import Pool
 from fulcrum_pipelines.compiled import Fuse
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
@@ -109,3 +117,9 @@ def test_placement_beyond_kubeflow_is_reported(placement: Placement, messages: l
     assert [
         problem.startswith(start) for problem, start in zip(problems, messages, strict=True)
     ] == [True] * len(messages)
+
+
+def test_each_engine_of_the_schema_names_the_setting_that_turns_it_on() -> None:
+    allowed = get_args(CompressionJobSpec.model_fields["engine"].annotation)
+    assert set(SWITCHES) == set(allowed)
+    assert set(ENGINES_WITH_NODES) <= set(allowed)
