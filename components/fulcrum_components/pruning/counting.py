@@ -1,8 +1,11 @@
 """Multiply-accumulates and parameters of a module, before and after pruning.
 
 Counted by the conventions of Torch-Pruning's published tables (bias, normalisation, activation and
-pooling included), so that our figures can be compared with theirs; recurrent layers and attention,
-which its counter gets wrong, are counted from their definitions.
+pooling included), so that our figures can be compared with theirs. We count ourselves, since neither
+library counts all that we prune, as `test_counting.py` checks: Torch-Pruning agrees except for
+recurrent layers (three times as many for an LSTM), attention, and operations without layers (none);
+torch's `FlopCounterMode` counts products only, and none in an LSTM or in fused attention. It counts
+modules without layers.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torch_pruning.utils import count_ops_and_params
 
 from fulcrum_components.pruning import count_macs_and_parameters
 
@@ -66,6 +68,28 @@ def test_counts_one_example(case: Case) -> None:
 
     assert macs == case.macs
     assert parameters == sum(value.numel() for value in case.module.parameters())
+
+
+OWN = {"lstm", "attention", "operations without layers"}
+"""What Torch-Pruning counts otherwise: the reason for a counter of our own."""
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_torch_pruning_agrees_except_where_we_need_our_own(case: Case) -> None:
+    theirs, _ = count_ops_and_params(case.module.eval(), case.inputs[:1])
+    assert (theirs == case.macs) is (case.name not in OWN)
+
+
+PRODUCTS_ONLY = {"linear over steps", "convolution", "operations without layers"}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_torchs_counter_agrees_on_products_alone(case: Case) -> None:
+    counter = FlopCounterMode(display=False)
+    with torch.no_grad(), counter:
+        case.module.eval()(case.inputs)
+    theirs = counter.get_total_flops() / 2 / len(case.inputs)
+    assert (theirs == case.macs) is (case.name in PRODUCTS_ONLY)
 
 
 def test_counts_inside_encoder_layers_and_leaves_the_fused_path_on() -> None:
