@@ -1,11 +1,11 @@
 """Multiply-accumulates and parameters of a module, before and after pruning.
 
 Counted by the conventions of Torch-Pruning's published tables (bias, normalisation, activation and
-pooling included), so that our figures can be compared with theirs. We count ourselves, since neither
-library counts all that we prune, as `test_counting.py` checks: Torch-Pruning agrees except for
-recurrent layers (three times as many for an LSTM), attention, and operations without layers (none);
-torch's `FlopCounterMode` counts products only, and none in an LSTM or in fused attention. It counts
-modules without layers.
+pooling included), so that our figures can be compared with theirs. We count ourselves, since no
+library counts all that we prune, as `test_counting.py` checks. Torch-Pruning agrees except for
+recurrent layers (three times as many for an LSTM), attention, and operations without layers (none).
+torch's `FlopCounterMode` counts products only, and none in an LSTM or in attention on a CPU; it
+counts modules without layers here.
 """
 
 from __future__ import annotations
