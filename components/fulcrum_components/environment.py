@@ -30,6 +30,7 @@ _FLAGS = re.compile(r"avx|amx|fma|f16c|sse4|asimd|sve|sme(?!p)|i8mm|bf16")
 """Instruction sets that decide which kernels run, on x86 and ARM."""
 
 _CPU_INFO = Path("/proc/cpuinfo")
+_DEVICES = Path("/dev")
 _NVIDIA = Path("/proc/driver/nvidia/gpus")
 
 
@@ -68,6 +69,11 @@ def _accelerators() -> tuple[str, ...]:
         lines = file.read_text().splitlines()
         found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
     return tuple(found)
+
+
+def has_gpu() -> bool:
+    """Tell whether this process may use an NVIDIA GPU; pods see the driver's list without one."""
+    return any(_DEVICES.glob("nvidia[0-9]*"))
 
 
 def _versions() -> dict[str, str]:

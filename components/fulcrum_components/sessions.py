@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.texts import reason
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+"""Float32 is computed in float32, and convolutions by an algorithm that no timing chooses."""
 
 OPTIMIZATION_LEVEL = "all"
 ALLOW_SPINNING = False
@@ -34,21 +39,36 @@ def session_options(threads: int) -> ort.SessionOptions:
     return options
 
 
-def open_session(path: Path, threads: int = 1) -> ort.InferenceSession:
-    """Return a CPU session of the ONNX file `path`.
+def open_session(
+    path: Path, threads: int = 1, provider: str = CPU_PROVIDER
+) -> ort.InferenceSession:
+    """Return a session of the ONNX file `path`, on the CPU unless `provider` is CUDA's.
 
     Raises:
         UserError: If ONNX Runtime cannot load it.
+        InfrastructureError: ONNX Runtime fell back from `provider` to the CPU.
     """
     if not path.is_file():
         raise UserError("there is no such file; an .onnx file is needed", where=str(path))
+    options, providers = session_options(threads), [CPU_PROVIDER]
+    settings: list[dict[str, str]] = [{}]
+    if provider == CUDA_PROVIDER:
+        options.use_deterministic_compute = True
+        providers, settings = [CUDA_PROVIDER, CPU_PROVIDER], [CUDA_OPTIONS, {}]
     try:
-        return ort.InferenceSession(
-            str(path), session_options(threads), providers=["CPUExecutionProvider"]
+        session = ort.InferenceSession(
+            str(path), options, providers=providers, provider_options=settings
         )
     except Exception as error:  # ONNX Runtime has a class of its own for each status code
         message = f"ONNX Runtime cannot load the model: {reason(error)}"
         raise UserError(message, where=path.name) from error
+    if provider not in session.get_providers():
+        message = (
+            f"onnxruntime cannot use {provider} on this machine, most likely for lack of CUDA's or "
+            "cuDNN's libraries; install them, or set recipe.device: cpu"
+        )
+        raise InfrastructureError(message, where=path.name)
+    return session
 
 
 def run_session(

@@ -287,6 +287,7 @@ class EvaluateDetails(Record):
 
     labels: LabelMapping | None = None  # of a classification
     conversions: tuple[Conversion, ...] = ()
+    provider: str = "CPUExecutionProvider"  # of ONNX Runtime, that computed the outcomes
 
 
 class LayerSparsity(Record):
@@ -443,6 +444,7 @@ class ValidateDetails(Record):
     candidate_model: Digest
     test_data: Digest
     test_examples: int
+    provider: str = "CPUExecutionProvider"  # of ONNX Runtime, that computed all outcomes
     comparisons: tuple[Comparison, ...]
     metrics_baseline: tuple[Metric, ...]
     metrics_candidate: tuple[Metric, ...]

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from fulcrum_components.evaluation.outputs import filled_up
-from fulcrum_components.sessions import fixed_batch, open_session, run_session
+from fulcrum_components.sessions import CPU_PROVIDER, fixed_batch, open_session, run_session
 from fulcrum_components.tasks import Array, Outcomes, find_task
 from fulcrum_pipelines.catalog import Meaning
 from fulcrum_pipelines.errors import UserError
@@ -28,6 +28,7 @@ def run_onnx(
     columns: Sequence[str] = (),
     batch_size: int = 64,
     threads: int = 1,
+    provider: str = CPU_PROVIDER,
     observe: Callable[[Array], None] | None = None,
 ) -> Outcomes:
     """Return what the ONNX file `path` answers for each example of `dataset`, in its order.
@@ -42,13 +43,14 @@ def run_onnx(
         columns: Further columns of the data to keep for slices and groups.
         batch_size: Examples a call, where the model does not fix their number itself.
         threads: Intra-op threads.
+        provider: Of ONNX Runtime; see `choose_provider`.
         observe: Called with the first outputs of each batch, as the model gives them.
 
     Raises:
         UserError: If the model does not take the data, gives something not finite or something
             else than `meaning`, or where the data have no targets or no examples.
     """
-    session = open_session(path, threads)
+    session = open_session(path, threads, provider)
     answered, parts = find_task(task), list[Outcomes]()
     kept: dict[str, list[Array]] = {name: [] for name in columns}
     seen = 0

@@ -76,7 +76,10 @@ def run(context: StageContext) -> StageResult:
     context.report("running the test data", 0.4)
     meaning, seen = model.signature.meaning, OutputRange()
     task, columns = find_task(data.task), columns_needed(data)
-    outcomes = run_onnx(baseline_path, test, data.task, meaning, columns=columns, observe=seen)
+    provider = shared_measures.outcome_provider(context, baseline_path)
+    outcomes = run_onnx(
+        baseline_path, test, data.task, meaning, columns=columns, provider=provider, observe=seen
+    )
     task.check(outcomes, where="spec.data.test")
     context.report("computing metrics", 0.7)
     metrics = shared_measures.all_metrics(outcomes, context)
@@ -94,6 +97,7 @@ def run(context: StageContext) -> StageResult:
         advice=_advice(context, outcomes, metrics),
         first_output=seen.record(outcomes, data.task, meaning, alone_error(baseline_path, test)),
         constant_answer=constant_answer(outcomes, data.task),
+        provider=provider,
         weak_baseline_allowed=context.spec.allow_weak_baseline,
         labels=None if context.labels is None else context.labels.record,
         conversions=context.conversions(),

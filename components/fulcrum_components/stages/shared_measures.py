@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from fulcrum_components.data import Dataset, class_labels, find_copies, find_overlap
+from fulcrum_components.environment import has_gpu
 from fulcrum_components.evaluation import (
     Outcomes,
     column_of,
     compute_metrics,
     confusion_matrix,
 )
+from fulcrum_components.evaluation.provider import choose_provider
 from fulcrum_components.evaluation.requests import metrics_for
+from fulcrum_components.sessions import CPU_PROVIDER
 from fulcrum_components.stages.context import StageContext
 from fulcrum_components.tasks import Array, find_task
 from fulcrum_pipelines.errors import UserError
@@ -127,3 +131,13 @@ def first_examples(data: Dataset, count: int) -> dict[str, Array]:
     """Return `count` examples, from the start again where the data have fewer."""
     whole = next(iter(data.batches(min(count, len(data))))).inputs
     return {name: np.resize(array, (count, *array.shape[1:])) for name, array in whole.items()}
+
+
+def outcome_provider(context: StageContext, *models: Path) -> str:
+    """Return the provider of ONNX Runtime for outcomes of `models`, as the recipe's device allows.
+
+    A recipe that quantizes has them on the CPU from its baseline on, so that they are comparable.
+    """
+    if "quantize" in context.plan.stages:
+        return CPU_PROVIDER
+    return choose_provider(context.spec.recipe.device, models, has_gpu=has_gpu())

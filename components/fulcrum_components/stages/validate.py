@@ -91,7 +91,13 @@ def run(context: StageContext) -> StageResult:
     if context.earlier is not None:
         return _timed_again(context, context.earlier)
     spec, test = context.spec, context.required_dataset("test")
-    levers = _levers(context, test)
+    stages = context.plan.stages[1:-1]
+    provider = shared_measures.outcome_provider(
+        context,
+        context.fetch("evaluate", BASELINE),
+        *(context.fetch(stage, "model.onnx") for stage in stages),
+    )
+    levers = _levers(context, test, provider)
     baseline, candidate = levers[0], levers[-1]
     groups = shared_measures.groups_of(baseline.outcomes, spec.data)
     context.report("comparing", 0.3)
@@ -131,6 +137,7 @@ def run(context: StageContext) -> StageResult:
         candidate_model=candidate.digest,
         test_data=context.inputs[TEST_DATA],
         test_examples=len(test),
+        provider=provider,
         comparisons=comparisons,
         metrics_baseline=shared_measures.all_metrics(baseline.outcomes, context),
         metrics_candidate=shared_measures.all_metrics(candidate.outcomes, context),
@@ -180,25 +187,28 @@ def _timed_again(context: StageContext, earlier: StageEvidence) -> StageResult:
     return StageResult(details, outputs, earlier.warnings)
 
 
-def _levers(context: StageContext, test: Dataset) -> list[Lever]:
+def _levers(context: StageContext, test: Dataset, provider: str) -> list[Lever]:
     """Run every model on the way over the test data; the baseline's answers are there already.
 
     Those of a channel's model are not taken from evaluate, where other code than that model's could
-    have made them worse.
+    have made them worse, and those of another provider are not, since both round differently.
     """
+    columns = columns_needed(context.spec.data)
+    evaluated = context.evidence("evaluate").details
+    measured = evaluated.provider if evaluated.kind == "evaluate" else ""
     data, meaning = context.spec.data, context.signature.meaning
     baseline = _baseline(context)
-    if context.spec.baseline_model is None:
+    if context.spec.baseline_model is None and measured == provider:
         answered = load_outcomes(context.fetch("evaluate", "outcomes.npz"))
     else:
-        context.report("running the test data through the channel's model", 0.1)
+        context.report("running the test data through the baseline", 0.1)
         path = context.fetch("evaluate", BASELINE)
-        answered = run_onnx(path, test, data.task, meaning, columns=columns_needed(data))
+        answered = run_onnx(path, test, data.task, meaning, columns=columns, provider=provider)
     levers = [Lever("evaluate", baseline, answered)]
     for stage in context.plan.stages[1:-1]:
         context.report(f"running the test data after {stage}", 0.1)
         path = context.fetch(stage, "model.onnx")
-        outcomes = run_onnx(path, test, data.task, meaning, columns=columns_needed(data))
+        outcomes = run_onnx(path, test, data.task, meaning, columns=columns, provider=provider)
         levers.append(Lever(stage, context.digest(stage, "model.onnx"), outcomes))
     return levers
 

@@ -24,7 +24,7 @@ from typing import NoReturn, cast
 
 import fulcrum_components
 import fulcrum_pipelines
-from fulcrum_components.environment import describe_environment, peak_memory_bytes
+from fulcrum_components.environment import describe_environment, has_gpu, peak_memory_bytes
 from fulcrum_components.stages.broker import BROKER
 from fulcrum_components.stages.brokered import install
 from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, Failure, timestamp
@@ -130,7 +130,7 @@ def _inputs_digest(stage: StageName, inputs: dict[str, str], spec: ResolvedSpec)
         "code": code_digest(),
         "libraries": environment.libraries,
         "meaning": spec.model.meaning,
-        "device": spec.recipe.device,
+        "device": [spec.recipe.device, spec.recipe.device != "cpu" and has_gpu()],
     }
     if stage in OPTIONAL_STAGES:
         key["allowNoop"] = spec.recipe.allow_noop
