@@ -50,7 +50,7 @@ class Limit:
     code_mb: float
 
 
-LIMITS = [Limit("operator", 197, 4), Limit("components", 5540, 6)]
+LIMITS = [Limit("operator", 237, 4), Limit("components", 5540, 6)]
 
 
 @pytest.mark.parametrize("limit", LIMITS, ids=lambda limit: limit.image)

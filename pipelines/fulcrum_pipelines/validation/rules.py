@@ -6,13 +6,9 @@ updates (`oldSelf`) are run where there is a value before to compare with.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.machinery import EXTENSION_SUFFIXES
-from pathlib import Path as FilePath
-from types import ModuleType
 from typing import Any
 
 from fulcrum_pipelines.validation.problem import Path
@@ -64,35 +60,23 @@ def _broken_here(value: Any, schema: Schema, path: Path, before: Any) -> Iterato
 
 @cache
 def _compiled(rule: str) -> Evaluate:
-    cel = _cel()
-    program = cel.compile(_ESCAPED.sub(r"\1", rule))
-    functions = {
-        "split": str.split
-    }  # of Kubernetes' strings library; the package has the core only
+    expression = _environment().compile(_ESCAPED.sub(r"\1", rule))
 
     def evaluate(value: Any, before: Any) -> bool:
         variables = {"self": value} if before is ABSENT else {"self": value, "oldSelf": before}
-        return bool(program.execute(cel.Context(variables=variables, functions=functions)))
+        result = expression.eval(data=variables).value()
+        if not isinstance(result, bool):  # an error of evaluation is a value too
+            raise ValueError(f"the rule {rule!r} ends in {result}")
+        return result
 
     return evaluate
 
 
 @cache
-def _cel() -> ModuleType:
-    """Return the CEL package's extension without the package round it.
+def _environment() -> Any:
+    """Return what rules may use: their variables, and the strings library of Kubernetes."""
+    from cel_expr_python import cel  # 16 MB, only if a rule is checked
+    from cel_expr_python.ext import ext_strings
 
-    The package imports its own command line, and with it a terminal toolkit: half a second that
-    `fulcrum validate` does not have.
-    """
-    package = importlib.util.find_spec("cel")
-    if package is None or package.origin is None:
-        raise ModuleNotFoundError("the package common-expression-language is not installed")
-    for suffix in EXTENSION_SUFFIXES:
-        extension = FilePath(package.origin).with_name(f"cel{suffix}")
-        if extension.exists():
-            spec = importlib.util.spec_from_file_location("cel", extension)
-            if spec is not None and spec.loader is not None:
-                module = importlib.util.module_from_spec(spec)
-                spec.loader.exec_module(module)
-                return module
-    return importlib.import_module("cel")
+    variables = {"self": cel.Type.DYN, "oldSelf": cel.Type.DYN}
+    return cel.NewEnv(variables=variables, extensions=[ext_strings.ExtStrings()])

@@ -30,6 +30,7 @@ from fulcrum_pipelines.manifests import (
 from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 from fulcrum_pipelines.validation.documents import read_documents
 from fulcrum_pipelines.validation.problem import Problem
+from fulcrum_pipelines.validation.rules import broken_rules
 from fulcrum_pipelines.validation.schemas import known_kinds
 from fulcrum_pipelines.validation.structure import UNDERSTOOD, check
 
@@ -473,3 +474,10 @@ def test_policies_that_are_wrong(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gates\.yaml") as raised:
         load_gates(path)
     assert words in str(raised.value)
+
+
+@pytest.mark.parametrize("rule", ["self.missing > 1", "1 / self.zero > 2", "self.zero"])
+def test_rule_that_cannot_be_evaluated_holds_for_nothing(rule: str) -> None:
+    schema = {"x-kubernetes-validations": [{"rule": rule, "message": "broken"}]}
+    with pytest.raises(ValueError, match="ends in"):
+        list(broken_rules({"zero": 0}, schema, set()))
