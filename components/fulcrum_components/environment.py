@@ -1,4 +1,4 @@
-"""Where figures were measured: a verdict holds for such hardware and these versions only."""
+"""The environment of a measurement: a verdict holds for this hardware and these versions only."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _cpu_info(text: str) -> dict[str, str]:
 
 
 def _accelerators() -> tuple[str, ...]:
-    """Return the models of NVIDIA GPUs that the driver tells of, without loading CUDA."""
+    """Return the models of NVIDIA GPUs that the driver lists, without loading CUDA."""
     found = []
     for file in sorted(_NVIDIA.glob("*/information")):
         lines = file.read_text().splitlines()

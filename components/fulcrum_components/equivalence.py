@@ -46,7 +46,7 @@ _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DO
 
 @dataclass(frozen=True)
 class Function:
-    """What a model computes, and the same rounded in other ways.
+    """The function of a model, and the same function with other rounding.
 
     Attributes:
         run: Returns all outputs for some inputs.

@@ -40,7 +40,7 @@ EXAMPLE_BATCH = 2  # with 1 the exporter takes the batch axis for a constant
 PROOF_BATCH = 5
 NESTED = "_module"
 VALUES_NEEDED = ("data-dependent", "DataDependent", "FakeTensor")
-"""What the exporter says where Python code needs the value of a tensor, which it does not have."""
+"""Words of the exporter's error if Python code needs the value of a tensor."""
 
 
 def export_onnx(
@@ -285,7 +285,7 @@ def _proofs(
     """Yield inputs of several sizes.
 
     Real examples with another length may be none: lengths and masks then say something that the
-    module refuses. So it is asked for shorter ones, then for longer ones, and where it takes
+    module refuses. So shorter ones are tried, then longer ones; if the module takes
     neither, it takes that one length only.
     """
     for batch in (EXAMPLE_BATCH, PROOF_BATCH):

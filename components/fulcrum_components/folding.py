@@ -1,7 +1,7 @@
 """Replace computed weights by plain ones: pruning removes what multiplies the inputs, and no
 exported file has to compute a weight.
 
-Where a parametrization computes a weight (weight norm, spectral norm, a mask), the stored tensors
+If a parametrization computes a weight (weight norm, spectral norm, a mask), the stored tensors
 are not the weight: a zero in the length `g` of weight norm kills a neuron, and other zeros are lost
 when the weight is computed next. Both of torch's mechanisms are known: parametrizations and hooks.
 """

@@ -186,14 +186,14 @@ class GraphIndex:
         return numpy_helper.to_array(tensor)
 
     def is_constant(self, name: str) -> bool:
-        """Tell without converting the tensor."""
+        """Return whether `name` is a constant, without converting the tensor."""
         producer = self.producers.get(name)
         return name in self._initializers or (
             producer is not None and producer.op_type == "Constant"
         )
 
     def multiplies_by_constant(self, node: onnx.NodeProto) -> bool:
-        """Tell whether the node's second input, where products have their weight, is constant."""
+        """Return whether the node's second input, where products have their weight, is constant."""
         return len(node.input) > 1 and self.is_constant(node.input[1])
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:

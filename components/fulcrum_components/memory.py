@@ -1,4 +1,4 @@
-"""What a model costs to keep: bytes on disk, and memory of a process that serves it."""
+"""Storage costs of a model: bytes on disk, and memory of a process that serves it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The process that `memory` starts: `python -m fulcrum_components.memory_probe MODEL INPUTS N`.
 
-It is a process of its own because a peak cannot be told apart from what else a process did, and it
-imports nothing but ONNX Runtime, as a serving process would. It prints the bytes that opening the
-model and answering took at most, on top of what was there before.
+It is a separate process because a peak includes all earlier work of a process, and it imports
+nothing but ONNX Runtime, as a serving process would. It prints the most bytes that opening the
+model and answering took, beyond the memory used before.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fulcrum_components.sessions import open_session, run_session
 
 CALLS = 3
 _RESET_PEAK = "5"
-"""What the kernel takes in clear_refs to forget the peak so far (proc(5))."""
+"""Value that resets the peak in clear_refs (proc(5))."""
 
 
 def probe(model: Path, inputs_path: Path, threads: int) -> int:

@@ -1,4 +1,4 @@
-"""What was done to values on their way into the model, said once and not for every example."""
+"""Notes on conversions of values before the model, once and not for every example."""
 
 from __future__ import annotations
 

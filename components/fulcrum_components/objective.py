@@ -77,13 +77,13 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class Problem:
-    """What a model has to learn, from which examples: the same for pruning and fine-tuning.
+    """The learning task of a model and its examples: the same for pruning and fine-tuning.
 
     Attributes:
         signature: The model's inputs and outputs.
         task: What it is for; selects the loss and the metric.
-        meaning: What its first output holds.
-        train: Examples with targets; None if there are none.
+        meaning: Of its first output.
+        train: Examples with targets, or None.
         seed: Seed of everything that is random.
         kept: Positions of outputs after the first that count too.
         device: Where the model is while it is pruned and trained.
@@ -106,7 +106,7 @@ class Problem:
         """Return the examples to train on.
 
         Raises:
-            UserError: There are none.
+            UserError: They are missing.
         """
         if self.train is None or len(self.train) == 0:
             raise UserError("has no examples to train on", where="spec.data.train")

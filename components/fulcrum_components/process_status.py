@@ -1,4 +1,4 @@
-"""What the kernel says of this process, without any library: the memory probe must stay small."""
+"""Read the kernel's figures of this process without any library: the memory probe stays small."""
 
 from __future__ import annotations
 

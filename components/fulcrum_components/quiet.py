@@ -1,8 +1,8 @@
 """Keeps third-party chatter off the user's terminal.
 
 The exporter, its optimisers and ONNX Runtime's quantizer print progress, log advice and warn about
-their own internals. None of it can be acted on by whoever runs a job, and a stage's log should hold
-only what Fulcrum has to say; what went wrong arrives as an exception anyway.
+their own internals. The author of a job can act on none of it, and a stage's log should hold only
+Fulcrum's messages; failures arrive as exceptions anyway.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def open_session(
         session = ort.InferenceSession(
             str(path), options, providers=providers, provider_options=settings
         )
-    except Exception as error:  # ONNX Runtime has a class of its own for each status code
+    except Exception as error:  # ONNX Runtime has a class for each status code
         message = f"ONNX Runtime cannot load the model: {reason(error)}"
         raise UserError(message, where=path.name) from error
     if provider not in session.get_providers():

@@ -1,7 +1,7 @@
 """Parameters that several layers share, as an embedding and the layer that makes the output do.
 
-What replaces parameters (pruning, weight normalisation, folded parametrizations) has to keep them
-one: copies are equal at first, and training moves them apart.
+Code that replaces parameters (pruning, weight normalisation, folded parametrizations) has to keep
+them one: copies are equal at first, and training moves them apart.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Generate the Kubeflow components in this folder, Python and compiled YAML, from the job's schema.
 
 Their parameters are the options of a CompressionJob, with its defaults and descriptions, so that
-neither can differ. What is written here is which artifacts each takes and gives, and what it calls.
+neither can differ. This file defines the artifacts and the called function of each.
 
-Run as `python components/kubeflow/generate.py [--check]`; `--check` fails where a file is stale.
+Run as `python components/kubeflow/generate.py [--check]`; `--check` fails if a file is stale.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TYPES = {
     "object": "dict",
 }
 NAMES = {"recipe": "", "data": "", "model": "model_", "source": "data_", "measure": "measure_"}
-"""What stands in front of a parameter's name, by where its option is in the specification."""
+"""Prefix of a parameter's name, by the place of its option in the specification."""
 
 READING = ("source.format", "source.inputs", "source.target", "source.scale")
 MEANING = ("data.task", "data.classes")
@@ -97,7 +97,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Component:
-    """What is not in the schema of a component.
+    """The parts of a component that are not in the schema.
 
     Attributes:
         summary: First line of its description.
@@ -293,7 +293,7 @@ def snake(name: str) -> str:
 
 
 def parameter(path: str, *, own: str, within: str = "") -> Iterator[Parameter]:
-    """Yield the parameters of the option at `path`, several where it has options of its own.
+    """Yield the parameters of the option at `path`, several if it has nested options.
 
     Args:
         path: Of the option.
@@ -344,7 +344,7 @@ def _nested(path: str, found: dict[str, Any], own: str) -> Iterator[Parameter]:
 
 
 def wishes(values: list[Parameter]) -> Iterator[str]:
-    """Yield lines that tell of each optional object whether anything of it was asked for."""
+    """Yield lines that compute for each optional object whether any of its options is set."""
     groups: dict[str, list[Parameter]] = {}
     for each in values:
         _, uses, rest = each.value.partition(" if uses_")

@@ -15,7 +15,7 @@ from fulcrum_pipelines.errors import UserError
 
 
 class Column(Protocol):
-    """What a table needs of an array."""
+    """The interface of an array that a table needs."""
 
     @property
     def dtype(self) -> np.dtype[Any]:

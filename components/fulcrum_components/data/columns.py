@@ -10,7 +10,7 @@ from fulcrum_pipelines.errors import UserError
 
 
 def resolve(expression: str, names: Sequence[str], *, field: str, where: str) -> tuple[str, ...]:
-    """Return the names that `a`, `a,b,c` or the range `a:c` stand for.
+    """Return the names that `a`, `a,b,c` or the range `a:c` select.
 
     A name that holds a comma or colon itself is taken as it is where it exists.
 

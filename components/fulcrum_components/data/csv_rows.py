@@ -34,7 +34,7 @@ WITH_COMMA = re.compile(r"\s*[-+]?[0-9.]*,[0-9]+(e[-+]?[0-9]+)?\s*", re.IGNORECA
 """A number with a decimal comma, perhaps with points between thousands."""
 
 LINES_LOOKED_AT = 20
-"""How many lines of a file tell what separates its columns."""
+"""Number of lines from which the separator of columns is detected."""
 
 RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
@@ -70,7 +70,7 @@ class CsvRows:
         return self._rows
 
     def is_text(self, column: str) -> bool:
-        """Tell whether `column` may hold something else than numbers, which only reading shows."""
+        """Return whether `column` may hold more than numbers, which only reading shows."""
         return column in self.names
 
     def _count(self, path: Path) -> int:
@@ -191,7 +191,7 @@ class _Lines:
 
 
 def _is_separated(rows: list[list[str]], by_comma: list[list[str]]) -> bool:
-    """Tell whether the first lines of a file, in cells by another separator, are its rows."""
+    """Return whether the first lines of a file, in cells by another separator, are its rows."""
     if not rows or len(rows[0]) == 1:
         return False
     alike = len(set(map(len, rows))) == 1 < len(rows)

@@ -1,6 +1,6 @@
 """A data set as stages see it: batches of named arrays that are read when they are asked for.
 
-Whatever the format, examples are reached by number in a `Table`, so shuffling, skipping, sampling
+In every format, examples are read by number from a `Table`, so shuffling, skipping, sampling
 and overlap are written once, and nothing ever needs the whole set in memory.
 """
 
@@ -24,10 +24,10 @@ from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
 
 TEXT = "text"
-"""Stands for the element type of columns that name slices or groups."""
+"""Element type of columns that name slices or groups."""
 
 LABEL = "label"
-"""Stands for the element type of class labels: the numbers or text that the data hold."""
+"""Element type of class labels: the numbers or text in the data."""
 
 LABELS_AT_ONCE = 1 << 16
 
@@ -55,7 +55,7 @@ class Dataset(Protocol):
 
     @property
     def targets(self) -> Array | None:
-        """All answers in order, or `None` if there are none."""
+        """All targets in order, or `None` without targets."""
 
     def batches(
         self, batch_size: int, *, shuffle_seed: int | None = None, columns: Sequence[str] = ()
@@ -97,13 +97,13 @@ class Table(Protocol):
         Args:
             names: Names out of `self.names`.
             indices: Numbers of examples, each below the length.
-            dtype: What text is to be understood as: numpy's name of a type, `TEXT` or `LABEL`.
+            dtype: Type to which text is converted: numpy's name of a type, `TEXT` or `LABEL`.
         """
 
 
 @dataclass(frozen=True)
 class Binding:
-    """Where the parts of an example come from.
+    """The columns of the parts of an example.
 
     Attributes:
         signature: What the model takes.
@@ -111,7 +111,7 @@ class Binding:
         target: Name of the answer, or `None`.
         task: What the model is for.
         scale: Factor for floating inputs.
-        labels: Which class each label stands for, once that is decided.
+        labels: The class of each label, once decided.
     """
 
     signature: Signature
@@ -151,7 +151,7 @@ class TableDataset:
 
     @cached_property
     def targets(self) -> Array | None:
-        """All answers in order, checked, or `None` if there are none."""
+        """All targets in order, checked, or `None` without targets."""
         return self._targets(self.order)
 
     def batches(
@@ -197,7 +197,7 @@ class TableDataset:
         return replace(self, binding=replace(self.binding, signature=signature, labels=labels))
 
     def observed(self) -> Observed | None:
-        """Return the labels that occur, before they are mapped; None if there are none.
+        """Return the labels that occur, before they are mapped; None without labels.
 
         Raises:
             UserError: They are no labels, or several an example.

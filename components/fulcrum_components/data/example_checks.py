@@ -59,7 +59,7 @@ def check_inputs(
 
 
 def _converts(values: Array, wanted: np.dtype[Any]) -> bool:
-    """Tell whether `values` may feed a model that takes `wanted`, without a change of meaning."""
+    """Return whether `values` may feed a model that takes `wanted`, without a change of meaning."""
     kind = values.dtype.kind
     if wanted == np.bool_:
         return kind == "b" or (kind in "iu" and bool(((values == 0) | (values == 1)).all()))

@@ -1,4 +1,4 @@
-"""Tell the formats of data apart and open each as a table."""
+"""Detect the format of data and open it as a table."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_table(
     """Fetch the files of `source` and open them by their format; `notes` takes conversions.
 
     Raises:
-        UserError: The format cannot be told, or the files do not hold it.
+        UserError: The format cannot be detected, or the files do not have it.
         InfrastructureError: Remote storage did not answer.
     """
     paths = fetch_all(source.uri, cache_dir=cache_dir, where=f"{where}.uri")

@@ -24,7 +24,7 @@ from fulcrum_pipelines.resources.compressionjob import DataSource
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-"""What these endings stand for. Pillow goes by content, and hands some others to programs."""
+"""Formats of these endings. Pillow detects by content, and passes some formats to programs."""
 
 STORED_GREY, STORED_COLOUR = 1, 2
 """How an image is stored, once that was seen; 0 before."""
@@ -38,8 +38,8 @@ class ImageTable:
 
     Args:
         directory: Holds one folder a class.
-        source: The data source; its target is the name that the label goes by.
-        signature: Its only input tells size and number of channels, as [batch, channels, height,
+        source: The data source; its target is the name of the label.
+        signature: Its only input has the size and number of channels, as [batch, channels, height,
             width].
         where: Field path and directory, for messages.
         notes: Takes what was converted or left out.
@@ -109,7 +109,7 @@ class ImageTable:
         return np.array([folder for _, folder in files])
 
     def _stacked(self, images: Sequence[Array]) -> Array:
-        """Return images as one array; where the model takes any size, they may still differ."""
+        """Return images as one array; if the model takes any size, they may still differ."""
         sizes = sorted({f"{image.shape[2]} x {image.shape[1]}" for image in images})
         if len(sizes) > 1:
             message = f"images differ in size: {listed(sizes)} pixels; scale them to one size"
@@ -131,7 +131,7 @@ class ImageTable:
         file, _ = self._files[index]
         place = f"{self._where}: {file.relative_to(self._directory).as_posix()}"
         channels, height, width = self._spec.shape[1:]
-        if not file.is_file():  # nobody may ever write to a pipe
+        if not file.is_file():  # a pipe may never have a writer
             raise UserError("is no file that can be read", where=place)
         try:
             with warnings.catch_warnings():
@@ -161,7 +161,7 @@ class ImageTable:
 
 
 def _is_foreign(path: Path) -> bool:
-    """Tell whether a file or folder is none of the user's: hidden, or left by an archiver."""
+    """Return whether a file or folder is none of the user's: hidden, or left by an archiver."""
     return path.name[0] == "." or path.name == "__MACOSX"
 
 

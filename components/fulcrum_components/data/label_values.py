@@ -1,7 +1,7 @@
-"""Class labels as data hold them, made plain: one whole number or text an example.
+"""Normalise class labels: one whole number or text an example.
 
-Files of the same data differ in this: numbers become floats where a value was missing once, text
-where they went through CSV, rows of zeros with a one where a trainer wanted them.
+Files of the same data differ in this: numbers become floats if a value was missing once, text if
+they went through CSV, and rows of zeros with a one if a trainer needed them.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which class of the model each label of the data stands for.
+"""Map each label of the data to a class of the model.
 
 It is decided once, over all data sets together: a class that one of them lacks must not move the
-others. A wrong guess would be a false verdict, so labels are only mapped where nothing else can be
-meant, and `spec.data.classes` is asked for everywhere else.
+others. A wrong guess would be a false verdict, so labels are only mapped if the mapping is
+unambiguous; otherwise `spec.data.classes` is required.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WHOLE = re.compile(r"[-+]?[0-9]+(\.0*)?")
 DIGITS = re.compile(r"[0-9]+")
 BOOLEANS = {"false": 0, "true": 1}
 Places = dict[str, tuple[str, int | None]]
-"""Labels, each with the data set and the example where it stands first; folders have no example."""
+"""Labels, each with the data set and the example of its first use; folders have no example."""
 
 NAME_THEM = f"name them in {WHERE}, in the order of the model's outputs"
 
@@ -38,7 +38,7 @@ HOW = {
 
 @dataclass(frozen=True)
 class Labels:
-    """The classes that labels stand for.
+    """The classes of labels.
 
     Attributes:
         names: Names of the classes in the order of the model's outputs; None if only positions are
@@ -83,7 +83,7 @@ def class_labels(classes: Sequence[str] | None, count: int) -> tuple[str, ...]:
 def find_labels(
     found: Mapping[str, Observed], classes: Sequence[str] | None, count: int | None
 ) -> Labels:
-    """Decide which class each label stands for.
+    """Decide the class of each label.
 
     Args:
         found: The labels of each data set that has some.
@@ -115,7 +115,7 @@ def find_labels(
 
 
 def _names_of(codes: Mapping[str, int]) -> tuple[str, ...]:
-    """Return for each class the first label that stands for it."""
+    """Return the first label of each class."""
     first: dict[int, str] = {}
     for label, code in codes.items():
         first.setdefault(code, label)
@@ -133,7 +133,7 @@ def from_record(record: LabelMapping, classes: Sequence[str] | None, count: int 
 
 
 def _merged(parts: Iterable[Observed]) -> Places:
-    """Return each label with where it stands first."""
+    """Return each label with the place of its first use."""
     places: Places = {}
     for part in parts:
         for label, seen in part.labels.items():
@@ -185,7 +185,7 @@ def _codes(
 
 
 def _is_shifted(numbers: set[int], count: int) -> bool:
-    """Tell whether `numbers` can only be the `count` classes in ascending order.
+    """Return whether `numbers` can only be the `count` classes in ascending order.
 
     That holds for consecutive ones, such as 1 to 10, and for two of two, such as -1 and 1. Where
     there are gaps, a number may as well be a mistake.

@@ -45,7 +45,7 @@ def open_npz(path: Path, *, cache_dir: Path, where: str) -> dict[str, Array]:
 
     Args:
         path: An `.npz` file.
-        cache_dir: Where compressed members are unpacked to.
+        cache_dir: Directory for unpacked members.
         where: Field path and file, for messages.
 
     Raises:
@@ -118,7 +118,7 @@ def _open_stored(path: Path, item: zipfile.ZipInfo, where: str) -> Array:
 def _header(
     stream: BinaryIO, name: str, where: str
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
-    """Return shape, order, element type and where the values start."""
+    """Return shape, order, element type and the offset of the values."""
     try:
         version = npy_format.read_magic(stream)
         read = {

@@ -75,7 +75,7 @@ def open_unlabelled(
         signature: What the model takes and gives.
         task: What the model is for.
         where: Field path for messages, for instance `spec.data.test`.
-        cache_dir: Where copies of remote files and unpacked ones go.
+        cache_dir: Directory for copies of remote files and for unpacked ones.
         columns: Slice and group columns that will be read later, to find wrong names now.
         needs_targets: Whether answers are used; calibration does without, and does not read them.
 

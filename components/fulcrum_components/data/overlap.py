@@ -1,4 +1,4 @@
-"""Tell whether two data sets share examples, and whether one is still what it was."""
+"""Detect whether two data sets share examples, and whether one has changed."""
 
 from __future__ import annotations
 

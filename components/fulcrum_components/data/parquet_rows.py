@@ -1,6 +1,6 @@
 """Rows of Parquet files, one piece of a row group at a time.
 
-Equal values next to each other take no room in the file, so a few bytes may stand for billions of
+Equal values next to each other take no room in the file, so a few bytes may encode billions of
 values. So sizes are those after decoding, and text is kept as numbers into a dictionary until it
 is handed out.
 """
@@ -63,7 +63,7 @@ class ParquetRows:
                 raise UserError(message + _difference(schema, schemas[0]), where=where)
 
     def count(self) -> int:
-        """Return the number of rows, which each file's footer tells."""
+        """Return the number of rows, from each file's footer."""
         rows = 0
         for path in self._paths:
             with self._open(path) as file:
@@ -71,7 +71,7 @@ class ParquetRows:
         return rows
 
     def is_text(self, column: str) -> bool:
-        """Tell whether `column` holds something else than numbers."""
+        """Return whether `column` holds something else than numbers."""
         return not holds_numbers(self._schema.field(column).type)
 
     def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
@@ -112,7 +112,7 @@ class ParquetRows:
 
 
 def _has_text(kind: pa.DataType) -> bool:
-    """Tell whether Arrow writes values of `kind` as text."""
+    """Return whether Arrow writes values of `kind` as text."""
     if pa.types.is_dictionary(kind):
         return _has_text(kind.value_type)
     return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or _is_text(kind))

@@ -1,8 +1,8 @@
 """Pixels of one image file in the channels and the range that models are trained on: 0 to 255.
 
-Files hold more kinds of pixels than that. What every trainer's loader reads alike (palettes, one
-bit, grey for colour) is read so; where loaders differ, or something is left out, a note says what
-was done; where the range of the values is not known, the file is refused.
+Files hold more kinds of pixels than that. Kinds that every trainer's loader reads alike (palettes,
+one bit, grey for colour) are read so. If loaders differ, or something is left out, a note reports
+the conversion; if the range of the values is not known, the file is refused.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ GREY_MODES = ("1", "L", "LA", "La")
 DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 WHITE_IS_ZERO = 0
 PHOTOMETRIC = 262
-"""TIFF's tag that says what 0 stands for; Pillow heeds it for 8 bits only."""
+"""TIFF's tag for the meaning of 0; Pillow reads it for 8 bits only."""
 
 Note = Callable[[str, str], None]
 """Takes a kind and a sentence."""
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Tell whether an image is stored as grey, a palette of nothing but grey included."""
+    """Return whether an image is stored as grey, a palette of nothing but grey included."""
     if image.mode == "P":
         palette = np.array(image.getpalette()).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())

@@ -47,7 +47,7 @@ class RowReader(Protocol):
         """Return the number of rows."""
 
     def is_text(self, column: str) -> bool:
-        """Tell whether `column` may hold something else than numbers."""
+        """Return whether `column` may hold something else than numbers."""
 
 
 class RowTable:
@@ -56,7 +56,7 @@ class RowTable:
     Args:
         reader: The rows.
         paths: Files that they come from; a change of them makes the cache void.
-        cache_dir: Where the arrays go.
+        cache_dir: Directory for the arrays.
         where: Field path and file, for messages.
     """
 
@@ -175,7 +175,7 @@ class RowTable:
 
 
 def holds_numbers(kind: pa.DataType) -> bool:
-    """Tell whether values of the Arrow type `kind` are numbers, or lists of numbers."""
+    """Return whether values of the Arrow type `kind` are numbers, or lists of numbers."""
     kind = _stored(kind)
     if pa.types.is_dictionary(kind) or _is_list(kind):
         return holds_numbers(kind.value_type)
@@ -188,7 +188,7 @@ def holds_numbers(kind: pa.DataType) -> bool:
 
 
 def _stored(kind: pa.DataType) -> pa.DataType:
-    """Return what values of `kind` are stored as, where it is an extension such as a tensor."""
+    """Return the storage type of `kind`, if it is an extension such as a tensor."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 

@@ -1,7 +1,7 @@
 """Does a model answer each example by itself?
 
 A mean, a softmax or a batch norm over axis 0 makes an answer depend on the other examples of the
-batch. What is measured on such a model holds for batches of one make, and serving has others.
+batch. A measurement of such a model holds only for batches of that composition; serving has others.
 """
 
 from __future__ import annotations

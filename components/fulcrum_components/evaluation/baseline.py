@@ -1,4 +1,4 @@
-"""What says whether a baseline means what is thought and is good for anything.
+"""Checks whether a baseline has the declared meaning and is useful.
 
 The rules that look at it are in `fulcrum_pipelines.baselines`.
 """

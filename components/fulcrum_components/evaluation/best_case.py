@@ -1,4 +1,4 @@
-"""What the best of candidates would show on the test data: before any candidate is made.
+"""The result of the best possible candidate on the test data, before any candidate is made.
 
 A candidate that answers as the baseline does is the best that compression can hope for, and its
 interval has a width all the same. A gate that it does not pass can never pass.
@@ -69,7 +69,7 @@ def _cases(gate: Gate, data: Data, baseline: Outcomes, groups: Array | None) -> 
 
 
 def _constant(metric: MetricDefinition, task: str, part: Slice, outcomes: Outcomes) -> float | None:
-    """Return the metric of a constant answer, where the width rests on mixed-up answers.
+    """Return the metric of a constant answer, if the width rests on mixed-up answers.
 
     Only on all data: on a slice by class a constant answer is perfect.
     """

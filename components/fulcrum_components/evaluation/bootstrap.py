@@ -28,7 +28,7 @@ FEWEST_POOLED_UNITS = 1000
 _REPLICATES_BEYOND = 20
 """Resamples that shall lie beyond each end of an interval."""
 _CELLS = 4_000_000
-"""Counts held at once (32 MB), whatever the number of examples."""
+"""Counts held at once (32 MB), for any number of examples."""
 _FEATURE_CELLS = 5_000_000
 """Sums of all units held at once for one statistic (40 MB)."""
 _JACKKNIFE_UNITS = 2000
@@ -191,5 +191,5 @@ def _acceleration(left_out: Array, units: int) -> float:
 
 
 def clipped_quantile(share: float, count: int) -> float:
-    """Return the normal quantile of `share`, at most as far out as `count` resamples can tell."""
+    """Return the normal quantile of `share`, limited to what `count` resamples can resolve."""
     return _NORMAL.inv_cdf(min(max(share, 1 / (count + 1)), count / (count + 1)))

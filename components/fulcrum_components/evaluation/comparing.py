@@ -1,9 +1,9 @@
 """Candidate against baseline on the same examples.
 
-What each comparison rests on: shares of right answers on the 2x2 counts (Tango's score interval,
-McNemar's exact test), or with groups on a score interval over groups; AUC on DeLong's variance;
-everything else on a paired bootstrap. The latter two are never narrower than what the sample may
-lack allows (`unseen`), because a bootstrap of no differences has no width.
+Comparisons rest on these statistics: shares of right answers on the 2x2 counts (Tango's score
+interval, McNemar's exact test), or with groups on a score interval over groups; AUC on DeLong's
+variance; everything else on a paired bootstrap. The latter two are never narrower than what the
+sample may lack allows (`unseen`), because a bootstrap of no differences has no width.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ def _comparison(
 
 @dataclass(frozen=True)
 class _Known:
-    """What bounds a difference.
+    """Bounds of a difference.
 
     Attributes:
         sources: What was seen, and the floor if that needs one; the weaker conclusion holds.

@@ -8,7 +8,7 @@ from fulcrum_components.tasks import Array
 from fulcrum_pipelines.evidence import ConfusionMatrix
 
 MOST_CLASSES = 100
-"""More would make evidence of megabytes that nobody can look at."""
+"""More classes would make evidence of megabytes that is of no use to readers."""
 
 
 def confusion_matrix(

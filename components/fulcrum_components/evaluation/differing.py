@@ -75,7 +75,7 @@ class Differences:
 
     @property
     def arrays(self) -> dict[str, Array]:
-        """What is known of each example, by name."""
+        """The figures of each example, by name."""
         names = ("squared", "spread", "power", "same", "wrong", "not_finite")
         arrays = {name: getattr(self, name) for name in (*names, "baseline", "candidate")}
         return {name: values for name, values in arrays.items() if values is not None}
@@ -106,7 +106,7 @@ class Total:
 
 @dataclass
 class Centre:
-    """What has to be known of a baseline's output before differences are counted."""
+    """Statistics of a baseline's output that are needed before differences are counted."""
 
     rows: int = 0
     bound: float = np.inf  # magnitude from which values are large, known from the first batch
@@ -173,7 +173,7 @@ class Centre:
         most = variance.max(initial=0.0)
         if not most > 0:
             return 1.0
-        # What is constant, or as good as that, is measured by the spread of the others.
+        # A value that is constant, or nearly so, is measured by the spread of the others.
         variance[variance <= most * LEAST_SCALE**2] = variance[variance > 0].mean()
         units: Array = np.sqrt(variance)[places]
         return units
@@ -195,7 +195,7 @@ class Centre:
 
     @property
     def threshold(self) -> float:
-        """What separates two answers that one number gives: probabilities are in [0, 1]."""
+        """Threshold between two answers of one number: probabilities are in [0, 1]."""
         return 0.5 if self.low >= 0 and self.high <= 1 else 0.0
 
 
@@ -293,7 +293,7 @@ def _count_floating(
         bad = ~np.isfinite(got) & ~_alike(wanted, got, np.inf)
         wrong = np.any(~_alike(wanted, got, centre.fill) & ~centre.usual(wanted, got), axis=1)
         not_finite = np.any(bad, axis=1)
-    else:  # what depends on the data may have another size
+    else:  # outputs that depend on the data may have another size
         not_finite = np.any(~np.isfinite(got), axis=1) & np.all(np.isfinite(wanted), axis=1)
         got, wrong = wanted, np.ones(len(wanted), dtype=bool)
     numbers = np.where(centre.usual(wanted), wanted, 0.0)
@@ -316,7 +316,7 @@ def _count_floating(
 def _values_of(shape: Sequence[int]) -> Array | None:
     """Return for each element of an example the number of its value; None if they are features.
 
-    Values are told apart by the last axis or the first, as channels of an image are: the shorter.
+    Values are separated along the last axis or the first, as channels of an image are: the shorter.
     """
     axis = min((0, len(shape) - 1), key=lambda each: shape[each]) if shape else 0
     if not shape or not 1 < shape[axis] <= MOST_VALUES:
@@ -326,7 +326,7 @@ def _values_of(shape: Sequence[int]) -> Array | None:
 
 
 def _alike(wanted: Array, got: Array, fill: float) -> Array:
-    """Return where values that are no usual numbers stand for the same."""
+    """Return a mask of unusual values that mean the same in both."""
     large = (np.abs(wanted) >= fill) & (np.abs(got) >= fill)
     with np.errstate(invalid="ignore"):
         near = large & (np.abs(got - wanted) <= FILL_TOLERANCE * np.abs(wanted))

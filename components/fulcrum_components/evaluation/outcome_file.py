@@ -1,4 +1,4 @@
-"""What a model answered for each test example, kept so that any statistic can be redone.
+"""A model's answer for each test example, kept so that any statistic can be computed again.
 
 Models are compared in pairs of answers to the same example; a stored mean could not be paired. The
 file holds float32, or float64 where a model returns such values: float16 would change ties, and

@@ -1,4 +1,4 @@
-"""Metrics of outputs after the first that have right answers of their own in the data."""
+"""Metrics of outputs after the first that have their own targets in the data."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def compare_with_target(
 ) -> tuple[Comparison, ...]:
     """Return candidate against baseline in every metric that the output and its target allow.
 
-    Whole numbers are classes where the output has several values an example, or is one number for
-    the two classes of a classification; where the output gives labels itself, only accuracy is
+    Whole numbers are classes if the output has several values an example, or is one number for
+    the two classes of a classification; if the output gives labels itself, only accuracy is
     compared. Everything else is a regression.
 
     Args:

@@ -1,7 +1,7 @@
-"""What of all possible figures validate has to compute: those that gates decide from, and a report.
+"""Select the figures that validate has to compute: those for the gates and for the report.
 
-A gate finds nothing but what stands in evidence, at exactly its confidence and on its slices, so
-what is computed follows from the gates.
+A gate finds only the figures in evidence, at exactly its confidence and on its slices, so the
+gates determine the figures.
 """
 
 from __future__ import annotations

@@ -41,14 +41,14 @@ def run_onnx(
         task: What the model is for.
         meaning: What the model's first output holds.
         columns: Further columns of the data to keep for slices and groups.
-        batch_size: Examples a call, where the model does not fix their number itself.
+        batch_size: Examples a call, if the model does not fix their number itself.
         threads: Intra-op threads.
         provider: Of ONNX Runtime; see `choose_provider`.
         observe: Called with the first outputs of each batch, as the model gives them.
 
     Raises:
         UserError: If the model does not take the data, gives something not finite or something
-            else than `meaning`, or where the data have no targets or no examples.
+            else than `meaning`, or if the data have no targets or no examples.
     """
     session = open_session(path, threads, provider)
     answered, parts = find_task(task), list[Outcomes]()

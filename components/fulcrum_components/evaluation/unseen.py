@@ -41,7 +41,7 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Lost:
-    """What the metric loses with one independent unit, of how many such."""
+    """The metric's loss with one independent unit, and the number of such units."""
 
     cost: float
     units: float
@@ -67,7 +67,7 @@ class Unseen:
 
     @property
     def worst(self) -> Lost:
-        """What decides the width where nothing varies."""
+        """The loss that decides the width if nothing varies."""
         return max(self.lost, key=lambda lost: self._half(1.96, lost, 0.0))
 
     def interval(self, level: float) -> Interval:

@@ -38,7 +38,7 @@ class _Record(BaseModel):
 
 @dataclass(frozen=True)
 class Restored:
-    """What a checkpoint gave back besides what it put into model and optimiser."""
+    """Values restored from a checkpoint besides model and optimiser."""
 
     epochs: tuple[Epoch, ...]
     best: dict[str, Tensor]
@@ -70,7 +70,7 @@ class Checkpoints:
     """The newest checkpoint of one training, in one directory.
 
     Args:
-        directory: Where they are kept; None keeps none.
+        directory: Of the checkpoints; None keeps none.
         fingerprint: A checkpoint of another training, settings or start, is not resumed from.
     """
 

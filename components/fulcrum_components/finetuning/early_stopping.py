@@ -20,7 +20,7 @@ def best_epoch(losses: Sequence[float], min_delta: float) -> int:
 
 
 def should_stop(losses: Sequence[float], options: EarlyStopping | None) -> bool:
-    """Tell whether `options.patience` epochs passed without a gain."""
+    """Return whether `options.patience` epochs passed without a gain."""
     if options is None or not losses:
         return False
     return len(losses) - best_epoch(losses, options.min_delta) >= options.patience

@@ -49,7 +49,7 @@ from fulcrum_pipelines.texts import reason
 
 @dataclass(frozen=True)
 class Training:
-    """What stays the same over all epochs; module and optimiser change inside."""
+    """Values that stay the same over all epochs; module and optimiser change inside."""
 
     module: nn.Module
     teacher: Teacher | None

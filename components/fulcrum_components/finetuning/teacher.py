@@ -1,7 +1,7 @@
 """The teacher's outputs, computed once and not in every pass.
 
 The original is the larger of the two, so asking it again in every pass would be half of the work.
-Answers are kept by a hash of an example's inputs; where a data set gives other inputs each time
+Answers are kept by a hash of an example's inputs; if a data set gives other inputs each time
 (augmentation), nothing is found and it is asked again. They are computed in the data's own order,
 so that a resumed training finds the same bits.
 """

@@ -37,7 +37,7 @@ HALF_PRECISION = (
 
 @dataclass(frozen=True)
 class FinetuneResult:
-    """What fine-tuning did.
+    """Result of fine-tuning.
 
     Attributes:
         details: Its record; the epochs before a resumption are among them.
@@ -68,8 +68,8 @@ def finetune(
         problem: What to learn, and from which examples.
         options: How to train.
         validation: Examples for early stopping and the record.
-        measure: What to record of them besides the loss.
-        checkpoint_dir: Where to keep a checkpoint, and to resume from.
+        measure: Computes metrics to record besides the loss.
+        checkpoint_dir: Directory of the checkpoint, also to resume from.
         on_epoch: Called after each epoch that runs now.
         sparse_layers: Names of parameters whose zeros stay zero.
 
@@ -129,7 +129,7 @@ def _notes(*, half_precision: bool, shared: Sequence[str]) -> tuple[str, ...]:
 def _require(
     problem: Problem, validation: Examples | None, teacher: nn.Module | None, options: Finetune
 ) -> None:
-    """Raise a UserError where options need what is not there."""
+    """Raise a UserError if options need something that is missing."""
     problem.required_train()
     if validation is not None and len(validation) == 0:
         raise UserError("has no examples", where="spec.data.validation")

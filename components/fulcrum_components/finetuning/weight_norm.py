@@ -48,7 +48,7 @@ def weight_norm(module: nn.Module, *, enabled: bool) -> Iterator[tuple[str, ...]
 
 
 def _has_directions(layer: DirectedLayer) -> bool:
-    """Tell whether `layer` has plain weights that are trained, none of whose rows is zero."""
+    """Return whether `layer` has plain weights that are trained, none of whose rows is zero."""
     weight = layer.weight
     return (
         type(weight) is nn.Parameter

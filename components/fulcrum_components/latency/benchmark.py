@@ -35,8 +35,8 @@ _ITSELF_LEVEL = 0.99
 """A model against itself excludes 1 once in 20 runs at 95 %; that many false alarms would make
 people run again until it passes."""
 FEWEST_CPU_SHARE = 0.8
-"""On quiet cores it is 0.99 to 1. Where two cores were wanted by eight processes and more, one
-comparison told 20 times for a speed-up of 8.5, and the baseline against itself contained 1."""
+"""On quiet cores it is 0.99 to 1. When eight or more processes competed for two cores, one
+comparison reported 20 times for a speed-up of 8.5, and the baseline against itself contained 1."""
 _NS_PER_MS = 1e6
 
 
@@ -101,8 +101,8 @@ def compare_quickly(
 ) -> tuple[LatencyComparison, ...]:
     """Return the comparison at each batch size, to choose between candidates, not to prove.
 
-    The protocol is that of `compare_latency` with fewer calls. What is unreliable is measured
-    again, `TRIES` times in all, and ends it: batch sizes after it are left out.
+    The protocol is that of `compare_latency` with fewer calls. An unreliable timing is
+    repeated, `TRIES` times in all; if it stays so, later batch sizes are left out.
 
     Args:
         baseline: ONNX file.

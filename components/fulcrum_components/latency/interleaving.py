@@ -1,17 +1,17 @@
 """Times two models so that nothing but the models differs.
 
 Timing one model after the other invents speed-ups of 1.6 for a model against itself, since the
-machine changes in between. Here all sessions are open in one process and take turns, in an order
-that is drawn anew for each turn. Since two sessions of one file still differ by some percent, as
+machine changes in between. Here all sessions are open in one process and take turns, in a new
+random order for each turn. Since two sessions of one file still differ by some percent, as
 memory lies differently, several fresh ones are opened.
 
 Each round also opens a second session of the baseline, the control, and times it against the first:
-what differs there is noise. It takes part in the same turns, so one timing of the baseline serves
+a difference there is noise. It takes part in the same turns, so one timing of the baseline serves
 both comparisons. That is sound: each interval is about one pair of sessions and needs pairs that
-are independent of one another from round to round, not of the other comparison; that both share
-the baseline makes the control tell of just the calls that the speed-up rests on.
+are independent of one another from round to round, not of the other comparison; since both share
+the baseline, the control checks the very calls that the speed-up rests on.
 
-Warm-up and control count against the time for all calls. What does not fit is cut in this order:
+Warm-up and control count against the time for all calls. Calls beyond it are cut in this order:
 turns down to `fewest_pairs`; then turns with the control, down to `FEWEST_CONTROLS` a round, spread
 by chance over the round. Fewer of those make the control's interval wider, as the bootstrap
 resamples what there is, by little: sessions differ by percents, and their number stays. The warm-up
@@ -38,9 +38,10 @@ SessionOpener = Callable[[Path, int], Any]
 Clock = Callable[[], int]
 
 FEWEST_CONTROLS = 20
-"""Calls of the control in each round, whatever they take. Where single calls differ by 10 %, chance
-moves the ratio of two medians of 20 by 4 %, as much as sessions differ. Five rounds of them tell a
-difference of a fifth from none (made-up sessions that differ by 1 %, 3 of 3 seeds)."""
+"""Calls of the control in each round, however long they take. If single calls differ by 10 %,
+chance moves the ratio of two medians of 20 by 4 %, as much as sessions differ. Five rounds
+distinguish a difference of a fifth from none (made-up sessions that differ by 1 %, 3 of 3
+seeds)."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Interleaved:
 
 @dataclass(frozen=True)
 class Turns:
-    """What one round takes: `pairs` turns, of which `controls` include the control."""
+    """One round: `pairs` turns, of which `controls` include the control."""
 
     pairs: int
     controls: int
@@ -134,8 +135,8 @@ def interleave(
         effort: How much to measure.
         seed: Of the order in each turn.
         opener: Opens a session of a file.
-        clock: Tells nanoseconds.
-        cpu_clock: Tells nanoseconds of CPU time of this process.
+        clock: Returns nanoseconds.
+        cpu_clock: Returns nanoseconds of CPU time of this process.
 
     Raises:
         UserError: If a model cannot be loaded or does not take the inputs.
@@ -179,7 +180,7 @@ def _open_in_random_order(
 
 def _warm_up(session: Any, inputs: Inputs, calls: int, where: str, clock: Clock) -> float:
     """Return the median time of the later half of `calls` calls, in nanoseconds."""
-    run_session(session, inputs, where=where)  # tells inputs that do not fit; the first warm-up
+    run_session(session, inputs, where=where)  # reports inputs that do not fit; the first warm-up
     times = [_call_ns(session, dict(inputs), clock) for _ in range(calls - 1)]
     return float(np.median(times[len(times) // 2 :]))
 

@@ -1,4 +1,4 @@
-"""Make a user's module callable as the rest of Fulcrum calls it, whatever its `forward` looks like.
+"""Make a user's module callable as the rest of Fulcrum calls it, for any form of `forward`.
 
 Everything else passes tensors by position, may pass the same ones again, and expects a tensor or a
 tuple of tensors. A module that takes keywords only, returns a mapping, a dataclass or nested lists,
@@ -61,7 +61,7 @@ def protect_inputs(module: nn.Module) -> None:
 
 
 def return_tuple(module: nn.Module) -> None:
-    """Let `module` return a flat tuple of its tensors, where it returns something else."""
+    """Let `module` return a flat tuple of its tensors, if it returns something else."""
 
     def flat(module: nn.Module, arguments: tuple[Any, ...], outputs: Any) -> tuple[Any, ...]:
         return output_tensors(outputs)
@@ -70,7 +70,7 @@ def return_tuple(module: nn.Module) -> None:
 
 
 def is_plain(outputs: object) -> bool:
-    """Tell whether `outputs` are what callers expect: a tensor or a tuple of tensors."""
+    """Return whether `outputs` are what callers expect: a tensor or a tuple of tensors."""
     return isinstance(outputs, Tensor) or (
         type(outputs) is tuple and all(isinstance(value, Tensor) for value in outputs)
     )

@@ -51,8 +51,8 @@ def check_forward(
 
     Args:
         module: Takes the inputs positionally, in the order of the signature; evaluating.
-        signature: What is promised.
-        directory: Where the user's code is, to name its lines; for a file, the file.
+        signature: The promised inputs and outputs.
+        directory: Of the user's code, to name its lines; for a file, the file.
         examples: Real inputs; without them, some are made up.
 
     Raises:

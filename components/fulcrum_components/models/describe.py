@@ -1,6 +1,6 @@
 """Says as JSON what a model file holds: `python -m fulcrum_components.models.describe FILE`.
 
-`fulcrum init` asks this in a process of its own, because the command itself has neither torch nor
+`fulcrum init` runs this in a separate process, because the command itself has neither torch nor
 onnx, and because code beside the weights runs here. An ONNX or `.pt2` file gives `{"inputs": [...],
 "outputs": [...], "meaning": ...}`, a file of weights `{"tensors": [...]}`. Where code beside the
 weights builds their module, it is tried: `entry_point` and `files` name it, inputs and outputs are

@@ -1,7 +1,7 @@
 """Find the code beside a file of weights that builds their module.
 
 Python files are read before any is run: a script that trains as soon as it is imported is left
-alone. What is found is called, and counts if the weights fit what it returns.
+alone. Found functions are called, and count if the weights fit their result.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Search:
-    """What was found, or why nothing was."""
+    """The code that was found, or why none was."""
 
     entry: Entry | None
     problems: tuple[str, ...]
@@ -124,7 +124,7 @@ def _required(node: ast.FunctionDef, bound: int) -> list[str]:
 
 
 def _is_harmless(node: ast.stmt) -> bool:
-    """Tell whether a statement of a file only defines something, or runs as a script only."""
+    """Return whether a statement of a file only defines something, or runs as a script only."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
     return isinstance(node, HARMLESS) or (

@@ -44,7 +44,7 @@ def check_not_nan(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 def check_module(module: nn.Module, path: Path) -> None:
     """Refuse a module with infinite weights.
 
-    What is trained is a weight, and so are all parameters and statistics of torch's own layers;
+    Trained tensors are weights, and so are all parameters and statistics of torch's own layers;
     other buffers, and frozen parameters of the user's modules, are constants.
 
     Raises:

@@ -64,8 +64,8 @@ def load_model(
         uri: A bundle directory, a `.pt2` file or an `.onnx` file, as a path or URL.
         format: `bundle`, `pt2`, `onnx`, or `auto`, which goes by the name.
         digest: The digest that the model must have.
-        cache_dir: Where copies of remote files and converted files go.
-        task: What the model is for, by which the first output of a `.pt2` or ONNX model is read.
+        cache_dir: Directory for copies of remote files and for converted files.
+        task: The model's task, by which the first output of a `.pt2` or ONNX model is read.
         examples: Gives real inputs for the signature, to try the model on; without them, some are
             made up, which not every model takes (lengths, masks, identifiers).
         meaning: What the manifest says that it holds.

@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 20
 ENTRY_POINT = r"^[^:]+\.py:[A-Za-z_][A-Za-z0-9_]*$"
 
 _SHORT = reprlib.Repr()
-_SHORT.maxlevel = 2  # a few lines of YAML can stand for more values than anybody can print
+_SHORT.maxlevel = 2  # a few lines of YAML can expand to too many values to print
 
 
 class _Strict(BaseModel):
@@ -42,7 +42,7 @@ class Tensor(_Strict):
 
 
 class Manifest(_Strict):
-    """What a bundle says about itself.
+    """The manifest of a bundle.
 
     Attributes:
         entry_point: `file.py:function`; the function builds the module.

@@ -1,9 +1,9 @@
-"""What the first output of a model holds, where its format cannot say it.
+"""Infer the meaning of a model's first output, if its format cannot say it.
 
-A bundle declares it. For `.pt2` and ONNX the graph tells: from the output back through whatever
-only moves or copies numbers (reshape, cast, pick, clip) to the operation that made them. A softmax
-or sigmoid makes probabilities, written in one operation or in several; anything else before a
-classification is logits. What is found here is held against the data in stage evaluate.
+A bundle declares it. For `.pt2` and ONNX the graph shows it: from the output back through
+operations that only move or copy numbers (reshape, cast, pick, clip) to the operation that made
+them. A softmax or sigmoid makes probabilities, written in one operation or in several; anything
+else before a classification is logits. Stage evaluate compares this result with the data.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Step:
 
     Attributes:
         operation: Its name as ONNX spells it, in lower case.
-        inputs: What it reads; None stands for a constant.
+        inputs: Steps that it reads; None for a constant.
     """
 
     operation: str
@@ -116,7 +116,7 @@ class _Trace:
         return self._known[name]
 
     def _of(self, step: Step | None) -> OutputKind:
-        """Return what `step` makes, where all that it reads is known."""
+        """Return the kind of result of `step`, if all its inputs are known."""
         if step is None:
             return "other"
         if step.operation in SQUASHING or self._is_softmax(step) or self._is_sigmoid(step):
@@ -132,7 +132,7 @@ class _Trace:
         return "other" if kind == "logarithms" and step.operation in MIXING else kind
 
     def _is_softmax(self, step: Step) -> bool:
-        """Tell whether it divides numbers by their own sum."""
+        """Return whether it divides numbers by their own sum."""
         if step.operation != "div" or None in step.inputs:
             return False
         above, below = step.inputs
@@ -140,7 +140,7 @@ class _Trace:
         return total is not None and total.operation in SUMS and total.inputs[0] == above
 
     def _is_sigmoid(self, step: Step) -> bool:
-        """Tell whether it is 1 / (1 + exp(...))."""
+        """Return whether it is 1 / (1 + exp(...))."""
         if step.operation == "reciprocal":
             below = step.inputs[0]
         elif step.operation == "div" and step.inputs[0] is None:
@@ -164,7 +164,7 @@ class _Trace:
 
 
 def _passes(step: Step) -> bool:
-    """Tell whether what it gives depends on whether it reads probabilities."""
+    """Return whether its result depends on whether it reads probabilities."""
     return step.operation in KEEPING or step.operation in MIXING or step.operation in ("log", "exp")
 
 

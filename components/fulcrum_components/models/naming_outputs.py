@@ -17,7 +17,7 @@ def output_names(
     """Return a name for each of `count` outputs, all different and none of them an input's.
 
     Keys of a mapping, fields of a named tuple or dataclass, else the variables in the `return` of
-    the module's `forward`, where they are as many as the outputs.
+    the module's `forward`, if they are as many as the outputs.
     """
     for names in (_of_container(result), _of_return(kind)):
         if len(names) == count and len(set(names)) == count and not set(names) & set(inputs):

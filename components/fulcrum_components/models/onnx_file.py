@@ -1,6 +1,6 @@
 """Plain ONNX files: checked, made self-contained, upgraded where they are too old.
 
-What leaves here is one file without references to other files, with an operator set that the rest
+The result is one file without references to other files, with an operator set that the rest
 of Fulcrum knows, and proven to run on more than one size of batch.
 """
 
@@ -66,8 +66,8 @@ def load_onnx(
 
     Args:
         path: The user's file.
-        cache_dir: Where a changed file goes.
-        task: What the model is for; it restricts what the first output may hold.
+        cache_dir: Directory for a changed file.
+        task: The model's task; it restricts the meaning of the first output.
         examples: Gives real inputs to try it on.
         meaning: What the manifest says that it holds.
 
@@ -170,7 +170,7 @@ def signature_of(
 ) -> Signature:
     """Return what the graph says about its inputs and outputs.
 
-    Axis 0 of the first input is the batch, whatever the graph calls it; axes without a name get
+    Axis 0 of the first input is the batch, under any name; axes without a name get
     one.
 
     Raises:

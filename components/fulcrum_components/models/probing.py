@@ -42,7 +42,7 @@ Axes = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Guess:
-    """What a module takes and gives.
+    """Inputs and outputs of a module.
 
     Attributes:
         signature: Inputs and outputs on which it was tried.
@@ -186,7 +186,7 @@ class _Trial:
         self.failure = ""
 
     def works(self, inputs: tuple[TensorSpec, ...], axes: Axes, *, wide: bool) -> bool:
-        """Tell whether the module takes `inputs`; `wide`: also if its first output is no plain row.
+        """Return whether the module takes `inputs`; `wide`: also if its first output is not a row.
 
         Most models give one number or row of numbers an example, of one size. Guesses on which a
         model gives more axes, or one that is as long as the input, come later.
@@ -238,7 +238,7 @@ class _Trial:
 
 
 def _same_rows(three: Tensor, two: Tensor) -> bool:
-    """Tell whether both have a row an example, and the same for the same example."""
+    """Return whether both have a row an example, and the same for the same example."""
     if not (three.ndim and two.ndim and len(three) == 3 and len(two) == 2):
         return False
     return torch.allclose(three[:2].double(), two.double(), 1e-3, 1e-3, equal_nan=True)

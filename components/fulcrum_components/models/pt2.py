@@ -56,8 +56,8 @@ TRAINING_SWITCHES = ("aten.dropout.", "aten.feature_dropout.", "aten.alpha_dropo
 def as_module(program: ExportedProgram) -> torch.nn.Module:
     """Return an exported program as a module in which training and evaluation mode can be set.
 
-    torch's own refuses to switch. What the modes change (dropout, batch-norm statistics) was fixed
-    when the program was exported; parameters can be trained all the same.
+    torch's own refuses to switch. The effects of the modes (dropout, batch-norm statistics) were
+    fixed when the program was exported; parameters can be trained all the same.
     """
     _rename_clashes(program)
     module = program.module(check_guards=False)
@@ -70,7 +70,7 @@ def as_module(program: ExportedProgram) -> torch.nn.Module:
 
 
 def _rename_clashes(program: ExportedProgram) -> None:
-    """Put `_` behind names of parts that a graph module has attributes of its own for, in place."""
+    """Append `_` to names of parts that clash with a graph module's attributes, in place."""
     targets = [spec.target for spec in program.graph_signature.input_specs if spec.target]
     roots = {target.partition(".")[0] for target in targets}
     taken = {*dir(GraphModule), "meta"}  # meta is an attribute of each instance

@@ -1,4 +1,4 @@
-"""What a `.pt2` archive may contain, since `torch.export.load` trusts it.
+"""Check the contents of a `.pt2` archive, since `torch.export.load` trusts it.
 
 Seen in torch 2.15: tensors, constants and example inputs can be pickles and are loaded as such;
 node targets are looked up by name from `torch` on (`torch.hub.load` is one); symbolic sizes are
@@ -106,7 +106,7 @@ def payload_problems(config: Any) -> list[str]:
 
 
 def is_plain_expression(text: Any) -> bool:
-    """Tell whether `text` is arithmetic on symbols, which sympy may be let to evaluate."""
+    """Return whether `text` is arithmetic on symbols, which sympy may be let to evaluate."""
     try:
         tree = ast.parse(text, mode="eval")
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
@@ -122,7 +122,7 @@ def _is_power(node: ast.AST) -> bool:
 
 
 def _is_small_power(node: ast.AST) -> bool:
-    """Tell whether a power is not of a power and its exponent small, so that it ends in time."""
+    """Return whether a power is not of a power and its exponent small, so that it ends in time."""
     parts = [node.left, node.right] if isinstance(node, ast.BinOp) else getattr(node, "args", [])
     if len(parts) != 2:
         return False
@@ -145,7 +145,7 @@ def _is_plain_node(node: ast.AST) -> bool:
 
 
 def _is_plain_structure(value: Any) -> bool:
-    """Tell whether a serialised pytree consists of built-in containers with plain contexts."""
+    """Return whether a serialised pytree consists of built-in containers with plain contexts."""
     if not value:
         return True
     try:

@@ -1,9 +1,9 @@
 """Give an exported program its layers back.
 
 `torch.export` turns a layer into a bare container of parameters and an operation that uses them.
-What looks for layers (sparsity, sensitivity, counting) then finds none. Where an operation is just
-what `nn.Linear` or `nn.Conv*d` does with the parameters of one container, that layer is put in
-their place; the names of the parameters and the results stay as they are.
+Code that looks for layers (sparsity, sensitivity, counting) then finds none. If an operation is
+exactly what `nn.Linear` or `nn.Conv*d` does with the parameters of one container, that layer is put
+in their place; the names of the parameters and the results stay as they are.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LayerMaker = Callable[[nn.Parameter, bool, Attributes], nn.Module]
 
 
 def restore_layers(module: GraphModule) -> None:
-    """Replace operations by layers in place, where all uses of the parameters allow it."""
+    """Replace operations by layers in place, if all uses of the parameters allow it."""
     calls: dict[str, list[Node]] = {}
     for node in module.graph.nodes:
         if (owner := _owner(node)) is not None:
@@ -55,7 +55,7 @@ def _arguments(node: Node) -> dict[str, Any]:
 
 
 def _is_one_layer(module: GraphModule, owner: str, nodes: list[Node]) -> bool:
-    """Tell whether `nodes` do the same, with all of the container, and nobody else uses it."""
+    """Return whether `nodes` do the same with the whole container, and nothing else uses it."""
     container = module.get_submodule(owner)
     parameters = dict(container.named_parameters(recurse=False))
     bias = f"{owner}.bias" if "bias" in parameters else None
@@ -134,7 +134,7 @@ def _convolution(kind: type[nn.Module], axes: int) -> LayerMaker:
 
 
 def _spread(value: Any, axes: int) -> tuple[int, ...]:
-    """Return one size an axis, where one may stand for all."""
+    """Return one size an axis, also if one number is given for all."""
     sizes = _listed(value)
     return tuple(sizes * axes if len(sizes) == 1 else sizes)
 

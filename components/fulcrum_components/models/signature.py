@@ -1,4 +1,4 @@
-"""What goes into a model and what comes out, independent of the format that it is stored in.
+"""Inputs and outputs of a model, independent of the format of its file.
 
 Export, latency, evaluation and the data sets all speak about tensors by these names. Axis 0 of
 every input is the batch, because a model that is fixed to one example cannot be served in batches.
@@ -49,7 +49,7 @@ class TensorSpec:
         return tuple(axes[size] if isinstance(size, str) else size for size in self.shape)
 
     def matches(self, shape: tuple[int, ...], axes: Mapping[str, int] | None = None) -> bool:
-        """Tell whether `shape` fits; `axes` fixes the sizes of dynamic axes where known."""
+        """Return whether `shape` fits; `axes` fixes the sizes of dynamic axes where known."""
         known = axes or {}
         return len(shape) == len(self.shape) and all(
             size == (known.get(wanted, size) if isinstance(wanted, str) else wanted)
@@ -77,7 +77,7 @@ class Signature:
 
     @property
     def interface(self) -> str:
-        """What a caller sees: names, types and sizes; what dynamic axes are called is left out."""
+        """The interface for callers: names, types and sizes, without the names of dynamic axes."""
 
         def shown(tensors: tuple[TensorSpec, ...]) -> str:
             return ", ".join(
@@ -115,7 +115,7 @@ def example_arrays(
     """Return one array an input, with `batch` examples and `dynamic` for other dynamic axes.
 
     Floating inputs are standard normal. Integers are 0 or 1, since they are most often indices
-    into a table whose size nobody declares.
+    into a table of unknown size.
     """
     generator = np.random.default_rng(seed)
     axes = dict.fromkeys(signature.dynamic_axes, dynamic) | {BATCH: batch}

@@ -72,7 +72,7 @@ def load_state(
 
     Args:
         loaded: The original; its own module is left as it is.
-        directory: Where the state was saved.
+        directory: Of the saved state.
         replay: Applies a pruning history, given as JSON, to a module in place.
 
     Raises:

@@ -1,7 +1,7 @@
 """Newer operator sets for older ONNX graphs, with the same function.
 
-onnx's converter changes what three operators compute. They are put right here; whatever else it may
-change is found where the upgraded model is compared with the original.
+onnx's converter changes what three operators compute. They are corrected here; a comparison of the
+upgraded model with the original finds all other changes.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _sample_as_before(graph: onnx.GraphProto) -> None:
     """Let each Resize take the pixels that Upsample and the first Resize took.
 
     Those counted from the corner and, for the nearest, rounded down; the first Resize rounded up
-    where it made an image smaller.
+    if it made an image smaller.
     """
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:

@@ -1,8 +1,8 @@
-"""Run a module as if some of its channels did not exist, whatever its code does with them.
+"""Run a module as if some of its channels did not exist, for any code of the module.
 
 Absent channels are NaN in the weights that make them. NaN survives every element-wise, reordering
 and pooling operation, so it marks what depends on them without any knowledge of the code between.
-Where an operation sums over elements (convolution, matrix product, sum, the statistics of a layer
+If an operation sums over elements (convolution, matrix product, sum, the statistics of a layer
 norm), `Absent` leaves the marked ones out, which is what a network without them computes.
 """
 
@@ -25,8 +25,8 @@ aten = torch.ops.aten
 def absent_where_nan() -> Iterator[None]:
     """Leave NaN elements out of every sum inside the block.
 
-    What comes from absent elements alone is absent itself. Fused attention is taken apart, and
-    cuDNN's recurrent layers are, since their parts are what can be looked at.
+    A value that comes from absent elements alone is absent itself. Fused attention is taken apart,
+    and cuDNN's recurrent layers are, since their parts are what can be looked at.
     """
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)

@@ -20,7 +20,7 @@ PROJECTIONS = (
     ("q", "k", "v"),
 )
 WIDTHS = ("all_head_size", "inner_dim", "hidden_dim", "embed_dim", "dim", "d_model")
-"""Attributes that, where they equal heads * head size, follow the number of heads."""
+"""Attributes that follow the number of heads if they equal heads * head size."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Attention:
         return int(getattr(self.owner, self.heads_attribute))
 
     def set_heads(self, heads: int) -> None:
-        """Tell the owner that it has `heads` heads now, and the width that goes with them."""
+        """Set the owner's number of heads to `heads`, and the matching width."""
         width_before = self.projections[0].out_features
         for name in WIDTHS:
             if vars(self.owner).get(name) == width_before:
@@ -52,7 +52,7 @@ class Attention:
 
 
 def find_attentions(module: nn.Module) -> list[Attention]:
-    """Return the attentions in `module` whose parts can be told."""
+    """Return the attentions in `module` whose parts are recognised."""
     found = (_attention(owner) for owner in module.modules())
     return [attention for attention in found if attention is not None]
 

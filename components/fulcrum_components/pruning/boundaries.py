@@ -1,4 +1,4 @@
-"""Where tracing must stop or step over, so that torch-pruning's graph stays true.
+"""Boundaries at which tracing must stop or step over, so that torch-pruning's graph stays true.
 
 torch-pruning follows gradient functions and takes every operation that it does not know as
 element-wise. Inside a recurrent layer that is wrong, and for several layers it asserts. So while a

@@ -1,8 +1,8 @@
 """Which channels of a module must go together: a thin adapter over torch-pruning's graph.
 
-Only this module and `importance` know torch-pruning. What it adds: outputs and recurrent layers
-protect what flows into them, hand-written attention is recognised, failures become a UserError, and
-where its guess of the order of channels is wrong, the order is found by experiment.
+Only this module and `importance` know torch-pruning. This adapter adds: outputs and recurrent
+layers protect their inputs, hand-written attention is recognised, failures become a UserError, and
+if torch-pruning's guess of the order of channels is wrong, the order is found by experiment.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ ENDLESS = "the order of its channels is not understood"
 LAYER_NORM = "feeds a layer norm over rows and columns too"
 
 CANNOT_GO = (GROUPED_TRANSPOSED, DEPTHWISE, LAYER_NORM)
-"""Why channels cannot be removed whatever is asked for."""
+"""Reasons why channels can never be removed."""
 
 INDEX_MAPPINGS = (
     index_mapping.update_concat_index_mapping,
@@ -129,7 +129,7 @@ class ChannelGraph:
         """Remove `channels`, numbered by the group's root, from all layers concerned.
 
         Returns:
-            What was removed, and which slices of which parameters made it.
+            The removed parts, and the slices of parameters that made them.
 
         Raises:
             UserError: A layer would be left without channels.
@@ -188,7 +188,7 @@ class ChannelGraph:
         return found
 
     def _makes_channels(self, dep: Any) -> bool:
-        """Tell whether the outputs are pruned, of a layer whose inputs are other channels."""
+        """Return whether the outputs are pruned, of a layer whose inputs are other channels."""
         fn = dep.handler
         return self._graph.is_out_channel_pruning_fn(
             fn
@@ -271,7 +271,7 @@ class ChannelGraph:
                 node.type = ops.OPTYPE.ELEMENTWISE
 
     def _forward(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
-        """Run forward; return outputs and sinks, each behind an operation of its own."""
+        """Run forward; return outputs and sinks, each behind a separate operation."""
         boundaries = Boundaries(module)
         try:
             outputs = output_tensors(module(*copies(inputs)))
@@ -378,7 +378,7 @@ class ChannelGraph:
         return DEPTHWISE if one_input and not self._makes_channels(dep) else ""
 
     def _in_range(self, dep: Any, numbers: list[int]) -> bool:
-        """Tell whether a coupled layer has all the channels that the graph says it has."""
+        """Return whether a coupled layer has all the channels that the graph says it has."""
         outputs = self._graph.is_out_channel_pruning_fn(dep.handler)
         pruner = self._graph.get_pruner_of_module(dep.target.module)
         pruner.pruning_dim = dep.target.pruning_dim
@@ -390,8 +390,8 @@ class _Way(list[Any]):
     """The mappings of channels from one layer to the next, which torch-pruning sets and walks.
 
     Args:
-        mappings: Those set so far; None stands for none.
-        most_channels: Number of channels that there cannot be.
+        mappings: Those set so far; None for none.
+        most_channels: Exclusive upper bound of the number of channels.
         most_rounds: How often one walk may come by.
     """
 
@@ -421,7 +421,7 @@ def _has_history(value: Any) -> bool:
 
 
 def _mixes_activations(node: Any) -> bool:
-    """Tell whether the node multiplies two computed tensors, as attention does."""
+    """Return whether the node multiplies two computed tensors, as attention does."""
     if node.type != ops.OPTYPE.ELEMENTWISE or node.grad_fn is None:
         return False
     name = node.grad_fn.name()

@@ -25,7 +25,7 @@ BATCH_SIZE = 32
 def accumulate_gradients(module: nn.Module, problem: Problem) -> None:
     """Leave in every parameter the gradient of all outputs' loss over a seeded sample of train.
 
-    The loss is the task's for the first output and, for each of `problem.kept`, `told_apart`.
+    The loss is the task's for the first output and, for each of `problem.kept`, `distance_to_next`.
 
     Raises:
         UserError: There are no data, or the model cannot be run or has no loss on them.
@@ -40,18 +40,18 @@ def accumulate_gradients(module: nn.Module, problem: Problem) -> None:
             targets = target_tensor(batch, problem.asked, device)
             loss = task_loss(outputs[0], targets, problem)
             for position in problem.kept:
-                loss = loss + told_apart(outputs[position], signature.outputs[position].shape)
+                loss = loss + distance_to_next(outputs[position], signature.outputs[position].shape)
             torch.autograd.backward(loss)
         for parameter in module.parameters():
             if parameter.grad is None and parameter.is_floating_point():
                 parameter.grad = torch.zeros_like(parameter)
 
 
-def told_apart(output: Tensor, shape: Sequence[int | str]) -> Tensor:
+def distance_to_next(output: Tensor, shape: Sequence[int | str]) -> Tensor:
     """Return how far an output is from that of the next example, by `kept_loss`, as a scalar.
 
     An output after the first has no targets, and does not differ from itself, whose loss would have
-    no gradient. What a channel does for it is to tell examples apart.
+    no gradient. A channel is useful to it if it distinguishes examples.
 
     Args:
         output: Values of a batch.

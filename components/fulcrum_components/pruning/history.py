@@ -1,4 +1,4 @@
-"""What structured pruning did to a module, as JSON, so that the smaller module can be built again.
+"""The history of structured pruning as JSON, from which the smaller module can be built again.
 
 The user's entry point always builds the original; the history says which sizes changed. It holds
 final sizes instead of steps to repeat, so that replaying needs no tracing and gives the same shapes

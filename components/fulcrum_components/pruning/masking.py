@@ -27,7 +27,7 @@ SINGLE_TOLERANCE = 1e-5
 """Of a layer's largest output. Summing in another order moved ResNet-18's and a Transformer's by
 1e-7 to 3e-6 in float32 (16 runs); what is above is computed again in float64."""
 DOUBLE_TOLERANCE = 1e-9
-"""The same in float64, where the noise was below 1e-14."""
+"""The same in float64, whose noise was below 1e-14."""
 
 
 @dataclass(frozen=True)

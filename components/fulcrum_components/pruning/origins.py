@@ -34,7 +34,7 @@ def input_origins(
 ) -> Origins:
     """Return for each of `layers` the channel that each of its input channels comes from.
 
-    A layer is left out where that is not one channel: where its inputs are mixed already, or it is
+    A layer is left out if that is not one channel: if its inputs are mixed already, or it is
     called several times with different orders.
 
     Args:

@@ -18,7 +18,7 @@ WEIGHTED = (_ConvNd, nn.Linear, nn.MultiheadAttention, *RECURRENT)
 
 
 def matches(name: str, patterns: Sequence[str]) -> bool:
-    """Tell whether a module's name, or that of a module around it, matches one of the patterns."""
+    """Return whether the name of a module, or of one around it, matches one of the patterns."""
     parts = name.split(".")
     prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
     return any(fnmatchcase(prefix, pattern) for prefix in prefixes for pattern in patterns)
@@ -29,10 +29,10 @@ def prunable_weights(
 ) -> dict[str, nn.Parameter]:
     """Return by parameter name the weights (2 axes or more) that may become sparse.
 
-    A weight that layers share is there once, and not at all if one of them is to be left alone.
+    A weight that layers share is listed once, and not at all if one of them is excluded.
 
     Raises:
-        UserError: There are none.
+        UserError: No weight can be pruned.
     """
     outputs = output_layers(module, example_inputs)
     left_alone: set[int] = set()
@@ -68,7 +68,7 @@ def _others(module: nn.Module) -> str:
 
 
 def layer_name(parameter_name: str) -> str:
-    """Return the name to report a weight by: its layer's, where that has only the one."""
+    """Return the name to report a weight by: its layer's, if that has only this one."""
     return parameter_name.removesuffix(".weight")
 
 

@@ -1,4 +1,4 @@
-"""The prune stage's one function: whatever method the recipe names, with everything around it."""
+"""The prune stage's one function: run the recipe's method, with all steps around it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Recover = Callable[[nn.Module, tuple[str, ...]], None]
 
 @dataclass(frozen=True)
 class PruneFigures:
-    """What was measured of a pruning, under the names of evidence.PruneDetails."""
+    """Measurements of a pruning, under the names of evidence.PruneDetails."""
 
     method: str
     asked_sparsity: float | None
@@ -47,7 +47,7 @@ class PruneFigures:
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What pruning did to a module.
+    """Result of pruning a module.
 
     Attributes:
         figures: What was measured of it.
@@ -152,7 +152,7 @@ def _refuse_exported(module: nn.Module) -> None:
 
 
 class _AfterStep:
-    """What follows each step of pruning."""
+    """Actions after each step of pruning."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What pruning removed, read back from the files before and after it, over all weights.
+"""Read back what pruning removed, from the files before and after it, over all weights.
 
 The share that a method reports is of what it may touch. Embeddings, normalisations and output
 layers can be most of a model, and a user who reads "50 % removed" thinks of all of it.
@@ -40,7 +40,7 @@ def _weights(path: Path) -> tuple[int, int]:
 
 
 def changed_nothing(before: nn.Module, after: nn.Module) -> bool:
-    """Tell whether all parameters are what they were."""
+    """Return whether all parameters are what they were."""
     left = dict(after.named_parameters())
     return all(
         name in left and value.shape == left[name].shape and bool((value == left[name]).all())
@@ -49,7 +49,7 @@ def changed_nothing(before: nn.Module, after: nn.Module) -> bool:
 
 
 def removed_nothing(before: nn.Module, after: nn.Module) -> bool:
-    """Tell whether all parameters of the folded module have the shapes and zeros that they had.
+    """Return whether all parameters of the folded module have the shapes and zeros that they had.
 
     Other values may have changed: training between steps removes nothing.
     """

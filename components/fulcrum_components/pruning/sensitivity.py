@@ -1,4 +1,4 @@
-"""What pruning each layer alone costs, so that a recipe can spare the layers that matter."""
+"""Measure the cost of pruning each layer alone, so that a recipe can spare the important layers."""
 
 from __future__ import annotations
 

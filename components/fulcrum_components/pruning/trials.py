@@ -25,7 +25,7 @@ Chosen = dict[str, list[int]]
 
 @dataclass(frozen=True)
 class Trial:
-    """What could be removed.
+    """Result of a trial removal.
 
     Attributes:
         module: A copy of the module without it.

@@ -112,7 +112,7 @@ def _channels_last(node: onnx.NodeProto, value: Array) -> Array:
 
 
 def _subtract(index: GraphIndex, node: onnx.NodeProto, shift: Array) -> None:
-    """Give the layer a bias of its own that is less by `shift`."""
+    """Give the layer a separate bias that is less by `shift`."""
     slot = _added_bias(index, node) if node.op_type == "MatMul" else (node, 2)
     assert slot is not None  # _has_bias_slot has checked
     owner, position = slot

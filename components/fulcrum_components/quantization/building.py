@@ -103,7 +103,7 @@ class Builder:
         excluded: Nodes that the user keeps in floating point.
         data: Calibration data, if there are any.
         batch: One batch of inputs, for shapes.
-        work_dir: Where candidates are written.
+        work_dir: Directory for candidates.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class Builder:
         return find_tied_tables(self.model)
 
     def quantizes_more_than_products(self) -> bool:
-        """Tell whether static quantization takes nodes that are no products."""
+        """Return whether static quantization takes nodes that are no products."""
         return any(
             node.op_type in STATIC_OPS
             and node.op_type not in PRODUCT_OPS

@@ -39,7 +39,7 @@ class Outcome(Protocol):
 
     @property
     def keeps_quality(self) -> bool:
-        """Tell whether it is as good as allowed."""
+        """Return whether it is as good as allowed."""
 
     @property
     def drop(self) -> float:
@@ -76,7 +76,7 @@ def _share(outcome: Outcome) -> float:
 
 
 def _has_as_much(judged: list[Tried], failed: Tried) -> bool:
-    """Tell whether one that keeps the quality runs at least half as much in integers already."""
+    """Return whether one that keeps the quality runs at least half as much in integers already."""
     return any(item.keeps_quality and _share(item) >= _share(failed) / 2 for item in judged)
 
 

@@ -48,7 +48,7 @@ def _fold_alpha(index: GraphIndex, node: onnx.NodeProto) -> None:
 
 
 def _simplify_bias(index: GraphIndex, node: onnx.NodeProto) -> None:
-    """Make the bias one number a column, or an addition of its own where it is something else."""
+    """Make the bias one number a column, or a separate addition if it has another shape."""
     if len(node.input) < 3 or not node.input[2]:
         return
     beta, bias = attribute(node, "beta", 1.0), index.constant(node.input[2])

@@ -28,7 +28,7 @@ EQUAL_SPEED = 0.1
 differ by 2 to 4 %, and a timing is used only if its interval is narrower than this."""
 EQUAL_SIZE = 0.05
 """Share of the smallest one's bytes within which models count as equally small: names of nodes and
-scales a channel make files differ by more than what anybody would trade quality for."""
+scales a channel make files differ by more than this, and less is not worth any quality."""
 FEWEST_DIFFERENT = 6
 """Of fewer examples not even all losing shows a difference at 5 % (sign test: 2 / 2^5 = 6 %)."""
 STANDARD_ERRORS = 1.96
@@ -48,7 +48,7 @@ class Quality:
         value: The metric; NaN where it is undefined.
         losses: What each example adds to it, (n,), the lower the better; of the same examples in
             the same order for all models.
-        objection: Why the model must not be taken, whatever its metric; empty if nothing is wrong.
+        objection: Why the model must not be taken, for any metric; empty if nothing is wrong.
     """
 
     value: float
@@ -56,7 +56,7 @@ class Quality:
     objection: str = ""
 
     def is_worse_than(self, other: Quality) -> bool:
-        """Tell whether the examples show that this is worse, by a paired z-test at 5 %."""
+        """Return whether the examples show that this is worse, by a paired z-test at 5 %."""
         difference = np.asarray(self.losses - other.losses, dtype=np.float64)
         if np.count_nonzero(difference) < FEWEST_DIFFERENT:
             return False
@@ -84,7 +84,7 @@ class Speed:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to choose by.
+    """Criteria of the choice.
 
     Attributes:
         prefer: What counts most.
@@ -106,14 +106,14 @@ class Option:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was decided.
+    """The decision.
 
     Attributes:
         chosen: The option to keep.
         lost: Why each other option was not, by name.
         speeds: Of the options that were timed, by name.
-        decided_by: What separated the options, in the order in which it did.
-        doubt: Why the clock had no say, where it should have had one.
+        decided_by: Criteria that separated the options, in their order.
+        doubt: Why timings were not used, if they should have been.
     """
 
     chosen: Option

@@ -97,7 +97,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Share of multiply-accumulates in integers; 0 if there are none at all."""
+        """Share of multiply-accumulates in integers; 0 for a model without any."""
         total = sum(node.macs for node in self.nodes)
         integer = sum(node.macs - node.float_macs for node in self.nodes if node.integer)
         return integer / total if total else 0.0
@@ -224,7 +224,7 @@ def _recurrent(node: onnx.NodeProto, operands: list[tuple[int, ...]]) -> int:
 
 
 def _attention(operands: list[tuple[int, ...]]) -> int:
-    """Projections (where their weights are inside) and both products of the attention itself."""
+    """Projections (if their weights are inside) and both products of the attention itself."""
     batch, length, width = operands[0][:3]
     projections = math.prod(operands[1]) * batch * length if len(operands[1]) == 2 else 0
     return projections + 2 * batch * length * length * width

@@ -1,4 +1,4 @@
-"""What this CPU's integer instructions can do without saturating."""
+"""Detect whether this CPU's integer instructions can saturate."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ VNNI_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "avx_vnni_int8", "amx_int8"})
 
 
 def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
-    """Return the flags of the first processor; empty if the system does not tell."""
+    """Return the flags of the first processor; empty if the system does not report them."""
     if not cpuinfo.is_file():
         return frozenset()
     for line in cpuinfo.read_text().splitlines():
@@ -20,7 +20,7 @@ def cpu_flags(cpuinfo: Path = CPUINFO) -> frozenset[str]:
 
 
 def saturates(machine: str | None = None, flags: frozenset[str] | None = None) -> bool:
-    """Tell whether products of 8-bit weights and activations can overflow.
+    """Return whether products of 8-bit weights and activations can overflow.
 
     x86 without VNNI multiplies with `vpmaddubsw`, which adds two products into 16 bits:
     2 · 255 · 127 does not fit, 2 · 255 · 64 does, so weights get 7 bits there. VNNI, AMX and ARM

@@ -116,7 +116,7 @@ def find_pairs(index: GraphIndex) -> list[LayerPair]:
 
 
 def _passes_factors(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    """Tell whether a factor of a channel goes through `node` unchanged."""
+    """Return whether a factor of a channel goes through `node` unchanged."""
     if node.op_type in HOMOGENEOUS:
         return True
     if node.op_type == "ReduceMean":
@@ -129,7 +129,7 @@ def _passes_factors(index: GraphIndex, node: onnx.NodeProto) -> bool:
 
 
 def _scalable(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    """Tell whether weight and bias are constants that only this node reads."""
+    """Return whether weight and bias are constants that only this node reads."""
     return all(
         index.is_constant(name) and len(index.consumers[name]) == 1
         for name in node.input[1:]
@@ -138,7 +138,7 @@ def _scalable(index: GraphIndex, node: onnx.NodeProto) -> bool:
 
 
 def _channels_match(index: GraphIndex, first: Layer, second: Layer) -> bool:
-    """Tell whether `second` reads one channel per channel that `first` writes.
+    """Return whether `second` reads one channel per channel that `first` writes.
 
     It does not after Flatten of an image, where a channel becomes many features.
     """

@@ -1,7 +1,7 @@
 """Nodes that static quantization leaves in floating point, and why.
 
 ONNX Runtime's quantizer takes every node of the operators that it is given. Of some the rounded
-form is another function, and of some the values do not fit into 8 bits whatever the scale.
+form is another function, and of some the values do not fit into 8 bits at any scale.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SMOOTH = frozenset(
     {"Sqrt", "Reciprocal", "Pow", "Exp", "Log", "Erf", "Tanh", "Softplus", "Softmax", "LogSoftmax",
      "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"}
 )  # fmt: skip
-"""What makes a chain of element-wise operators one function whose parts must not be rounded: a
+"""Operators that make a chain one function whose parts must not be rounded: a
 variance is tiny beside its epsilon, and 1 / sqrt, exp and erf multiply the error of what they get.
 A layer norm written out and quantized in its Mul and Add took an encoder from .973 to .058."""
 
@@ -108,7 +108,7 @@ def _is_masked(value: Array) -> bool:
 
 
 def _lets_zero_through(index: GraphIndex, node: onnx.NodeProto) -> bool:
-    """Tell whether a Clip keeps 0, as every range of a quantized tensor does."""
+    """Return whether a Clip keeps 0, as every range of a quantized tensor does."""
     bounds = [index.constant(name) if name else None for name in node.input[1:3]]
     unknown = [name for name, value in zip(node.input[1:3], bounds) if name and value is None]  # noqa: B905
     low, high = (*bounds, None, None)[:2]

@@ -1,4 +1,4 @@
-"""The layers of a graph that have constant weights, whatever operator they are."""
+"""The layers of a graph that have constant weights, for all operators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1}
 
 @dataclass(frozen=True)
 class Layer:
-    """A node and where its weights are.
+    """A node and the position of its weights.
 
     Attributes:
         node: The node.

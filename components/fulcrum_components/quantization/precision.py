@@ -69,7 +69,7 @@ def operand_bits(
 
 
 def is_lookup(node: onnx.NodeProto, index: GraphIndex) -> bool:
-    """Tell whether `node` picks rows of a constant matrix of numbers, as an embedding does."""
+    """Return whether `node` picks rows of a constant matrix of numbers, as an embedding does."""
     if node.op_type != "Gather":
         return False
     table = index.constant(node.input[0])

@@ -45,7 +45,7 @@ def prepare(source: Path, output: Path) -> onnx.ModelProto:
     write_graph(cleaned, output)
     try:
         _pre_process(output)
-    except Exception as error:  # symbolic inference raises whatever its operators' handlers raise
+    except Exception as error:  # symbolic inference raises all errors of its operators' handlers
         message = f"cannot be prepared for quantization ({reason(error)})"
         raise UserError(message, where=str(source)) from error
     prepared = onnx.load(str(output))
@@ -70,7 +70,7 @@ def _refuse_half_precision(model: onnx.ModelProto) -> None:
 
 
 def _fix_constants(model: onnx.ModelProto) -> None:
-    """Take constants out of the inputs, where old files list them as defaults; in place."""
+    """Take constants out of the inputs, in place; old files list them there as defaults."""
     constants = {tensor.name for tensor in model.graph.initializer}
     fed = [value for value in model.graph.input if value.name not in constants]
     del model.graph.input[:]

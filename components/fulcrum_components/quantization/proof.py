@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fulcrum_components.data import Dataset
 
 BATCHES = (2, 5)
-"""Sizes of batch, where the model does not fix its own."""
+"""Sizes of batch, if the model does not fix its own."""
 
 
 class Proof:

@@ -53,7 +53,7 @@ def quantize(
 
     Args:
         model: fp32 ONNX file.
-        output: File to write; where `auto` finds nothing better, a copy of `model`.
+        output: File to write; if `auto` finds nothing better, a copy of `model`.
         options: The recipe's part.
         measuring: How results are measured; auto needs both quality and speed.
         calibration: Examples for ranges of activations; static and auto need them.
@@ -83,7 +83,7 @@ def quantize(
     method, work = METHODS[options.method], Work(builder, model, output, measuring)
     if nothing := method.nothing_to_quantize(prepared):
         return finish(work, Selection(None, (), nothing), "")
-    method.require(work)  # first: where it fails, nothing is improved or calibrated in vain
+    method.require(work)  # first: if it fails, nothing is improved or calibrated in vain
     equalized, notes = _improve(builder, proof)
     details = method.quantize(work, notes)
     kept = () if details.chosen == FP32 else equalized  # fp32 is the model as it came

@@ -1,4 +1,4 @@
-"""What became of each layer: its bits, and in words why a part still computes in floating point.
+"""The result for each layer: its bits, and the reason why a part still computes in floating point.
 
 ONNX Runtime renames what it fuses, so a node of the optimised graph is led back to the node of the
 fp32 graph that the user knows.
@@ -20,7 +20,7 @@ from fulcrum_pipelines.evidence import LayerBits, UnquantizedNode
 NO_KERNEL = frozenset({"GRU", "RNN", "ConvTranspose"})
 
 SUFFIXES = ("_nchwc", "_quantized", "_QuantizeLinear_Output", "_Transposed")
-"""What ONNX Runtime appends to the names of tensors, the last appended first."""
+"""Suffixes that ONNX Runtime appends to names of tensors, the last appended first."""
 ROUNDED = "held in fewer bits, multiplied in floating point"
 SIMULATED = "simulated: the file holds the rounded values as float32"
 MAX_FUSED = 4  # convolution, batch norm or bias, addition, activation

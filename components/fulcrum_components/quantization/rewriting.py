@@ -50,12 +50,12 @@ def keep_biases_of_dead_channels(
 
 
 def _with_at_least(channels: Array, least: Array, per_channel: bool) -> Array | None:
-    """Raise the first weight of channels whose largest is below `least`; None if there are none.
+    """Raise the first weight of channels whose largest is below `least`; None if no channel is.
 
     Args:
         channels: Weights as (channels, ...).
         least: (channels,) least magnitudes.
-        per_channel: Whether channels have scales of their own.
+        per_channel: Whether channels have separate scales.
     """
     rows = channels.reshape(len(channels), -1).copy()
     largest = np.abs(rows).max(axis=1)
@@ -78,7 +78,7 @@ def remove_needless_roundings(
     Args:
         model: The quantizer's graph.
         prepared: The fp32 graph that it was made from.
-        is_quantized: Tells of a node of the fp32 graph whether it was quantized.
+        is_quantized: Returns whether a node of the fp32 graph was quantized.
     """
     index, original = GraphIndex(model), GraphIndex(prepared)
     for dequantize in list(model.graph.node):
@@ -139,7 +139,7 @@ def _is_needless(
     readers: list[onnx.NodeProto],
     is_quantized: Callable[[onnx.NodeProto], bool],
 ) -> bool:
-    """Tell whether a rounding serves no kernel; one that stands for a Relu has another maker."""
+    """Return whether no kernel needs a rounding; one that replaces a Relu has another producer."""
     raw = quantize.input[0]
     before = original.producers.get(raw.removesuffix("_QuantizeLinear_Input"))
     maker = index.producers.get(raw)

@@ -20,7 +20,7 @@ class Rounding:
 
     Attributes:
         steps: Levels from 0 to the largest magnitude (symmetric), or from least to greatest; a
-            half where the middle of an even number of levels stands for 0.
+            half if the middle of an even number of levels represents 0.
         symmetric: Levels lie evenly around 0, so that no zero point is needed.
         per_channel: One scale an output channel, instead of one a tensor.
     """

@@ -1,6 +1,6 @@
 """`auto`: builds several quantized models and keeps the one that is best at what is wanted.
 
-No rule tells beforehand which scheme is fast: S8S8 is as fast as U8S8 on a plain chain and slower
+No rule predicts which scheme is fast: S8S8 is as fast as U8S8 on a plain chain and slower
 than fp32 on a residual net, dynamic wins on LSTMs and loses on convolutions, and on a small model
 every scheme loses. So those that keep the quality are timed against fp32 on this machine, where
 speed may decide; fp32 is one of them.
@@ -82,8 +82,8 @@ class Judged:
         candidate: How it was quantized.
         record: What is known of it; the reason is empty if it may be chosen.
         built: Its file.
-        quality: On validation, where it was measured.
-        drop: How much worse than fp32 it is; infinite where that is unknown.
+        quality: On validation, if it was measured.
+        drop: How much worse than fp32 it is; infinite if that is unknown.
     """
 
     candidate: Candidate
@@ -178,7 +178,7 @@ def make_record(
     Args:
         name: Its name.
         reason: Why it was kept or not.
-        size_bytes: Of its file; 0 if there is none.
+        size_bytes: Of its file; 0 without a file.
         built: Its integer form.
         quality: On validation.
         before: Quality of the fp32 model.
@@ -212,7 +212,7 @@ def _decided(record: QuantizationCandidate, choice: Choice) -> QuantizationCandi
 
 
 def with_speed(record: QuantizationCandidate, speed: Speed | None) -> QuantizationCandidate:
-    """Return the record with timings; a speed-up that cannot be relied on is not told."""
+    """Return the record with timings; an unreliable speed-up is left out."""
     if speed is None:
         return record
     overall = None if speed.doubt else speed.overall

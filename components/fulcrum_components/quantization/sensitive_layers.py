@@ -56,7 +56,7 @@ def _error(
     batches: list[dict[str, Array]],
     expected: list[list[Array]],
 ) -> float:
-    """Return the mean squared error over all outputs, each in units of its own variance."""
+    """Return the mean squared error over all outputs, each in units of its variance."""
     path = builder.write(candidate, builder.work_dir / "sensitivity.onnx")
     session = open_session(path)
     total = 0.0

@@ -1,6 +1,6 @@
 """Embedding tables that a product reads transposed, as tied outputs do: held once in a file.
 
-Folding constants gives the product a copy of its own, and ONNX Runtime's quantizers round both. Of
+Folding constants gives the product a separate copy, and ONNX Runtime's quantizers round both. Of
 a language model the table is often most of the file, so the copy would take back what was gained.
 """
 
@@ -98,7 +98,7 @@ def _look_up_integers(index: GraphIndex, node: onnx.NodeProto, rows: str, weight
     """Dequantize what `node` looks up: (row - zero point) * scale, either one number or a row's."""
     result, stem = node.output[0], node.name
     scale, zero = index.constant(f"{weight}_scale"), index.constant(f"{weight}_zero_point")
-    assert scale is not None  # it stands beside the integers
+    assert scale is not None  # it is stored beside the integers
     made: list[onnx.NodeProto] = []
 
     def add(operator: str, inputs: list[str], name: str, **options: Any) -> str:

@@ -1,8 +1,8 @@
-"""Refuse small files that expand to what no disk or memory holds.
+"""Refuse small files that expand beyond the size of disk or memory.
 
-`.npz` and `.pt2` files are zip files, whose table of contents tells their sizes before anything is
-read; a truncated one has lost the table, which stands at the end. A gzip file tells nothing, so its
-size is watched while it is read. A Parquet file tells how many values it holds.
+`.npz` and `.pt2` files are zip files, whose table of contents has their sizes before anything is
+read; a truncated one has lost the table, which is at the end. A gzip file has no such table, so its
+size is watched while it is read. A Parquet file records the number of its values.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from fulcrum_pipelines.errors import UserError
 
 MAX_RATIO = 200
-"""Expansion that deflate reaches on data somebody measured is far below; zeros reach 1000."""
+"""Upper limit of expansion: deflate stays far below it on measured data; zeros reach 1000."""
 
 FREE_BYTES = 1 << 28
-"""Expanded sizes up to this (256 MiB) are harmless whatever the ratio."""
+"""Expanded sizes up to this (256 MiB) are harmless at any ratio."""
 
 
 DAMAGE = (
@@ -30,7 +30,7 @@ DAMAGE = (
     ValueError,
     RuntimeError,
 )
-"""What reading a member raises where it is damaged, encrypted or nested without end."""
+"""Exceptions from reading a member that is damaged, encrypted or nested without end."""
 
 
 def check_expansion(expanded: int, size: int, where: str, *, kind: str) -> None:

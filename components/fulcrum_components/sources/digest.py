@@ -14,7 +14,7 @@ def file_digest(path: Path) -> str:
 
 
 def is_hidden(path: Path) -> bool:
-    """Tell whether a path below a directory is left out of the directory's digest."""
+    """Return whether a path below a directory is left out of the directory's digest."""
     return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
 
 

@@ -1,8 +1,8 @@
-"""Bring what a URL names onto the local disk, where it can be mapped into memory and digested.
+"""Copy the file of a URL to the local disk, to map it into memory and compute its digest.
 
 Local paths are used in place. Everything else is copied once into the cache, in a place named by
-its content; where the remote side tells when a file changed (an ETag, a size, a time), a second
-run does not even read it again. Only the schemes in `SCHEMES` are allowed, since fsspec knows
+its content; if the remote side shows changes of a file (an ETag, a size, a time), a second run
+does not even read it again. Only the schemes in `SCHEMES` are allowed, since fsspec knows
 many more (`ssh`, `zip`, `local` chains) that a manifest has no business with.
 """
 
@@ -113,7 +113,7 @@ def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
     is_folder = filesystem.isdir(path)
     note = cache_dir / "urls" / _key(filesystem, path, scheme, is_folder)
     name = _without_query(path, scheme).rstrip("/").rpartition("/")[2] or "data"
-    # servers of https tell no change reliably, so those files are read every time
+    # servers of https do not report changes reliably, so those files are read every time
     if scheme != "https" and note.is_file():
         known = cache_dir / note.read_text("utf-8")
         if known.exists():
@@ -139,7 +139,7 @@ def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:
 def _without_query(path: str, scheme: str) -> str:
     """Return `path` up to the `?` that begins a query, which may be a signature, in web addresses.
 
-    Elsewhere a `?` stands for one character of a name.
+    In other addresses a `?` matches one character of a name.
     """
     return path.partition("?")[0] if scheme == "https" else path
 

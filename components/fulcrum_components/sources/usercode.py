@@ -2,9 +2,9 @@
 
 Files are imported under a private package, so that `utils.py` of a bundle neither hides nor is
 hidden by any installed `utils`: modules of one directory see each other first, by absolute and by
-relative import, and nobody else sees them. `sys.path` is never touched, and no byte code is read
-or written beside the sources, so their digest stays what it was. What goes wrong in user code
-becomes a `UserError` that names the line.
+relative import, and no other module sees them. `sys.path` is never touched, and no byte code is
+read or written beside the sources, so their digest stays what it was. Errors in user code become a
+`UserError` that names the line.
 """
 
 from __future__ import annotations

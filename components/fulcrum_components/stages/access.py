@@ -1,4 +1,4 @@
-"""What the process with a user's code may read and write of stores; everything else is refused.
+"""Rights of the process with a user's code on stores; everything else is refused.
 
 Credentials of a store open all of it, every team's runs included. A stage needs little: artifacts
 whose digest it knows, the records of its own run, results and checkpoints of its own namespace, and
@@ -38,7 +38,7 @@ class Access:
     named: tuple[str, ...] = ()
 
     def may_read(self, path: str) -> bool:
-        """Tell whether `path` may be read or listed."""
+        """Return whether `path` may be read or listed."""
         if not _is_plain(path):
             return False
         inside = self._inside(path)
@@ -47,16 +47,16 @@ class Access:
         return self._is_named(path)
 
     def is_input_in_store(self, path: str) -> bool:
-        """Tell whether the manifest names `path` though it is in the store, so cannot be read."""
+        """Return whether the manifest names `path` though it is in the store, so cannot be read."""
         return self._inside(path) is not None and self._is_named(path)
 
     def may_write(self, path: str) -> bool:
-        """Tell whether `path` may be written or removed."""
+        """Return whether `path` may be written or removed."""
         inside = self._inside(path) if _is_plain(path) else None
         return inside is not None and _matches(inside, self.writable)
 
     def artifact(self, path: str) -> str | None:
-        """Return the digest that the content of `path` must have, where it is an artifact."""
+        """Return the digest that the content of `path` must have, if it is an artifact."""
         inside = self._inside(path)
         if inside is None or not re.fullmatch(_pattern(object_path(ANY_DIGEST)), inside):
             return None

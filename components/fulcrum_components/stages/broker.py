@@ -1,9 +1,9 @@
 """Reads and writes remote stores for the process with a user's code, which has no credentials.
 
 Requests come over a pair of sockets that the worker inherits: one datagram each, with a socket for
-the answer and, where bytes move, the worker's open file. Never a path on this machine: what the
-worker cannot open itself, this process will not open for it. What is written is copied first, to a
-file that the worker cannot reach, since the worker could change its own after it was checked.
+the answer and, if bytes move, the worker's open file. Never a path on this machine: this process
+does not open a file that the worker cannot open itself. Written data are copied first, to a file
+that the worker cannot reach, since the worker could change its own after the check.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fulcrum_pipelines.storage.store import BLOCK_BYTES, patience_s
 BROKER = "FULCRUM_BROKER"
 """Names the worker's end of the sockets in its environment."""
 PROTOCOLS = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az")
-"""What needs credentials, and so passes through here."""
+"""Protocols that need credentials, and so pass through here."""
 REQUEST_BYTES = 1 << 16
 ANSWER_S = 30.0
 """How long the worker may take to read an answer."""
@@ -105,7 +105,7 @@ class Broker:
                 "text": error.message,
                 "where": error.where,
             }
-        except Exception as error:  # a file system raises nearly anything; the worker is told
+        except Exception as error:  # a file system raises nearly anything; report it to the worker
             name = type(error).__name__
             for known in (FileNotFoundError, PermissionError, RefusedError):
                 name = known.__name__ if isinstance(error, known) else name

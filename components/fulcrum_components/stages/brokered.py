@@ -39,7 +39,7 @@ class BrokeredFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
         return found
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Tell whether something is at `path`; an error is no answer."""
+        """Return whether something is at `path`; an error is no answer."""
         try:
             self.info(path)
         except FileNotFoundError:
@@ -83,7 +83,7 @@ class BrokeredFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec ha
             ValueError: The mode is neither `rb` nor `wb`.
         """
         if mode == "rb":
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever closes the file
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the file object
             self._ask("get", path, file)
             file.seek(0)
             return file
@@ -116,7 +116,7 @@ class _Written:
 
     def __init__(self, filesystem: BrokeredFileSystem, path: str) -> None:
         self._filesystem, self._path = filesystem, path
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever closes the file
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the file object
 
     def write(self, data: bytes) -> int:
         return self._file.write(data)
@@ -135,7 +135,7 @@ class _Written:
 
 
 def _exchange(request: bytes, files: Sequence[int]) -> dict[str, Any]:
-    """Send one request with a socket of its own for the answer, so that threads do not mix."""
+    """Send one request with a new socket for the answer, so that threads do not mix."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs, socket.socket(fileno=os.dup(int(os.environ[BROKER]))) as broker:

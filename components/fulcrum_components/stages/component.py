@@ -1,8 +1,8 @@
-"""What a KFP component calls: run stages under supervision and fill in the UI's artifacts.
+"""Entry point of KFP components: run stages under supervision and fill in the UI's artifacts.
 
-Each stage works in a process of its own, so that model or data code which hangs, exits, or takes
-all memory is told apart from a result: here its deadline is kept, its output is logged, and an end
-without valid evidence is a failure, whatever the exit code. This process never imports torch.
+Each stage works in a separate process, so that model or data code which hangs, exits, or takes all
+memory is distinguished from a result: here its deadline is kept, its output is logged, and an end
+without valid evidence is a failure, for every exit code. This process never imports torch.
 
 It also has what that code must not have: the credentials of stores stay here, behind the broker.
 """
@@ -55,7 +55,7 @@ KFP_MODULE = "ephemeral_component.py"
 """Which kfp writes to a folder that users' code can write to, and puts on the path of modules."""
 KILL_S = 5.0
 ROUNDS = 20
-"""How often what a worker left is looked for again, where each round finds new processes."""
+"""Maximum rounds of looking for leftovers of a worker, if each round finds new processes."""
 
 
 class StageFailedError(RuntimeError):
@@ -86,8 +86,8 @@ def run_stages(
 
     Args:
         task: Its name: a stage's, or that of several in one pod.
-        store_url: Where plan, artifacts and evidence are.
-        run: Key of the plan's run, or `new` for a run of its own, which no job owns.
+        store_url: URL of the store of plan, artifacts and evidence.
+        run: Key of the plan's run, or `new` for a new run, which no job owns.
         plan_digest: Digest of the plan in the store.
         use_cache: Take the result of an earlier stage with the same inputs.
         execution: Id of the Kubeflow run that this is a task of.
@@ -135,8 +135,8 @@ def plan_of(store: Store, digest: str, run: str, execution: str) -> tuple[Plan, 
     """Return the plan of a run, and its digest.
 
     A recurring run of Kubeflow has the same parameters each time, so with the key of a job's run it
-    would find that job's results, and do nothing. Asked for a `new` run, each has a plan that names
-    it, and evidence of its own.
+    would find that job's results, and do nothing. With `new`, each run has a plan that names it,
+    and separate evidence.
 
     Args:
         store: Has the plan.
@@ -249,7 +249,7 @@ def _supervise(
 ) -> tuple[int, list[str], bool]:
     """Run `command`; return its exit code, what it printed, and whether its time ran out.
 
-    Nothing that it started is left, also where that had put itself into a session of its own.
+    No process that it started is left, not even one in a new session.
 
     Raises:
         UserError: Something is.
@@ -257,9 +257,7 @@ def _supervise(
     changes = {"TMPDIR": scratch, "PYTHONUNBUFFERED": "1"}
     if broker_fd is not None:
         changes[BROKER] = str(broker_fd)
-    if (
-        not Path.home().is_dir()
-    ):  # in a pod, where the supervisor has none that could be tampered with
+    if not Path.home().is_dir():  # in a pod, the supervisor has no home that could be tampered with
         changes["HOME"] = scratch
     before = set(psutil.Process().children(recursive=True))
     with adopting_orphans():
@@ -312,7 +310,7 @@ def kill_descendants(but: set[psutil.Process]) -> None:
 
 @contextlib.contextmanager
 def _scratch(stage: StageName) -> Iterator[str]:
-    """Make a directory for one stage, and remove it whatever users' code left in it."""
+    """Make a directory for one stage, and remove it with all that users' code left in it."""
     path = tempfile.mkdtemp(prefix=f"fulcrum-{stage}-")
     try:
         yield path
@@ -327,7 +325,7 @@ def _scratch(stage: StageName) -> Iterator[str]:
 def _left(scratch: Path, name: str, limit_bytes: int) -> bytes | None:
     """Return what the worker left in a file, or None where there is something else, or nothing."""
     try:
-        # It may be a pipe that nobody writes to, or a link to what only this process may read.
+        # It may be a pipe without a writer, or a link to a file that only this process may read.
         fd = os.open(scratch / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as file:
             return file.read(limit_bytes) if stat.S_ISREG(os.fstat(fd).st_mode) else None
@@ -348,7 +346,7 @@ def _reported_failure(scratch: Path) -> Failure | None:
 def _outcome(
     scratch: Path, plan: Plan, stage: StageName, exit_code: int, timed_out: bool
 ) -> tuple[StageEvidence | None, Failure | None]:
-    """Tell a result from a failure by what `scratch` holds; exactly one of both is returned."""
+    """Return the result or the failure in `scratch`; exactly one of both."""
     if timed_out:
         limit_s = _deadline_s(plan, stage)
         field = f"spec.stageDeadlineSeconds.{stage}"

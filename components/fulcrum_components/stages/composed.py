@@ -1,8 +1,8 @@
 """Stages as components of other people's pipelines: artifacts go in and out instead of a plan.
 
 Each call makes a plan and a store around the artifacts that it was given, and runs stages as a job
-does, under the same supervision. What earlier components did comes along with the model, see
-`fulcrum_pipelines.chain`. Nothing that they measured of quality is used: validate measures baseline
+does, under the same supervision. The records of earlier components come along with the model, see
+`fulcrum_pipelines.chain`. Their measurements of quality are not used: validate measures baseline
 and candidate itself, on the same test data.
 """
 
@@ -36,7 +36,7 @@ from fulcrum_pipelines.storage.store import Store, stage_path
 
 Options = Mapping[str, Any]
 """Values by their path in a job's specification, such as `recipe.prune.sensitivity`; None is none.
-`source` stands for each data set's own options, since all of one component are read alike."""
+`source` means each data set's own options, since all of one component are read alike."""
 
 Check = Callable[[dict[str, Any]], list[str]]
 """Returns what is wrong with a specification by the rules that jobs are held to."""
@@ -45,11 +45,11 @@ SOURCE = "source"
 DATA_DIGEST = "data."
 MADE_FROM = "model"
 TRACED_ON = ("validation", "train")
-"""What stands in for test data where a component has none: shapes are taken from it, and speed."""
+"""Replaces test data if a component has none: shapes and speed are taken from it."""
 CANNOT_DIFFER = ("data.task", "data.classes", "model.meaning")
-"""What a whole chain must agree on."""
+"""Options that must be the same in a whole chain."""
 HEADS = {b"PK\x03\x04": "npz", b"PAR1": "parquet", b"\x93NUMPY": "npy"}
-"""First bytes of files of data; an artifact's path has no ending to tell the format by."""
+"""First bytes of files of data; an artifact's path has no ending that shows the format."""
 
 
 @dataclass
@@ -221,7 +221,7 @@ class _Run:
         confusion: Any = None,
         summary: Any = None,
     ) -> dict[str, Any]:
-        """Run `stage` as a job does; return what is to be shown of its model."""
+        """Run `stage` as a job does; return the information to show about its model."""
         with tempfile.TemporaryDirectory() as scratch:
             model, unshown = (Unshown(f"{scratch}/{name}") for name in ("model", "unshown"))
             run_stages(
@@ -229,7 +229,7 @@ class _Run:
                 str(self.store.url),
                 self.plan.run,
                 self.digest,
-                False,  # what is here of earlier components is taken over by name, not by chance
+                False,  # results of earlier components are taken over by name, not from the cache
                 "",  # the plan is this run's
                 model,
                 metrics or unshown,

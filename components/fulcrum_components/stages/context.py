@@ -1,4 +1,4 @@
-"""What a stage is given, and what it gives back."""
+"""Inputs and results of a stage."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ LABELLED = ("train", "validation", "test")
 """Data sets whose labels are used."""
 
 SIGNATURE = "signature.json"
-"""What evaluate leaves of the model's signature."""
+"""Evaluate's file of the model's signature."""
 
 BASELINE = "baseline.onnx"
-"""What evaluate leaves of the model that candidates are compared with."""
+"""Evaluate's file of the model that candidates are compared with."""
 
 ONNX = "application/vnd.onnx"
 SAFETENSORS = "application/vnd.safetensors"
@@ -39,7 +39,7 @@ NPZ = "application/vnd.numpy.npz"
 TRIAL_EXAMPLES = 4
 
 SILENCE_S = 30.0
-"""For how long no progress is told where telling it failed."""
+"""Pause of progress reports after one failed."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Output:
 
 @dataclass(frozen=True)
 class StageResult:
-    """What a stage measured and made."""
+    """Measurements and artifacts of a stage."""
 
     details: Details
     outputs: dict[str, Output]
@@ -68,10 +68,10 @@ class StageContext:
     store: Store
     work_dir: Path
     report: Callable[[str, float | None], None]
-    inputs: dict[str, str] = field(default_factory=dict)  # what the stage's `inputs` returned
+    inputs: dict[str, str] = field(default_factory=dict)  # result of the stage's `inputs`
     inputs_digest: str = ""  # known from then on
     earlier: StageEvidence | None = None
-    """Of a run with the same inputs, where only what was timed is to be repeated."""
+    """Of a run with the same inputs, if only its timings must be repeated."""
     warnings: list[str] = field(default_factory=list)
     _opened: dict[str, TableDataset] = field(default_factory=dict)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
@@ -160,7 +160,7 @@ class StageContext:
 
     @cached_property
     def labels(self) -> Labels | None:
-        """Which class each label stands for: evaluate decides, all other stages do the same."""
+        """The class of each label: evaluate decides, all other stages use the same."""
         from fulcrum_components.data import find_labels, from_record
 
         data, task = self.spec.data, find_task(self.spec.data.task)
@@ -240,7 +240,7 @@ class StageContext:
 
 
 class Stage(Protocol):
-    """What each stage's module offers."""
+    """The interface of each stage's module."""
 
     def inputs(self, context: StageContext) -> dict[str, str]:
         """Return the digests of all that the result depends on."""

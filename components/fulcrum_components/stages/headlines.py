@@ -1,4 +1,4 @@
-"""What a stage came to, in one line."""
+"""The result of a stage, in one line."""
 
 from __future__ import annotations
 

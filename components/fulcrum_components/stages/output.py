@@ -1,4 +1,4 @@
-"""What a worker prints: passed on as it comes, and its end kept within a bounded memory."""
+"""The output of a worker: passed on as it comes, and its end kept in bounded memory."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _refuse_fixed_shapes(context: StageContext, options: Prune) -> None:
     """Refuse what changes shapes of an exported program, since its operations hold them fast.
 
     Raises:
-        UserError: The model is a `.pt2` and channels are to be removed.
+        UserError: The model is a `.pt2` and the recipe removes channels.
     """
     method, _ = find_method(options)
     if context.model.format == "pt2" and method.changes_shapes:
@@ -110,7 +110,7 @@ def _refuse_fixed_shapes(context: StageContext, options: Prune) -> None:
 
 
 def _recovery_options(context: StageContext) -> object:
-    """Return the fine-tuning options, where pruning uses them too."""
+    """Return the fine-tuning options, if pruning uses them too."""
     prune_options, options = context.spec.recipe.prune, context.spec.recipe.finetune
     if prune_options is None or not prune_options.recovery_epochs or options is None:
         return None

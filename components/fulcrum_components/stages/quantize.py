@@ -1,4 +1,4 @@
-"""Stage quantize: integers instead of floating point, where that is measurably worth it."""
+"""Stage quantize: integers instead of floating point, if that is measurably worth it."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def wanted_of(context: StageContext) -> Wanted:
 
 
 def calibration_data(context: StageContext) -> Dataset | None:
-    """Return the calibration set, or a seeded sample of train if there is none."""
+    """Return the calibration set, or a seeded sample of train without one."""
     data = context.spec.data
     source = context.dataset("calibration") or context.dataset("train")
     if source is None:

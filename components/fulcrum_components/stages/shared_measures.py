@@ -1,4 +1,4 @@
-"""What several stages measure alike: a model's metrics, and the data that they come from."""
+"""Measurements that several stages share: a model's metrics, and the data that they come from."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def data_warnings(context: StageContext) -> tuple[str, ...]:
 
 
 def groups_of(outcomes: Outcomes, data: Data) -> Array | None:
-    """Return which examples belong together, (n,), or None if each is a unit of its own."""
+    """Return which examples belong together, (n,), or None if each is a separate unit."""
     if data.group_by is None:
         return find_task(data.task).units(outcomes)
     return column_of(outcomes, data.group_by, where="spec.data.groupBy")

@@ -151,7 +151,7 @@ def example_tensors(context: StageContext) -> tuple[torch.Tensor, ...]:
 
 
 def size_of(context: StageContext) -> tuple[int | None, int | None]:
-    """Return the parameters and multiply-accumulates of the source model, where it is torch."""
+    """Return the parameters and multiply-accumulates of the source model, if it is torch."""
     if context.model.module is None:
         return None, None
     macs, parameters = count_macs_and_parameters(context.model.module, example_tensors(context))
@@ -185,7 +185,7 @@ def _outcomes(context: StageContext, raw: Array, targets: Array) -> Outcomes:
 
 
 def validation_metrics(module: nn.Module, context: StageContext) -> tuple[Metric, ...]:
-    """Return the metrics of `module` on the validation data; none if there are none."""
+    """Return the metrics of `module` on the validation data; empty without these data."""
     validation = context.dataset("validation")
     if validation is None:
         return ()

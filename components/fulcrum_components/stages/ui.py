@@ -1,4 +1,4 @@
-"""What a person sees of a pod in the Kubeflow UI: model, figures, confusion matrix, a page."""
+"""Show the results of a pod in the Kubeflow UI: model, figures, confusion matrix, a page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Stage validate: candidate against baseline, on the data that decide and the hardware that serves.
+"""Stage validate: candidate against baseline, on the test data and the serving hardware.
 
-What the gates need is computed here, at the confidence and on the slices that they declare; the
-operator decides from these figures alone. No code of the model's author runs here, unless the test
-data are a Python function, so overlap of test data with others is looked for here too.
+The figures for the gates are computed here, at the confidence and on the slices that they declare;
+the operator decides from these figures alone. No code of the model's author runs here, unless the
+test data are a Python function, so overlap of test data with others is looked for here too.
 """
 
 from __future__ import annotations
@@ -190,8 +190,8 @@ def _timed_again(context: StageContext, earlier: StageEvidence) -> StageResult:
 def _levers(context: StageContext, test: Dataset, provider: str) -> list[Lever]:
     """Run every model on the way over the test data; the baseline's answers are there already.
 
-    Those of a channel's model are not taken from evaluate, where other code than that model's could
-    have made them worse, and those of another provider are not, since both round differently.
+    Those of a channel's model are not taken from evaluate, since other code than that model's
+    could have made them worse there, nor those of another provider, since both round differently.
     """
     columns = columns_needed(context.spec.data)
     evaluated = context.evidence("evaluate").details

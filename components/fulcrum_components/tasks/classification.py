@@ -116,7 +116,7 @@ class Classification(Task):
         )
 
     def classes(self, output: FirstOutput) -> int | None:
-        """Return the number of classes; one probability or logit tells two apart."""
+        """Return the number of classes; one probability or logit separates two."""
         shape = output.shape
         if len(shape) == 1:
             return 2
@@ -150,8 +150,8 @@ def most_probable(outcomes: Outcomes) -> Array:
 def class_logits(outputs: Tensor, meaning: Meaning) -> Tensor:
     """Return logits of all classes, (n, C), in float32; their softmax are the probabilities.
 
-    One number an example, (n,) or (n, 1), is that of class 1 of two: a logit z stands for (0, z), a
-    probability p for (log(1 - p), log p), so that cross entropy is binary cross entropy.
+    One number an example, (n,) or (n, 1), is that of class 1 of two: a logit z means (0, z), a
+    probability p means (log(1 - p), log p), so that cross entropy is binary cross entropy.
 
     Args:
         outputs: Logits or probabilities of shape (n, C), (n, 1) or (n,).

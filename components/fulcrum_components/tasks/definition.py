@@ -1,4 +1,4 @@
-"""What a task has to say about itself: what is right, what is learned, and what is measured.
+"""The definition of a task: right answers, the loss for learning, and the metrics.
 
 The rest of the library asks these questions of the task and never which task it is. Which metrics
 it has stands in the catalogue, which the operator reads too; here is what needs arrays and tensors.
@@ -124,7 +124,7 @@ class Task(ABC):
         """Return the outputs of one example, (...), that are best if they ignore the inputs.
 
         Args:
-            outcomes: Whose targets are to be met.
+            outcomes: Have the targets.
             best_value: Of targets that are numbers, the one answer that is best by the metric.
         """
 
@@ -133,7 +133,7 @@ class Task(ABC):
         return ""
 
     def classes(self, output: FirstOutput) -> int | None:
-        """Return the number of classes that the first output tells apart, if its shape says so."""
+        """Return the number of classes of the first output, if its shape says so."""
         return None
 
     def undecided_by(self, targets: Array) -> str:
@@ -156,6 +156,6 @@ class Task(ABC):
         """Return which rows of `outcomes` belong together, (n,), if the job has no groupBy.
 
         Models are compared in pairs of answers to one unit, and intervals rest on their number.
-        None says that each row is a unit of its own.
+        None says that each row is a separate unit.
         """
         return None

@@ -1,4 +1,4 @@
-"""What a model answered, next to what was right."""
+"""A model's answers with the targets."""
 
 from __future__ import annotations
 

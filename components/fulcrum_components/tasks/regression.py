@@ -144,7 +144,7 @@ def _check_shape(shape: tuple[int, ...], output: FirstOutput, where: str, notes:
 
 
 def _fits(sizes: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
-    """Tell whether `sizes` are those `wanted`, of which a name stands for any."""
+    """Return whether `sizes` are those `wanted`, of which a name matches any size."""
     return len(sizes) == len(wanted) and all(
         isinstance(each, str) or size == each for size, each in zip(sizes, wanted, strict=True)
     )

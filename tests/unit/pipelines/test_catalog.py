@@ -375,7 +375,7 @@ def named_in(node: ast.AST) -> list[str]:
 
 
 def compares_a_meaning(node: ast.AST) -> bool:
-    """Tell whether what an output means is compared with a text, as in `meaning == "logits"`."""
+    """Return whether what an output means is compared with a text, as in `meaning == "logits"`."""
     if not isinstance(node, ast.Compare):
         return False
     sides = [node.left, *node.comparators]

@@ -25,7 +25,7 @@ def _right(outcomes: Outcomes) -> Array:
 
 
 def _among_first(outcomes: Outcomes) -> Array:
-    """Tell whether fewer than five classes stand before the right one; ties go by label."""
+    """Return whether fewer than five classes rank above the right one; ties go by label."""
     target = outcomes.outputs[np.arange(len(outcomes)), outcomes.targets][:, None]
     labels = np.arange(outcomes.outputs.shape[1])
     tied_before = (outcomes.outputs == target) & (labels < outcomes.targets[:, None])

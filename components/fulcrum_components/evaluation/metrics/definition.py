@@ -1,4 +1,4 @@
-"""What a metric has to say about itself."""
+"""The definition of a metric."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class MetricDefinition:
     def untested(self, outcomes: Outcomes) -> float:
         """Return how far the metric may be off for classes that have no example, at most.
 
-        A class without an example is no part of the mean over classes, but is one among all that
-        the model is for; whatever its value in 0..1 is, it counts as much as any other's.
+        A class without an example is not in the mean over classes, but the model may answer it;
+        its value, which can be anything in 0..1, counts as much as any other's.
         """
         if not self.by_class:
             return 0.0
@@ -99,9 +99,9 @@ class MetricDefinition:
     def strata(self, outcomes: Outcomes, effective_n: float) -> tuple[Stratum, ...]:
         """Return the kinds of examples, and how much the metric changes if one of them is lost.
 
-        Where the metric does not say so itself, a lost example has another one's answer; of a
-        classification, one of another class. It costs at least what examples cost already, since
-        another answer changes little where all are far off.
+        If the metric does not define it, a lost example has the answer of another example; in a
+        classification, of one of another class. It costs at least what examples cost already, since
+        another answer changes little if all are far off.
 
         Args:
             outcomes: Of a model for which the metric is defined.

@@ -1,4 +1,4 @@
-"""What a pruning criterion has to say about itself."""
+"""The definition of a pruning criterion."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Criterion:
     Attributes:
         name: As in `spec.recipe.prune.structured.importance`.
         channel_scores: Returns for the layers that a channel touches the score of each channel,
-            shape (channels,), or None if there is none to give. The lowest go first.
+            shape (channels,), or None if it has no score. The lowest go first.
         needs_gradients: Whether it reads the parameters' gradients of the loss, which need
             data.train; see `accumulate_gradients`.
     """
@@ -34,7 +34,7 @@ class Criterion:
     needs_gradients: bool = False
 
     def unit_scores(self, group: ChannelGroup) -> NDArray[np.float64] | None:
-        """Return a score for each unit of `group`, shape (units,), or None if there is none."""
+        """Return a score for each unit of `group`, shape (units,), or None without a score."""
         scores = self.channel_scores(group.dependencies)
         if scores is None:
             return None

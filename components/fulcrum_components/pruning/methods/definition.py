@@ -1,4 +1,4 @@
-"""What a pruning method has to say about itself."""
+"""The definition of a pruning method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AfterStep = Callable[[tuple[str, ...]], None]
 
 
 class MethodOptions(Protocol):
-    """What the recipe says of any method."""
+    """Options that the recipe has for every method."""
 
     @property
     def ignore(self) -> Sequence[str] | None: ...
@@ -28,7 +28,7 @@ MethodOptionsT = TypeVar("MethodOptionsT", bound=MethodOptions)
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What a method did to a module.
+    """Result of a method on a module.
 
     Attributes:
         achieved: Share of what the method may touch that is gone or zero.

@@ -1,4 +1,4 @@
-"""What the methods share that set weights to zero and leave the shapes."""
+"""Shared parts of the methods that set weights to zero and keep the shapes."""
 
 from __future__ import annotations
 

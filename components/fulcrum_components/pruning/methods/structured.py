@@ -148,7 +148,7 @@ class _Pruner:
         return 1.0 - left / sum(original.channels for original in counted.values())
 
     def skipped(self) -> dict[str, str]:
-        """Return the layers that are whole although nobody asked for that, with the reason."""
+        """Return the layers that are whole against the recipe's wish, with the reason."""
         return {
             root: original.note or NO_MULTIPLE
             for root, original in self._originals.items()
@@ -190,7 +190,7 @@ class _Pruner:
         return {root: sorted(int(c) for c in channels) for root, channels in doomed.items()}
 
     def _score(self, group: ChannelGroup) -> tuple[Scores | None, str]:
-        """Return the score of each unit of `group`, or why there is none."""
+        """Return the score of each unit of `group`, or the reason for its absence."""
         try:
             score = self._criterion.unit_scores(group)
         except Exception as error:  # torch-pruning raises anything on layers it does not know

@@ -12,7 +12,7 @@ class MemoryGrowth:
     """Peak growth of this process's resident memory since it was made.
 
     Attributes:
-        peak_bytes: The most seen by `sample`; None if the system does not tell.
+        peak_bytes: The most seen by `sample`; None if the system does not report it.
     """
 
     def __init__(self) -> None:

@@ -60,7 +60,7 @@ class Calibration:
         ranges: By tensor name, without those of `masks`.
         examples: Calibration examples seen.
         peak_bytes: Most that resident memory grew by, sampled after each batch (ONNX Runtime keeps
-            what it took for a batch); None if the system does not tell.
+            what it took for a batch); None if the system does not report it.
         masks: Tensors with infinite values, or with huge ones beside ordinary ones.
     """
 
@@ -229,7 +229,7 @@ def _find_masks(model: onnx.ModelProto, ranges: Mapping[str, Range], data: Datas
 
 
 def is_mask(largest: float, ordinary: float) -> bool:
-    """Tell whether a tensor holds a mask.
+    """Return whether a tensor holds a mask.
 
     Args:
         largest: Largest magnitude in it.

@@ -1,4 +1,4 @@
-"""What a quantization method has to say about itself, and what it is given."""
+"""The definition of a quantization method, and its inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Measuring:
     Attributes:
         metric: Name of the metric, for the record.
         higher_is_better: Its direction.
-        quality: Computes it for a file on validation data; None if there are none.
+        quality: Computes it for a file on validation data; None without these data.
         speed: Times (baseline, candidate), interleaved; None if nothing can be timed.
         wanted: What a method that chooses goes by.
     """
@@ -115,12 +115,12 @@ class QuantizationMethod:
 
 
 def has_operator(index: GraphIndex, operators: Collection[str]) -> bool:
-    """Tell whether a graph has a node of one of `operators`."""
+    """Return whether a graph has a node of one of `operators`."""
     return any(node.op_type in operators for node in index.model.graph.node)
 
 
 def looks_up(index: GraphIndex) -> bool:
-    """Tell whether a graph looks up rows of a constant table."""
+    """Return whether a graph looks up rows of a constant table."""
     return any(layer.node.op_type == "Gather" for layer in weighted_layers(index))
 
 

@@ -1,4 +1,4 @@
-"""What methods share that make integer models: building, putting in place and describing one."""
+"""Shared steps of methods that make integer models: building, placing and describing one."""
 
 from __future__ import annotations
 

@@ -29,12 +29,12 @@ SCALE_BYTES = 4
 
 @dataclass(frozen=True)
 class WeightOnly:
-    """What was rounded.
+    """Result of the rounding.
 
     Attributes:
         layers: Names of the nodes with rounded weights.
         accounted_bytes: Size that the model would take with its weights packed.
-        share: Of all numbers in the model's constants, that which was rounded.
+        share: Rounded share of all numbers in the model's constants.
     """
 
     layers: tuple[str, ...]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.pruning import prune
-from fulcrum_components.pruning.gradients import told_apart
+from fulcrum_components.pruning.gradients import distance_to_next
 from fulcrum_pipelines.resources.compressionjob import Prune, Structured
 
 HALF = 8
@@ -91,10 +91,10 @@ def test_taylor_goes_by_the_first_output_if_others_are_ignored() -> None:
 )
 def test_a_changing_output_has_a_gradient(shape: tuple[int | str, ...], sizes: Any) -> None:
     output = torch.randn(sizes, requires_grad=True)
-    torch.autograd.backward(told_apart(output, shape))
+    torch.autograd.backward(distance_to_next(output, shape))
     assert output.grad is not None
     assert output.grad.abs().min() > 0
 
 
 def test_a_number_for_all_examples_counts_for_nothing() -> None:
-    assert float(told_apart(torch.tensor(3.0, requires_grad=True), ())) == 0
+    assert float(distance_to_next(torch.tensor(3.0, requires_grad=True), ())) == 0
