@@ -159,7 +159,7 @@ REFUSED = (
     Refused("undeclared", sites(), SITES, "user", r"known: class, site"),
     Refused("column-missing", regressors(9).baseline, REGRESSION, "site", "no column 'hospital'"),
     Refused("too-many", MANY, REGRESSION, "site", "1500 distinct values, at most 1000"),
-    Refused("class-of-values", MANY, REGRESSION, "class", "needs task classification"),
+    Refused("class-of-values", MANY, REGRESSION, "class", "has no classes to slice by"),
     Refused("too-few-names", sites(), TWO_NAMES, "class", "spec.data.classes: has 2 names"),
     Refused("equal-names", sites(), SAME_NAMES, "class", "2 of them different"),
 )
