@@ -1,4 +1,4 @@
-"""docs/install.md with its table of values made anew."""
+"""Update the table of values in docs/install.md."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def evidence_schema() -> str:
 
 
 def page(name: str, parts: Mapping[str, str]) -> str:
-    """Return the page `name` with its generated `parts` made anew."""
+    """Return the page `name` with its generated `parts` updated."""
     text = (DOCS / name).read_text()
     for what, generated in parts.items():
         begin = BEGIN.format(what=what)
@@ -50,12 +50,12 @@ def page(name: str, parts: Mapping[str, str]) -> str:
 
 
 def metrics_page() -> str:
-    """Return metrics.md with its tables made anew."""
+    """Return metrics.md with its tables updated."""
     return page("metrics.md", {"metrics": metrics_tables()})
 
 
 def settings_page() -> str:
-    """Return settings.md with its table made anew."""
+    """Return settings.md with its table updated."""
     head = "\n| setting | default | what |\n|---|---|---|\n"
     return page("settings.md", {"settings": head + "".join(_setting_rows(Settings, "")) + "\n"})
 

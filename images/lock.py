@@ -1,8 +1,8 @@
 """Cuts what each image installs out of `constraints.txt`, entry by entry, hashes included.
 
-An image must not be built anew because a linter was updated, and the layer with CUDA not because
-any other package was. So each group of packages that becomes a layer has a file of its own. What
-is in a file is copied from `constraints.txt` to the letter: nothing is resolved a second time.
+An update of a linter must not rebuild an image, and an update of another package must not rebuild
+the layer with CUDA. So each group of packages that becomes a layer has a separate file. Its lines
+are copied from `constraints.txt` unchanged: nothing is resolved a second time.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the arguments name into /opt/fulcrum, without what nobody needs at run time: headers,
+# Installs what the arguments name into /opt/fulcrum, without files not needed at run time: headers,
 # static libraries, commands other than ours, the packages' own tests, and where they came from.
 #
 # Bytecode is kept, since a read-only root can have none made later: without it, every process would

@@ -21,7 +21,7 @@ class ApiInMemory:
     """Holds objects. Its coroutines take the place of `Kube`; its other methods act for users.
 
     Args:
-        watched: Told of every change as a watch is: the kind, the type of the event, the object.
+        watched: Called for every change, as a watch is: kind, type of the event, object.
         touched: Called with the name of a write before and after it, so that a test can end the
             process there or lose the answer; `create configmaps` is such a name.
         fence: Has to be open for writes by the operator.

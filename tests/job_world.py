@@ -343,7 +343,7 @@ class World:
         self.api.remove(CONFIG_MAP, snapshot["metadata"]["name"], KEY[0])
         return snapshot
 
-    # --- what the ports tell
+    # --- observations through the ports
 
     def _wake(self, plural: str, key: Key) -> None:
         self._woken |= (plural, key) == (COMPRESSION_JOB.plural, KEY)

@@ -72,7 +72,7 @@ def _accelerators() -> tuple[str, ...]:
 
 
 def has_gpu() -> bool:
-    """Tell whether this process may use an NVIDIA GPU; pods see the driver's list without one."""
+    """Return whether this process may use an NVIDIA GPU; pods see the driver's list without one."""
     return any(_DEVICES.glob("nvidia[0-9]*"))
 
 

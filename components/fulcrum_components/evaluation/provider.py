@@ -31,7 +31,7 @@ def choose_provider(device: str, models: Sequence[Path], *, has_gpu: bool) -> st
 
 
 def _is_quantized(path: Path) -> bool:
-    """Tell whether an operation of the graph or of its functions makes or takes integers."""
+    """Return whether an operation of the graph or of its functions makes or takes integers."""
     model = onnx.load(str(path), load_external_data=False)
     nodes = [*model.graph.node, *(node for each in model.functions for node in each.node)]
     return any(

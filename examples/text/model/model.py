@@ -1,4 +1,4 @@
-"""A Transformer encoder of two layers that tells the topic of a news item from its first words."""
+"""A Transformer encoder of two layers that finds the topic of a news item from its first words."""
 
 from __future__ import annotations
 

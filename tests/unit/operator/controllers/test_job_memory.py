@@ -74,7 +74,7 @@ class Desk:
 
     def __init__(self, store: Store, at: str = "", *, full: bool = False, **spec: Any) -> None:
         self.at, self.now, self.reached = at, START, False
-        self.api = Api(self.call, watched=self.tell)
+        self.api = Api(self.call, watched=self.notify)
         self.engine = Engine(store, self.call, full=full)
         operator = OperatorInMemory(
             self.api,
@@ -100,20 +100,20 @@ class Desk:
         return self.now
 
     async def troubled(self, item: object, error: FulcrumError) -> None:
-        """Nobody reads it here."""
+        """Ignore it; it has no reader here."""
 
     def call(self, name: str) -> None:
         if name == self.at and not self.reached:
             self.reached = True
             self.delete()
 
-    def tell(self, kind: Kind, event: str, body: dict[str, Any]) -> None:
+    def notify(self, kind: Kind, event: str, body: dict[str, Any]) -> None:
         """Pass an event on as the watch does."""
         if kind.plural in self.inbox.objects:
             self.inbox.take(kind.plural, event, body)
 
     def delete(self) -> None:
-        """Delete the job at once, as if somebody had removed its finalizer."""
+        """Delete the job at once, as if a user had removed its finalizer."""
         namespace, name = KEY
         if self.api.find(COMPRESSION_JOB, name, namespace) is not None:
             self.api.edit(COMPRESSION_JOB, name, namespace, {"metadata": {"finalizers": []}})

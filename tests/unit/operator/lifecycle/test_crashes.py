@@ -33,7 +33,7 @@ KEY = f"mnist-{UID[:12]}"
 FINAL = {"Succeeded", "Rejected", "Inconclusive", "Failed"}
 
 FOREIGN = "example.com/keep"
-"""A finalizer of somebody else's."""
+"""A finalizer of another program."""
 
 MOMENTS = st.integers(0, 12)
 """Before and after each of the writes of a turn; the longest has six."""
