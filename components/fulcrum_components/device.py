@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
     errors of 1e-3: bf16 is the way to ask for less.
 
     Raises:
-        UserError: CUDA is asked for and there is none.
+        UserError: CUDA is asked for and not available.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:

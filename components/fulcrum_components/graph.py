@@ -258,7 +258,7 @@ def open_session(
         model: File or graph.
         threads: Intra-op threads.
         level: Graph optimisation.
-        optimized_path: Where to save the optimised graph, if wanted.
+        optimized_path: File for the optimised graph, if wanted.
 
     Raises:
         UserError: ONNX Runtime refuses the graph.

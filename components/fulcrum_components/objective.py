@@ -86,7 +86,7 @@ class Problem:
         train: Examples with targets, or None.
         seed: Seed of everything that is random.
         kept: Positions of outputs after the first that count too.
-        device: Where the model is while it is pruned and trained.
+        device: Of the model while it is pruned and trained.
     """
 
     signature: SignatureLike

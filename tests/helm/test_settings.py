@@ -28,6 +28,7 @@ SAMPLES: dict[str, Any] = {
     "job.scratch_size": "50Gi",
     "job.tmp_size": "2Gi",
     "kubeflow.url": "http://ml-pipeline:8888",
+    "kubeflow.fuse": "All",
     "kubeflow.in_job_namespace": True,
     "election.lease_duration_s": 60.0,
 }

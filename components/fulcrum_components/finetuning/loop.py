@@ -219,7 +219,7 @@ def _loss(
 ) -> Tensor:
     """Return (1 - w) * labels' loss + w * teacher's + penalties, a scalar.
 
-    The teacher's loss is that of the first output, and that of each other which is to be kept.
+    The teacher's loss is that of the first output, and that of each other output to keep.
     """
     options = training.options
     with torch.autocast(

@@ -1,7 +1,7 @@
 """Which candidates `auto` builds, in which order, and which it spares itself.
 
 What comes next depends on how the last ones did: other ways to quantize statically are tried only
-where the plain one costs quality, and layers are left in floating point only if nothing else
+if the plain one costs quality, and layers are left in floating point only if nothing else
 holds it. The ordinary case pays for neither: each costs one more candidate, and some a pass over
 the data.
 """
@@ -52,7 +52,7 @@ Tried = TypeVar("Tried", bound=Outcome)
 def explore(builder: Builder, max_drop: float, judge: Callable[[Candidate], Tried]) -> list[Tried]:
     """Judge the candidates that are worth it.
 
-    Where static quantization loses quality, it is tried on products only, with other ways to
+    If static quantization loses quality, it is tried on products only, with other ways to
     calibrate and other scales, and the candidates after it do as the one that lost least. What
     loses too much all the same is tried again, static and dynamic, with ever more of its most
     sensitive layers left in fp32.

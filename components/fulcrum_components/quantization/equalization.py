@@ -140,7 +140,7 @@ def _scalable(index: GraphIndex, node: onnx.NodeProto) -> bool:
 def _channels_match(index: GraphIndex, first: Layer, second: Layer) -> bool:
     """Return whether `second` reads one channel per channel that `first` writes.
 
-    It does not after Flatten of an image, where a channel becomes many features.
+    It does not after Flatten of an image, since a channel becomes many features.
     """
     return len(_output_view(index, first)) == len(_input_view(index, second))
 

@@ -64,7 +64,7 @@ class JobMemory:
         return entry.submit_error if entry is not None else ""
 
     def keep_submit_error(self, uid: str, why: str) -> None:
-        """Remember why a submission failed; an empty string says that there is a run."""
+        """Remember why a submission failed; an empty string means that a run exists."""
         if why or uid in self._entries:
             self._entry(uid).submit_error = why
 

@@ -170,7 +170,7 @@ class PromotionReconciler:
         return await asyncio.to_thread(assess, self.store, origin.plan, origin.run, origin.gates)
 
     def _plan(self, digest: str) -> Plan | None:
-        """Return the plan that a promotion without a job names, or None if there is none."""
+        """Return the plan that a promotion without a job names, or None if it names none."""
         try:
             if self.store.verify(digest) > PLAN_BYTES:
                 return None  # such as a model, which would not fit into our memory

@@ -173,7 +173,7 @@ class _Pruner:
         for group in graph.groups(heads=self._options.heads):
             if self._originals[group.root].note not in ("", NO_SCORE):
                 continue
-            if group.kept:  # what its order was found to be shows what was not seen before
+            if group.kept:  # the order found by experiment explains why it was kept
                 self._originals[group.root].note = group.kept
                 continue
             score, reason = self._score(group)
