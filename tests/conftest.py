@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
-UNIT_TESTS = "tests/unit/"
+UNIT_TESTS, CLUSTER_TESTS = "tests/unit/", "tests/integration/cluster/"
 
 pytest.register_assert_rewrite("engine_suite")
 
@@ -54,14 +54,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
-    """Keep the tests of a file in one process, as they share servers, but not those of units."""
+    """Share the tests over the processes: a control plane's as one, others by file, units singly.
+
+    Tests beside a control plane mostly wait, but a control plane for each process would not.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByFile(LoadScopeScheduling):
+    class ByServers(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid if nodeid.startswith(UNIT_TESTS) else nodeid.partition("::")[0]
+            if nodeid.startswith(UNIT_TESTS):
+                return nodeid
+            return CLUSTER_TESTS if nodeid.startswith(CLUSTER_TESTS) else nodeid.partition("::")[0]
 
-    return ByFile(config, log)
+    return ByServers(config, log)
 
 
 def _is_unit_test(item: pytest.Item) -> bool:
