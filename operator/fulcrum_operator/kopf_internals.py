@@ -9,7 +9,6 @@ are about requests, which `kubernetes.watching` shapes:
 - It retries a list or a watch after `aiohttp.ClientConnectionError`, without end and without
   a new login; after any other refusal of a watch it ends.
 - It waits as long as the header `Retry-After` of a 429 asks for.
-- It imports the official client in a module that does without it if that import fails.
 - It begins with the list again after an `ERROR` event of code 410, which no handler sees.
 """
 
@@ -19,31 +18,8 @@ import asyncio
 import json
 import logging
 import re
-import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
-
-
-@contextmanager
-def _without_client() -> Iterator[None]:
-    """Hide the official client while kopf is imported, unless something has imported it already.
-
-    kopf imports it if it is installed, to accept its objects. The operator hands kopf none, and the
-    client costs 45 MB and a fifth of the operator's start.
-    """
-    hidden = "kubernetes" not in sys.modules
-    if hidden:
-        sys.modules["kubernetes"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["kubernetes"]
-
-
-with _without_client():
-    import kopf as kopf
 
 WATCH_TASK = "watcher for "
 """Prefix of the names of kopf's watch tasks, which outlive their owner if one of them fails."""

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import aiohttp
+import kopf
 
 from fulcrum_operator import kopf_internals
-from fulcrum_operator.kopf_internals import kopf
 from fulcrum_operator.kubernetes.credentials import Credentials, Identity
 from fulcrum_operator.kubernetes.transport import OnCall, ignore_call
 from fulcrum_pipelines.errors import FulcrumError

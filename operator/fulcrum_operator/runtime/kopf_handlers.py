@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from fulcrum_operator.kopf_internals import kopf
+import kopf
+
 from fulcrum_operator.kubernetes.api import PAGE
 from fulcrum_operator.kubernetes.credentials import Credentials
 from fulcrum_operator.kubernetes.object_cache import Body

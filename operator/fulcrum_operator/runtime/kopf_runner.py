@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 
-from fulcrum_operator.kopf_internals import kopf, watch_tasks
+import kopf
+
+from fulcrum_operator.kopf_internals import watch_tasks
 
 GRACE_S = 5.0
 """For tasks that are cancelled. kopf's own, for the workers of a watch, is 2 s."""

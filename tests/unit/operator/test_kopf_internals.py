@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -274,10 +272,3 @@ def test_log_lines_carry_the_object(caplog: pytest.LogCaptureFixture) -> None:
         "namespace": "team",
         "uid": "uid-a",
     }
-
-
-def test_operator_does_not_import_the_official_client() -> None:
-    script = "import sys, fulcrum_operator.runtime.app; print('kubernetes' in sys.modules)"
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
