@@ -190,7 +190,7 @@ def mean_s(before: Scrape, after: Scrape, **labels: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "outage_s", [20.0, pytest.param(60.0, marks=pytest.mark.slow)], ids=lambda given: f"{given:g}s"
+    "outage_s", [20.0, pytest.param(60.0, marks=pytest.mark.long)], ids=lambda given: f"{given:g}s"
 )
 def test_outage(site: Site, operator: OperatorProcess, proxy: FaultProxy, outage_s: float) -> None:
     """An outage beyond the limits of leases and watches: no writes, and no process is killed."""

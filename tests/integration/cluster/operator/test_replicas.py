@@ -18,7 +18,7 @@ import pytest
 from operator_site import Site, check_promoted, promoting_job
 from operators import OperatorProcess, wait_until
 
-TRIES = int(os.environ.get("FULCRUM_TRIES", "12"))
+TRIES = int(os.environ.get("FULCRUM_TRIES", "6"))
 SEED = 20261125
 JOBS = 3
 """Begun in each try; all of them are interrupted somewhere."""
