@@ -81,6 +81,18 @@ STRUCTURE_REFUSED = (
         hints=("did you mean calibrationSamples?",),
     ),
     Row("field unlike any", {"spec.zzz": 1}, "spec.zzz", hints=("is not a field", "recipe")),
+    Row(
+        "field of an outer mapping",
+        {"spec.recipe.finetune.device": "cuda"},
+        "spec.recipe.finetune.device",
+        hints=("is not a field; it is one of spec.recipe (",),
+    ),
+    Row(
+        "field of an inner mapping",
+        {"spec.learningRate": 0.1},
+        "spec.learningRate",
+        hints=("is not a field; it is one of spec.recipe.finetune (",),
+    ),
     Row("unknown task", {"spec.data.task": "ranking"}, "spec.data.task", hints=("regression",)),
     Row(
         "misspelled value",

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fulcrum_pipelines.validation.problem import Path, nearest, show
+from fulcrum_pipelines.validation.problem import Path, nearest, show, write_path
 
 Schema = dict[str, Any]
 Found = tuple[Path, str, str]
@@ -56,6 +56,7 @@ NAMES = {
     "boolean": "true or false",
 }
 SHOWN_NAMES = 24
+UNKNOWN = "is not a field"
 
 
 @dataclass
@@ -70,6 +71,7 @@ def check(value: Any, schema: Schema, path: Path = ()) -> Checked:
     """Return `value` with defaults filled in, and everything that breaks `schema`."""
     result = Checked(None)
     result.value = _check(value, schema, path, result.found)
+    result.found = [_with_place(each, schema, path) for each in result.found]
     return result
 
 
@@ -170,7 +172,29 @@ def _free_object(value: dict[str, Any], schema: Schema, path: Path, found: list[
 def _unknown(name: str, known: dict[str, Schema], path: Path) -> Found:
     hint = nearest(name, list(known))
     names = ", ".join(sorted(known)[:SHOWN_NAMES]) + (", ..." if len(known) > SHOWN_NAMES else "")
-    return (*path, name), f"is not a field{hint}", names
+    return (*path, name), UNKNOWN + hint, names
+
+
+def _with_place(found: Found, schema: Schema, root: Path) -> Found:
+    """Say of a field that is unknown, and like no known one, where it would be known."""
+    path, message, allowed = found
+    if message != UNKNOWN:
+        return found
+    places = [each for each in _places(path[-1], schema, root) if each]
+    outer = [each for each in places if each == path[: len(each)]]
+    chosen = outer[-1:] or (places if len(places) == 1 else [])
+    if chosen:
+        message += f"; it is one of {write_path(chosen[0])}"
+    return path, message, allowed
+
+
+def _places(name: object, schema: Schema, path: Path) -> Iterator[Path]:
+    """Yield the mappings that have a field called `name`, outer ones first, but for lists."""
+    known: dict[str, Schema] = schema.get("properties", {})
+    if name in known:
+        yield path
+    for each, inner in known.items():
+        yield from _places(name, inner, (*path, each))
 
 
 def _array(value: list[Any], schema: Schema, path: Path, found: list[Found]) -> Any:
