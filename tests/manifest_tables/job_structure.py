@@ -248,4 +248,10 @@ STRUCTURE_REFUSED = (
         hints=("is not a field",),
     ),
     Row("round as fraction", prune(structured={"sparsity": 0.5, "round": 1.5}), "", hints=()),
+    Row(
+        "round beyond 64 bits",
+        prune(structured={"sparsity": 0.5, "round": 10**26}),
+        "spec.recipe.prune.structured.round",
+        hints=("must not be 1",),
+    ),
 )

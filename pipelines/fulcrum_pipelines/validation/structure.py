@@ -93,7 +93,7 @@ def accepted(schema: Schema) -> str:
 
 def _check(value: Any, schema: Schema, path: Path, found: list[Found]) -> Any:
     if schema.get("x-kubernetes-int-or-string"):
-        if isinstance(value, bool) or not isinstance(value, int | str):
+        if not isinstance(value, str) and not (isinstance(value, int) and _is_a(value, "integer")):
             found.append((path, f"must not be {show(value)}", accepted(schema)))
         return value
     kind = schema["type"]
