@@ -29,7 +29,7 @@ MISBEHAVIOUR = {
     "exits": "import os; os._exit(0)",
     "forges": (
         "import fulcrum_pipelines.storage.store as store\n"
-        "    store.Store.write_record = lambda self, path, record: self.write(path, b'[1, 2')"
+        "    store.Store.create = lambda self, path, data: self.write(path, b'[1, 2') or True"
     ),
 }
 """What `build` of a bundle does before it returns a model, by the bundle's name."""
