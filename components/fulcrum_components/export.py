@@ -119,6 +119,9 @@ def _export(
 ) -> onnx.ModelProto:
     device = next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
     arguments = tuple(torch.from_numpy(inputs[spec.name]).to(device) for spec in signature.inputs)
+    # torch captures an LSTM's or GRU's loop by its compiler, and would take the loop of an earlier
+    # export from its cache, with that one's fixed sequence length.
+    torch.compiler.reset()
     try:
         with quiet():
             program = torch.onnx.export(

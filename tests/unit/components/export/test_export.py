@@ -184,10 +184,15 @@ def test_axis_that_the_model_fixes_is_refused(tmp_path: Path) -> None:
         )
 
 
-def test_dynamic_length_of_an_lstm(tmp_path: Path) -> None:
-    family = replace(FAMILIES["LSTM"], axes={("x", 1): "time"})
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_dynamic_length_after_an_export_of_a_fixed_one(
+    kind: type[nn.RNNBase], tmp_path: Path
+) -> None:
+    fixed = FAMILIES["LSTM"]
+    family = replace(fixed, axes={("x", 1): "time"})
     path = tmp_path / "m.onnx"
-    module = Recurrent(nn.LSTM, 1, False)
+    module = Recurrent(kind, 1, False)
+    export_onnx(module, fixed.signature(), path, example_inputs=fixed.examples(2))
     export_onnx(module, family.signature(), path, example_inputs=family.examples(2))
     x = family.examples(3)["x"][:, :11]
     (output,) = run_session(open_session(path), {"x": x})
