@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from manifest_tables.job import GOOD
 from manifest_tables.job_accepted import ACCEPTED
+from manifest_tables.job_metadata import METADATA_ACCEPTED, METADATA_REFUSED
 from manifest_tables.job_rules import RULES_REFUSED
 from manifest_tables.job_structure import STRUCTURE_REFUSED
 from manifest_tables.job_updates import UPDATES
@@ -11,7 +12,12 @@ from manifest_tables.parts import PARTS
 from manifest_tables.promotions import CHANNEL, PROMOTION
 from manifest_tables.rows import Row, Table, Update
 
-JOB = Table(GOOD, ACCEPTED, RULES_REFUSED + STRUCTURE_REFUSED, UPDATES)
+JOB = Table(
+    GOOD,
+    ACCEPTED + METADATA_ACCEPTED,
+    RULES_REFUSED + STRUCTURE_REFUSED + METADATA_REFUSED,
+    UPDATES,
+)
 TABLES = (JOB, *PARTS, CHANNEL, PROMOTION)
 
 

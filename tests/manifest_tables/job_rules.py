@@ -13,7 +13,12 @@ RULES_REFUSED = (
         "spec.recipe",
         ("exactly one of recipe, recipeRef",),
     ),
-    Row("name too long", {"metadata.name": "x" * 53}, "", ("52 characters",)),
+    Row(
+        "name too long",
+        {"metadata.name": "x" * 53},
+        "metadata.name",
+        ("must be at most 52 characters",),
+    ),
     Row(
         "finetune without train",
         {**NO_TRAIN, "spec.data.calibration.uri": "c.npz", "spec.recipe.finetune.epochs": 1},
@@ -145,7 +150,12 @@ RULES_REFUSED = (
         "spec.baseline",
         ("needs promotion.channel",),
     ),
-    Row("no stage at all", {"spec.recipe": {}}, "spec.recipe", ("at least one of",)),
+    Row(
+        "no stage at all",
+        {"spec.recipe": {}},
+        "spec.recipe",
+        ("at least one of prune, finetune, quantize",),
+    ),
     Row("prune nothing", prune(), "spec.recipe.prune", ("exactly one of",)),
     Row(
         "prune in two ways",

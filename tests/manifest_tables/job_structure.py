@@ -31,32 +31,6 @@ STRUCTURE_REFUSED = (
         hints=("must be a mapping",),
         offline=True,
     ),
-    Row("no name", {"metadata": {}}, "metadata.name", hints=("required",), offline=True),
-    Row(
-        "name with capitals",
-        {"metadata.name": "MNIST"},
-        "metadata.name",
-        hints=("lower-case",),
-        offline=True,
-    ),
-    Row("name with underscore", {"metadata.name": "a_b"}, "metadata.name", hints=("lower-case",)),
-    Row(
-        "name that ends in a dash", {"metadata.name": "a-"}, "metadata.name", hints=("ending with",)
-    ),
-    Row(
-        "namespace",
-        {"metadata.namespace": "a.b"},
-        "metadata.namespace",
-        hints=("63",),
-        offline=True,
-    ),
-    Row(
-        "label as number",
-        {"metadata.labels": {"a": 1}},
-        "metadata.labels.a",
-        hints=("quotes",),
-        offline=True,
-    ),
     Row(
         "metadata misspelled",
         {"metadata.lables": {}},
@@ -85,13 +59,41 @@ STRUCTURE_REFUSED = (
         "field of an outer mapping",
         {"spec.recipe.finetune.device": "cuda"},
         "spec.recipe.finetune.device",
-        hints=("is not a field; it is one of spec.recipe (",),
+        hints=("is not a field; it is a field of spec.recipe (",),
     ),
     Row(
         "field of an inner mapping",
         {"spec.learningRate": 0.1},
         "spec.learningRate",
-        hints=("is not a field; it is one of spec.recipe.finetune (",),
+        hints=("is not a field; it is a field of spec.recipe.finetune (",),
+    ),
+    Row(
+        "field of a supported and of an unsupported stage",
+        {"spec.epochs": 3},
+        "spec.epochs",
+        hints=("is not a field; it is a field of spec.recipe.finetune (",),
+    ),
+    Row(
+        "field of two inner mappings",
+        {"spec.sparsity": 0.5},
+        "spec.sparsity",
+        hints=(
+            "; it is a field of spec.recipe.prune.structured and spec.recipe.prune.unstructured (",
+        ),
+    ),
+    Row(
+        "field of many inner mappings",
+        {"spec.uri": "m.onnx"},
+        "spec.uri",
+        hints=(
+            "; it is a field of spec.model, spec.data.train, spec.data.calibration and 2 more (",
+        ),
+    ),
+    Row(
+        "field that only the operator writes",
+        {"spec.runKey": "a"},
+        "spec.runKey",
+        hints=("is not a field (",),
     ),
     Row("unknown task", {"spec.data.task": "ranking"}, "spec.data.task", hints=("regression",)),
     Row(
@@ -247,11 +249,22 @@ STRUCTURE_REFUSED = (
         "spec.stageDeadlineSeconds.train",
         hints=("is not a field",),
     ),
-    Row("round as fraction", prune(structured={"sparsity": 0.5, "round": 1.5}), "", hints=()),
+    Row(
+        "round as fraction",
+        prune(structured={"sparsity": 0.5, "round": 1.5}),
+        "spec.recipe.prune.structured.round",
+        hints=("must not be 1.5 (allowed: auto or an integer from 1 to 256)",),
+    ),
     Row(
         "round beyond 64 bits",
         prune(structured={"sparsity": 0.5, "round": 10**26}),
         "spec.recipe.prune.structured.round",
-        hints=("must not be 1",),
+        hints=("must not be 1", "(allowed: auto or an integer from 1 to 256)"),
+    ),
+    Row(
+        "round as a list",
+        prune(structured={"sparsity": 0.5, "round": [8]}),
+        "spec.recipe.prune.structured.round",
+        hints=("must not be a list (allowed: auto or an integer from 1 to 256)",),
     ),
 )

@@ -26,7 +26,12 @@ CHANNEL = Table(
         Row("longest history", {"spec.historyLimit": 200}),
     ),
     refused=(
-        Row("name too long", {"metadata.name": "x" * 64}, "", ("at most 63 characters",)),
+        Row(
+            "name too long",
+            {"metadata.name": "x" * 64},
+            "metadata.name",
+            ("at most 63 characters",),
+        ),
         Row("approval", {"spec.approval": "Maybe"}, "spec.approval", ("None", "Required")),
         Row("no history", {"spec.historyLimit": 0}, "spec.historyLimit", hints=("at least 1",)),
         Row("long history", {"spec.historyLimit": 201}, "spec.historyLimit", ("200",)),
@@ -78,7 +83,12 @@ PROMOTION = Table(
         Row("name of 63 characters", {"metadata.name": "x" * 63}),
     ),
     refused=(
-        Row("name too long", {"metadata.name": "x" * 64}, "", ("at most 63 characters",)),
+        Row(
+            "name too long",
+            {"metadata.name": "x" * 64},
+            "metadata.name",
+            ("at most 63 characters",),
+        ),
         Row("without job", {"spec.job": DROP}, "spec.job", ("kind Promotion needs job",)),
         Row(
             "without evidence",
