@@ -16,7 +16,7 @@ from fulcrum_pipelines.validation.metadata import check_metadata
 from fulcrum_pipelines.validation.problem import Problem, nearest, show, write_path
 from fulcrum_pipelines.validation.rules import ABSENT, broken_rules
 from fulcrum_pipelines.validation.schemas import gates_schema, job_spec_schema, known_kinds
-from fulcrum_pipelines.validation.structure import Found, Schema, check
+from fulcrum_pipelines.validation.structure import UNSUPPORTED_STAGES, Found, Schema, check
 
 if TYPE_CHECKING:  # pydantic is not needed to find problems, and costs a good part of a second
     from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate
@@ -136,10 +136,11 @@ def load_gates(path: Path) -> tuple[Gate, ...]:
 
 def unsupported(spec: CompressionJobSpec) -> list[Problem]:
     """Return the fields of `spec` that are valid, but that this version cannot do yet."""
-    problems = []
-    if spec.recipe is not None and spec.recipe.retrain is not None:
-        problems.append(Problem("spec.recipe.retrain", NOT_YET))
-    return problems
+    return [
+        Problem(f"spec.recipe.{stage}", NOT_YET)
+        for stage in sorted(UNSUPPORTED_STAGES)
+        if getattr(spec.recipe, stage, None) is not None
+    ]
 
 
 def needs_cluster(spec: CompressionJobSpec) -> list[Problem]:

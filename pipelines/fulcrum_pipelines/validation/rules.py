@@ -17,6 +17,8 @@ from fulcrum_pipelines.validation.structure import Found, Schema
 _OLD_SELF = re.compile(r"\boldSelf\b")
 _ESCAPED = re.compile(r"\b__([a-z]+)__\b")
 """A field that is called like a word which CEL keeps to itself, such as `function`."""
+_ABOUT_NAME = "metadata.name "
+"""Start of messages of rules about the name, at which the API server allows no `fieldPath`."""
 ABSENT = object()
 Evaluate = Callable[[Any, Any], bool]
 
@@ -54,8 +56,10 @@ def _broken_here(value: Any, schema: Schema, path: Path, before: Any) -> Iterato
         if before is ABSENT and _OLD_SELF.search(rule["rule"]):
             continue
         if not _compiled(rule["rule"])(value, before):
-            inner = tuple(part for part in rule.get("fieldPath", "").split(".") if part)
-            yield (*path, *inner), rule["message"], ""
+            field, message = rule.get("fieldPath", ""), rule["message"]
+            if message.startswith(_ABOUT_NAME):
+                field, message = _ABOUT_NAME.strip(), message.removeprefix(_ABOUT_NAME)
+            yield (*path, *(part for part in field.split(".") if part)), message, ""
 
 
 @cache

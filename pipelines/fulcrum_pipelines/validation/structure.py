@@ -56,7 +56,14 @@ NAMES = {
     "boolean": "true or false",
 }
 SHOWN_NAMES = 24
+SHOWN_PLACES = 3
 UNKNOWN = "is not a field"
+MUST_BE = "must be "
+
+UNSUPPORTED_STAGES = frozenset({"retrain"})
+"""Stages of a recipe that the schemas have, and that this version refuses to run."""
+NEVER_OFFERED = UNSUPPORTED_STAGES | {"status"}
+"""Fields that no message recommends: they are refused, or only the operator writes them."""
 
 
 @dataclass
@@ -80,7 +87,11 @@ def accepted(schema: Schema) -> str:
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     if schema.get("x-kubernetes-int-or-string"):
-        return "an integer or text"
+        messages = [rule["message"] for rule in schema.get("x-kubernetes-validations", [])]
+        return next(
+            (text.removeprefix(MUST_BE) for text in messages if text.startswith(MUST_BE)),
+            "an integer or text",
+        )
     kind = schema.get("type", "")
     if kind in ("integer", "number"):
         return f"{NAMES[kind]}{_range(schema)}"
@@ -171,7 +182,8 @@ def _free_object(value: dict[str, Any], schema: Schema, path: Path, found: list[
 
 def _unknown(name: str, known: dict[str, Schema], path: Path) -> Found:
     hint = nearest(name, list(known))
-    names = ", ".join(sorted(known)[:SHOWN_NAMES]) + (", ..." if len(known) > SHOWN_NAMES else "")
+    offered = sorted(set(known) - NEVER_OFFERED)
+    names = ", ".join(offered[:SHOWN_NAMES]) + (", ..." if len(offered) > SHOWN_NAMES else "")
     return (*path, name), UNKNOWN + hint, names
 
 
@@ -182,9 +194,13 @@ def _with_place(found: Found, schema: Schema, root: Path) -> Found:
         return found
     places = [each for each in _places(path[-1], schema, root) if each]
     outer = [each for each in places if each == path[: len(each)]]
-    chosen = outer[-1:] or (places if len(places) == 1 else [])
+    chosen = list(map(write_path, outer[-1:] or places))
+    if len(chosen) > SHOWN_PLACES:
+        chosen[SHOWN_PLACES:] = [f"{len(chosen) - SHOWN_PLACES} more"]
     if chosen:
-        message += f"; it is one of {write_path(chosen[0])}"
+        *others, last = chosen
+        listed = f"{', '.join(others)} and {last}" if others else last
+        message += f"; it is a field of {listed}"
     return path, message, allowed
 
 
@@ -194,7 +210,8 @@ def _places(name: object, schema: Schema, path: Path) -> Iterator[Path]:
     if name in known:
         yield path
     for each, inner in known.items():
-        yield from _places(name, inner, (*path, each))
+        if each not in NEVER_OFFERED:
+            yield from _places(name, inner, (*path, each))
 
 
 def _array(value: list[Any], schema: Schema, path: Path, found: list[Found]) -> Any:

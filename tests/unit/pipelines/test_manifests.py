@@ -32,7 +32,8 @@ from fulcrum_pipelines.validation.documents import read_documents
 from fulcrum_pipelines.validation.problem import Problem
 from fulcrum_pipelines.validation.rules import broken_rules
 from fulcrum_pipelines.validation.schemas import known_kinds
-from fulcrum_pipelines.validation.structure import UNDERSTOOD, check
+from fulcrum_pipelines.validation.structure import UNDERSTOOD, UNSUPPORTED_STAGES, check
+from fulcrum_pipelines.validation.structure import accepted as accepted_by
 
 ROOT = Path(__file__).parents[3]
 JOB_SCHEMA = known_kinds()["fulcrum.dev/v1alpha1", "CompressionJob"]
@@ -104,7 +105,7 @@ def test_every_rule_refuses_a_row(table: Table, tmp_path: Path) -> None:
     said = set()
     for row in table.refused:
         found = problems_of_manifest(tmp_path, changed(table.good, row.changes))
-        said |= {problem.message for problem in found}
+        said |= {text for each in found for text in (each.message, f"{each.path} {each.message}")}
     for update in table.updates:
         said |= {problem.message for problem in problems_of_update(tmp_path, table, update)}
     schema = known_kinds()["fulcrum.dev/v1alpha1", table.kind]
@@ -384,6 +385,38 @@ def test_a_job_that_is_wrong_is_an_error_of_the_user(text: str, words: str, tmp_
 
 
 NOT_YET = (("spec.recipe.retrain", {"epochs": 1}),)
+
+
+def test_schema_describes_unsupported_stages_as_such() -> None:
+    stages = JOB_SCHEMA["properties"]["spec"]["properties"]["recipe"]["properties"]
+    said = {name for name, each in stages.items() if "Not supported yet" in each["description"]}
+    assert said == UNSUPPORTED_STAGES
+
+
+def test_fields_of_numbers_or_words_say_what_they_accept() -> None:
+    def fields(schema: Any) -> Iterator[Any]:
+        if isinstance(schema, dict):
+            yield from (schema,) if schema.get("x-kubernetes-int-or-string") else ()
+            for inner in schema.values():
+                yield from fields(inner)
+
+    assert "an integer or text" not in map(accepted_by, fields(known_kinds()))
+
+
+@pytest.mark.parametrize("table", TABLES, ids=name_of)
+@pytest.mark.parametrize("length", [64, 254])
+def test_problem_of_a_long_name_has_the_line_of_the_name(
+    table: Table, length: int, tmp_path: Path
+) -> None:
+    name = "x" * length
+    found = problems_of_manifest(tmp_path, changed(table.good, {"metadata.name": name}))
+    lines = (tmp_path / "job.yaml").read_text().splitlines()
+    if length > 253 or table in (JOB, CHANNEL, PROMOTION):  # other kinds have no shorter limit
+        (problem,) = found
+        assert problem.path == "metadata.name"
+        assert problem.line is not None
+        assert name in lines[problem.line - 1]
+
 
 ON_CLUSTER: tuple[tuple[str, dict[str, Any]], ...] = (
     ("spec.promotion", {"spec.promotion": {"channel": "production"}}),
