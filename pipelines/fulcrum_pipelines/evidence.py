@@ -176,7 +176,10 @@ class RatioInterval(Record):
 
 
 class LatencyComparison(Record):
-    """Interleaved timing of both models at one batch size (design section 7)."""
+    """Interleaved timing of both models at one batch size (design section 7).
+
+    Validate keeps the timings of each call in its output `timings.npz`.
+    """
 
     batch: int
     threads: int

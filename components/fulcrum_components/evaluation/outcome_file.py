@@ -7,14 +7,14 @@ with them AUC.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from fulcrum_components.array_file import Arrays, read_arrays
 from fulcrum_components.tasks import Array, Outcomes
-from fulcrum_pipelines.errors import InfrastructureError, UserError
+from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import Data
 
 _COLUMN = "column:"
@@ -60,19 +60,16 @@ def load_outcomes(path: Path) -> Outcomes:
     Raises:
         InfrastructureError: If the file is damaged or is something else.
     """
-    try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        outputs, targets = arrays.pop("outputs"), arrays.pop("targets")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        message = "is not a file of outcomes, or is damaged; run the stage again with --no-cache"
-        raise InfrastructureError(message, where=str(path)) from error
+    return read_arrays(path, "outcomes", _first_output)
+
+
+def _first_output(arrays: Arrays) -> Outcomes:
     columns = {
         name.removeprefix(_COLUMN): values
         for name, values in arrays.items()
         if name.startswith(_COLUMN)
     }
-    return Outcomes(outputs, targets, columns)
+    return Outcomes(arrays["outputs"], arrays["targets"], columns)
 
 
 def columns_needed(data: Data) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from fulcrum_components.sessions import OPTIMIZATION_LEVEL
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LatencyComparison, LatencyDistribution, RatioInterval
+from fulcrum_pipelines.latency_limits import FEWEST_CPU_SHARE
 from fulcrum_pipelines.resources.compressionjob import Gate, Measure
 
 FEWEST_PAIRS = 200
@@ -34,10 +36,15 @@ p99."""
 _ITSELF_LEVEL = 0.99
 """A model against itself excludes 1 once in 20 runs at 95 %; that many false alarms would make
 people run again until it passes."""
-FEWEST_CPU_SHARE = 0.8
-"""On quiet cores it is 0.99 to 1. When eight or more processes competed for two cores, one
-comparison reported 20 times for a speed-up of 8.5, and the baseline against itself contained 1."""
 _NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A comparison for the evidence, and the timings that it was computed from."""
+
+    comparison: LatencyComparison
+    timings: Interleaved
 
 
 def compare_latency(
@@ -49,7 +56,7 @@ def compare_latency(
     *,
     confidence_by_batch: Mapping[int, float] | None = None,
     budget_seconds: float = BUDGET_SECONDS,
-) -> tuple[LatencyComparison, ...]:
+) -> tuple[Timed, ...]:
     """Return the comparison at each batch size, in the order of `inputs_by_batch`.
 
     Args:
@@ -73,7 +80,8 @@ def compare_latency(
         load = _load_note(measure.threads)
         timings = interleave(baseline, candidate, inputs, measure.threads, effort, seed)
         level = levels.get(batch, DEFAULT_CONFIDENCE)
-        found.append(_comparison(timings, batch, measure, level, seed, load))
+        comparison = _comparison(timings, batch, measure, level, seed, load)
+        found.append(Timed(comparison, timings))
     return tuple(found)
 
 

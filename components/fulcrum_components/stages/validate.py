@@ -7,6 +7,7 @@ test data are a Python function, so overlap of test data with others is looked f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fulcrum_components.data import Dataset, fingerprint
@@ -20,7 +21,7 @@ from fulcrum_components.evaluation import (
     save_outcomes,
 )
 from fulcrum_components.evaluation.requests import required_comparisons
-from fulcrum_components.latency import compare_latency, speedup_confidences
+from fulcrum_components.latency import Timed, compare_latency, save_timings, speedup_confidences
 from fulcrum_components.memory import compare_sizes
 from fulcrum_components.sessions import output_names
 from fulcrum_components.stages import further_outputs, shared_measures
@@ -47,6 +48,9 @@ from fulcrum_pipelines.evidence import (
 
 TEST_DATA = "data.test"
 """Name of the test data's digest among the inputs."""
+
+TIMINGS = "timings.npz"
+"""Output with the timings that each `LatencyComparison` was computed from."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,7 @@ def run(context: StageContext) -> StageResult:
     )
     kept = [further_outputs.records(context, test, each, groups) for each in differences]
     identical = baseline.digest == candidate.digest
-    latency = () if identical else _time(context)
+    timed = () if identical else _time(context)
     batches = {
         size: shared_measures.first_examples(test, size) for size in spec.measure.batch_sizes
     }
@@ -142,7 +146,7 @@ def run(context: StageContext) -> StageResult:
         metrics_baseline=shared_measures.all_metrics(baseline.outcomes, context),
         metrics_candidate=shared_measures.all_metrics(candidate.outcomes, context),
         levers=_lever_metrics(levers, kept, context),
-        latency=latency,
+        latency=_comparisons(timed),
         size=size,
         overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
         overlap_on_trust=shared_measures.read_by_code(spec.data),
@@ -157,11 +161,12 @@ def run(context: StageContext) -> StageResult:
     outputs = {
         "model.onnx": Output(candidate_path, ONNX),
         "outcomes.npz": Output(outcomes_path, NPZ),
+        **_timings(context, timed),
     }
     return StageResult(details, outputs)
 
 
-def _time(context: StageContext) -> tuple[LatencyComparison, ...]:
+def _time(context: StageContext) -> tuple[Timed, ...]:
     """Time the candidate against the baseline at each batch size."""
     spec, test = context.spec, context.required_dataset("test")
     context.report("timing", 0.5)
@@ -177,14 +182,29 @@ def _time(context: StageContext) -> tuple[LatencyComparison, ...]:
 
 def _timed_again(context: StageContext, earlier: StageEvidence) -> StageResult:
     """Return what `earlier` found of the same models and data, with timings of now."""
-    details = earlier.details.model_copy(update={"latency": _time(context)})
+    timed = _time(context)
+    details = earlier.details.model_copy(update={"latency": _comparisons(timed)})
     outputs = {
         each.name: Output(
             context.store.get(each.digest, context.work_dir / each.name), each.media_type
         )
         for each in earlier.outputs
+        if each.name != TIMINGS
     }
-    return StageResult(details, outputs, earlier.warnings)
+    return StageResult(details, outputs | _timings(context, timed), earlier.warnings)
+
+
+def _comparisons(timed: Sequence[Timed]) -> tuple[LatencyComparison, ...]:
+    return tuple(each.comparison for each in timed)
+
+
+def _timings(context: StageContext, timed: Sequence[Timed]) -> dict[str, Output]:
+    """Write the timings and return them as an output, none if nothing was timed."""
+    if not timed:
+        return {}
+    path = context.work_dir / TIMINGS
+    save_timings({each.comparison.batch: each.timings for each in timed}, path)
+    return {TIMINGS: Output(path, NPZ)}
 
 
 def _levers(context: StageContext, test: Dataset, provider: str) -> list[Lever]:

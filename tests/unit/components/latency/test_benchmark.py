@@ -18,10 +18,10 @@ from fulcrum_components.latency import (
     pairs_for_percentile,
     speedup_confidences,
 )
-from fulcrum_components.latency.benchmark import FEWEST_CPU_SHARE
 from fulcrum_components.latency.interleaving import Effort, Interleaved, Timings, interleave
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LatencyComparison
+from fulcrum_pipelines.latency_limits import FEWEST_CPU_SHARE
 from fulcrum_pipelines.resources.compressionjob import Gate, Measure
 
 MEASURE = Measure(pairs=200, sessions=5, warmup=20, percentiles=(50, 95))
@@ -46,9 +46,10 @@ def fast(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_comparison_carries_its_protocol(slow: Path, fast: Path) -> None:
     batches = {1: examples(1), 32: examples(32)}
     found = compare_latency(slow, fast, batches, MEASURE, 7, confidence_by_batch={32: 0.9})
-    assert [one.batch for one in found] == [1, 32]
-    assert [one.speedup.interval.level for one in found] == [0.95, 0.9]
-    for one in found:
+    comparisons = [each.comparison for each in found]
+    assert [one.batch for one in comparisons] == [1, 32]
+    assert [one.speedup.interval.level for one in comparisons] == [0.95, 0.9]
+    for one in comparisons:
         assert (one.pairs, one.sessions, one.warmup, one.threads) == (200, 5, 20, 1)
         assert one.optimization_level == "all"
         assert one.baseline.n == one.candidate.n == 200
@@ -61,7 +62,7 @@ def test_a_comparison_carries_its_protocol(slow: Path, fast: Path) -> None:
         quiet = one.cpu_share >= FEWEST_CPU_SHARE
         assert one.reliable == (quiet and interval.low <= 1 <= interval.high)
         assert one.reliable == ("unreliable" not in one.note)
-    assert found[1].speedup.interval.low > 2
+    assert comparisons[1].speedup.interval.low > 2
 
 
 @pytest.mark.parametrize(("share", "reliable"), [(0.5, False), (0.79, False), (1.0, True)])
@@ -74,14 +75,15 @@ def test_calls_that_waited_for_a_cpu_are_not_relied_on(
 
     monkeypatch.setattr(benchmark, "interleave", waited)
     (found,) = compare_latency(fast, fast, {1: examples(1)}, MEASURE, 0)
-    assert found.reliable == reliable
-    assert reliable or f"calls had a CPU for {share:.0%} of their time" in found.note
+    assert found.comparison.reliable == reliable
+    assert reliable or f"calls had a CPU for {share:.0%} of their time" in found.comparison.note
 
 
 def test_the_same_file_on_both_sides_gives_no_difference(slow: Path) -> None:
     (found,) = compare_latency(slow, slow, {8: examples(8)}, MEASURE, 0)
-    assert 0.7 < found.speedup.ratio < 1.4
-    interval = found.speedup.interval
+    speedup = found.comparison.speedup
+    assert 0.7 < speedup.ratio < 1.4
+    interval = speedup.interval
     assert interval.low * 0.97 < 1 < interval.high * 1.03
 
 
@@ -146,14 +148,14 @@ def test_pairs_for_a_percentile(percentile: int, pairs: int) -> None:
 def test_the_budget_cuts_pairs_but_not_below_what_percentiles_need(fast: Path) -> None:
     measure = Measure(pairs=100_000)
     (found,) = compare_latency(fast, fast, {1: examples(1)}, measure, 0, budget_seconds=0.001)
-    assert found.pairs == 200
-    assert "200 of 100000 pairs" in found.note
+    assert found.comparison.pairs == 200
+    assert "200 of 100000 pairs" in found.comparison.note
 
 
 def test_more_threads_than_cpus_are_noted(fast: Path) -> None:
     measure = Measure(pairs=200, threads=64)
     (found,) = compare_latency(fast, fast, {1: examples(1)}, measure, 0)
-    assert "64 threads on" in found.note
+    assert "64 threads on" in found.comparison.note
 
 
 @dataclass(frozen=True)

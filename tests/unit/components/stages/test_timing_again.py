@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +15,15 @@ from builders.figures import make_latency
 from onnx_graphs import GraphBuilder
 from quantizing import outputs
 
+from fulcrum_components.latency import load_timings, median_ratio, save_timings
 from fulcrum_components.stages.recording import record
+from fulcrum_components.stages.validate import TIMINGS
 from fulcrum_components.stages.worker import execute, must_time_again
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
-from fulcrum_pipelines.evidence import Details, StageEvidence, ValidateDetails
-from fulcrum_pipelines.storage.store import Store, cache_path
+from fulcrum_pipelines.evidence import Artifact, Details, StageEvidence, ValidateDetails
+from fulcrum_pipelines.storage.store import CorruptError, Store, cache_path, object_path
 
+PAGE = Path(__file__).parents[4] / "docs" / "gates.md"
 KEPT = "written into the cached record, to see whether it is taken"
 
 
@@ -117,6 +122,38 @@ def validated(stages: tuple[StageEvidence, ...]) -> ValidateDetails:
     return details
 
 
+def other_outputs(stage: StageEvidence) -> tuple[Artifact, ...]:
+    return tuple(each for each in stage.outputs if each.name != TIMINGS)
+
+
+def timings_of(stage: StageEvidence) -> Artifact:
+    (found,) = (each for each in stage.outputs if each.name == TIMINGS)
+    return found
+
+
+def check_recomputed(store: Store, stage: StageEvidence, seed: int, path: Path) -> None:
+    """Check that each figure of the clock follows from the stored timings."""
+    stored = load_timings(store.get(timings_of(stage).digest, path))
+    recorded = validated((stage,)).latency
+    assert [each.batch for each in recorded] == list(stored)
+    for each in recorded:
+        timings = stored[each.batch]
+        for pairs, ratio in ((timings.models, each.speedup), (timings.itself, each.aa)):
+            again = median_ratio(pairs, ratio.interval.level, seed)
+            assert (again.ratio, again.interval.low, again.interval.high) == pytest.approx(
+                (ratio.ratio, ratio.interval.low, ratio.interval.high), rel=1e-9
+            )
+        for times, side in (
+            (timings.models.first, each.baseline),
+            (timings.models.second, each.candidate),
+        ):
+            assert (times.shape[0], times.size) == (each.sessions, each.pairs)
+            assert (np.median(times) / 1e6, times.mean() / 1e6) == pytest.approx(
+                (side.median_ms, side.mean_ms), rel=1e-9
+            )
+        assert timings.cpu_share == each.cpu_share
+
+
 def test_timing_is_repeated_and_statistics_are_taken(tmp_path: Path, spec: ResolvedSpec) -> None:
     runs = Runs(tmp_path, spec)
     first = runs.run()
@@ -130,12 +167,50 @@ def test_timing_is_repeated_and_statistics_are_taken(tmp_path: Path, spec: Resol
     assert [stage.cached_from is None for stage in again] == [False, False, True]
     assert validated(again).comparisons == comparisons
     assert validated(again).latency[0].note != KEPT
-    assert again[-1].outputs == first[-1].outputs
+    assert other_outputs(again[-1]) == other_outputs(first[-1])
+    for stage in (first[-1], again[-1]):
+        check_recomputed(runs.store, stage, spec.seed, tmp_path / f"{stage.run}.npz")
 
     good = measured.model_copy(update={"reliable": True, "note": KEPT})
     runs.change_cached(first[-1], latency=(good,))
     assert validated(runs.run()).latency == (good,)
     assert validated(runs.run(remeasure=True)).latency != (good,)
+
+
+def test_page_on_gates_recomputes_a_speedup(
+    tmp_path: Path,
+    spec: ResolvedSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fields = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    measure = {"batchSizes": [1, 4], "pairs": 200}
+    gates = [{"name": "speed", "kind": "speedup", "min": 1, "confidence": 0.9}]
+    changes = {"measure": measure, "gates": gates, "seed": 3}
+    runs = Runs(tmp_path, ResolvedSpec.model_validate(fields | changes))
+    validate = runs.run()[-1]
+    check_recomputed(runs.store, validate, 3, tmp_path / "checked.npz")
+    (code,) = re.findall(r"### Recompute a speed-up.*?```python\n(.*?)```", PAGE.read_text(), re.S)
+    monkeypatch.setattr(sys, "argv", ["recompute.py", runs.store.url, validate.run])
+    monkeypatch.chdir(tmp_path)
+
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+
+    assert lines[::2] == lines[1::2]
+    assert [line.split()[:2] for line in lines[::2]] == [
+        [batch, name] for batch in ("1", "4") for name in ("speedup", "aa")
+    ]
+
+    assert timings_of(validate).size_bytes < 16_000
+    stored = runs.directory / "store" / object_path(timings_of(validate).digest)
+    timings = load_timings(stored)
+    timings[1].models.second[0] //= 2
+    stored.chmod(0o600)
+    save_timings(timings, stored)
+    with pytest.raises(CorruptError, match=f"{timings_of(validate).digest} is corrupt"):
+        exec(code, {})
+    assert not runs.store.is_intact(timings_of(validate).digest)
 
 
 def test_identical_files_are_not_timed(tmp_path: Path, spec: ResolvedSpec) -> None:
@@ -144,3 +219,4 @@ def test_identical_files_are_not_timed(tmp_path: Path, spec: ResolvedSpec) -> No
     found = Runs(tmp_path, ResolvedSpec.model_validate(fields | {"recipe": recipe})).run()
     assert validated(found).identical_models
     assert validated(found).latency == ()
+    assert "timings.npz" not in {each.name for each in found[-1].outputs}
