@@ -290,7 +290,7 @@ class EvaluateDetails(Record):
 
     labels: LabelMapping | None = None  # of a classification
     conversions: tuple[Conversion, ...] = ()
-    provider: str = "CPUExecutionProvider"  # of ONNX Runtime, that computed the outcomes
+    provider: str | None = None  # of ONNX Runtime, that computed the outcomes; null: not recorded
 
 
 class LayerSparsity(Record):
@@ -327,7 +327,7 @@ class PruneDetails(Record):
     layers: tuple[LayerSparsity, ...]
     sensitivity: tuple[Sensitivity, ...] = ()
     batch_norm_examples: int = 0
-    device: str = "cpu"  # of all that was computed but the export
+    device: str | None = None  # of all that was computed but the export; null: not recorded
     validation_before: tuple[Metric, ...] = ()
     validation_after: tuple[Metric, ...] = ()
     size_bytes: int
@@ -447,7 +447,7 @@ class ValidateDetails(Record):
     candidate_model: Digest
     test_data: Digest
     test_examples: int
-    provider: str = "CPUExecutionProvider"  # of ONNX Runtime, that computed all outcomes
+    provider: str | None = None  # of ONNX Runtime, that computed all outcomes; null: not recorded
     comparisons: tuple[Comparison, ...]
     metrics_baseline: tuple[Metric, ...]
     metrics_candidate: tuple[Metric, ...]

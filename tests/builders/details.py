@@ -187,6 +187,7 @@ def make_prune(**changes: Any) -> PruneDetails:
             for delta in (round(-0.002 * math.exp(4 * share) * (1 + (index * 7) % 5) / 5, 4),)
         ),
         "batch_norm_examples": 1000,
+        "device": "cpu",
         "validation_before": (make_metric(value=0.976, n=500),),
         "validation_after": (make_metric(value=0.914, n=500),),
         "size_bytes": 331_204,

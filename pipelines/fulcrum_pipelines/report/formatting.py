@@ -11,6 +11,7 @@ import math
 from fulcrum_pipelines.evidence import Interval, RatioInterval
 
 NOT_MEASURED = "not measured"
+NOT_RECORDED = "not recorded"
 SPACE = "\u00a0"
 MINUS = "\u2212"
 _MOST_DECIMALS = 9

@@ -27,7 +27,14 @@ from fulcrum_pipelines.report.blocks import (
     plural,
     row,
 )
-from fulcrum_pipelines.report.formatting import NOT_MEASURED, byte_size, count, percent, short_count
+from fulcrum_pipelines.report.formatting import (
+    NOT_MEASURED,
+    NOT_RECORDED,
+    byte_size,
+    count,
+    percent,
+    short_count,
+)
 from fulcrum_pipelines.report.metric_styles import in_order, is_worse, style_of
 from fulcrum_pipelines.report.plots.bars import Bar, bar_plot
 from fulcrum_pipelines.report.plots.heatmap import HeatCell, heatmap
@@ -73,7 +80,7 @@ def _facts(prune: PruneDetails) -> Facts:
                 "Batch norm re-estimated on",
                 f"{count(statistics)} examples" if statistics else "none",
             ),
-            ("Device", prune.device),
+            ("Device", prune.device or NOT_RECORDED),
         )
     )
 

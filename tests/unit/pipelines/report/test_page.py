@@ -100,6 +100,12 @@ def test_gates_show_observed_interval_limit_and_reason() -> None:
     assert verdict.policy.removeprefix("sha256:")[:12] in text
 
 
+@pytest.mark.parametrize(("device", "said"), [("cuda", "cuda"), (None, "not recorded")])
+def test_device_is_shown_as_it_is_on_record(device: str | None, said: str) -> None:
+    prune = make_stage("prune", details=make_prune(device=device))
+    assert f"Device: {said}" in part("pruning", make_evidence(records=(prune,)))
+
+
 def test_every_outcome_has_a_word_and_a_tone() -> None:
     verdict = decide(make_evidence(), GATES)
     seen = {
