@@ -25,6 +25,9 @@ from fulcrum_pipelines.catalog import (
 BLOCK = re.compile(r"(?m)^( *)# From the catalogue: ([a-z ]+)\n(?:.*\n)*?\1# Until here\n")
 ENUM = re.compile(r"enum: \[.*\]  # from the catalogue: ([a-z]+)")
 
+LARGEST_RATIO: Final = 100.0
+"""A limit on bytes beyond this is none: it was meant in another unit, such as megabytes."""
+
 Rule = tuple[str, str, str]
 """CEL, message, and the field that is at fault, or empty for the object itself."""
 
@@ -183,27 +186,97 @@ def _rules_of_limits() -> Iterator[Rule]:
         f"{_kinds(of)} take{'s' if len(of) == 1 else ''} margin, not min or max",
         "",
     )
-    # A gate on a share that no share can miss proves nothing: 5 was meant as points.
-    share = f"!has(self.metric) || !({_is('self.metric', SHARES)})"
+    yield from _rules_of_values()
+
+
+def _rules_of_values() -> Iterator[Rule]:
+    """Yield rules against limits that every model keeps, however bad, and that none can keep."""
+    share = f"(has(self.metric) && {_is('self.metric', SHARES)})"
     yield (
-        f"!has(self.margin) || {share} || (self.margin < 1.0 && "
+        f"!has(self.margin) || !{share} || (self.margin < 1.0 && "
         "(!has(self.slices) || self.slices.all(s, !has(s.margin) || s.margin < 1.0)))",
         "margin of a metric between 0 and 1 must be below 1, since no change is larger; "
         "0.05 is 5 points",
         "",
     )
-    shares = _named(lambda kind: kind.value == "share" and kind.on_slices)
-    yield (
-        f"!({_is('self.kind', shares)}) || !has(self.max) || self.max < 1.0",
-        f"max of {_kinds(shares)} must be below 1, since no share is larger; 0.05 is 5 %",
-        "",
-    )
     itself = _named(lambda kind: kind.value == "metric")
+    of_metric = _named(lambda kind: kind.names_metric and not kind.has_margin)
+    higher, lower = (
+        tuple(row.name for row in METRICS.values() if row.direction == direction)
+        for direction in ("higher", "lower")
+    )
+    unbounded = tuple(name for name in higher if name not in SHARES)
+    for limit, names, better in (("min", higher, "more"), ("max", lower, "less")):
+        yield (
+            f"!({_is('self.kind', of_metric)}) || !has(self.metric) || "
+            f"!({_is('self.metric', names)}) || has(self.{limit})",
+            f"{limit} is needed for {_joined(names)}, of which {better} is better: the other limit "
+            "alone is kept by any model that is bad enough",
+            "",
+        )
+    ranges = (
+        (
+            itself,
+            share,
+            "(!has(self.min) || (self.min > 0.0 && self.min <= 1.0)) && "
+            "(!has(self.max) || (self.max > 0.0 && self.max <= 1.0))",
+            "min and max of a metric between 0 and 1 must be above 0 and at most 1; 0.95 is 95 %",
+        ),
+        (
+            itself,
+            f"(has(self.metric) && {_is('self.metric', lower)})",
+            "!has(self.max) || self.max > 0.0",
+            f"max of {_joined(lower)} must be above 0, since no model is below it",
+        ),
+        (
+            itself,
+            f"(has(self.metric) && {_is('self.metric', unbounded)})",
+            "!has(self.min) || self.min < 1.0",
+            f"min of {_joined(unbounded)} must be below 1, since no model is above it",
+        ),
+        (
+            _named(lambda kind: kind.value == "relative change"),
+            "",
+            "(!has(self.min) || self.min > -1.0) && (!has(self.max) || self.max > -1.0)",
+            "min and max of a relative change must be above -1, which is a loss of everything; "
+            "-0.05 is 5 % less",
+        ),
+        (
+            _named(lambda kind: kind.value == "ratio"),
+            "",
+            "(!has(self.min) || self.min > 0.0) && (!has(self.max) || self.max > 0.0)",
+            "min and max of a ratio must be above 0, since every ratio is",
+        ),
+        (
+            _named(lambda kind: kind.counts_bytes),
+            "",
+            f"!has(self.max) || self.max <= {LARGEST_RATIO:.1f}",
+            f"max of a ratio of bytes must be at most {LARGEST_RATIO:g}; 0.5 is half of the "
+            "baseline's",
+        ),
+        (
+            _named(lambda kind: kind.value == "share" and kind.on_slices),
+            "",
+            "!has(self.max) || (self.max >= 0.0 && self.max < 1.0)",
+            "max of a share must be at least 0 and below 1, since no share is larger; 0.05 is 5 %",
+        ),
+        (
+            _named(lambda kind: kind.measures == "outputs"),
+            "",
+            "(!has(self.max) || (self.max >= 0.0 && self.max < 1.0)) && "
+            "(!has(self.min) || (self.min > 0.0 && self.min <= 1.0))",
+            "max is a relative error of at least 0 and below 1, which an output of zeros has; min "
+            "is a share above 0 and at most 1",
+        ),
+    )
+    for kinds, also, rule, message in ranges:
+        only = f" || !{also}" if also else ""
+        yield f"!({_is('self.kind', kinds)}){only} || ({rule})", f"{_kinds(kinds)}: {message}", ""
+    of_share = _named(lambda kind: kind.metric in SHARES and kind.checks_gain)
     yield (
-        f"!({_is('self.kind', itself)}) || {share} || "
-        "((!has(self.min) || (self.min > 0.0 && self.min <= 1.0)) && "
-        "(!has(self.max) || self.max <= 1.0))",
-        "min and max of a metric between 0 and 1 must be above 0 and at most 1; 0.95 is 95 %",
+        f"!has(self.maxGain) || !({share} || {_is('self.kind', of_share)}) || self.maxGain < 1.0",
+        "maxGain of a metric between 0 and 1 must be below 1, since no gain is larger; 0.05 is 5 "
+        "points",
         "",
     )
 

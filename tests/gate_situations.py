@@ -8,7 +8,7 @@ from typing import Any
 
 from builders.details import make_evaluate
 from builders.evidence import make_evidence, make_stage
-from builders.figures import make_fidelity, make_interval
+from builders.figures import make_comparison, make_fidelity, make_interval, make_metric
 from builders.plans import make_digest
 from gate_subjects import (
     CLASSES,
@@ -178,6 +178,15 @@ def _no_better(**changes: Any) -> Evidence:
     return with_stage("evaluate", details=make_evaluate(constant_answer=constant, **changes))
 
 
+def _ruined(*, worse: bool = True) -> Evidence:
+    """Return evidence of a candidate whose accuracy reaches down to that of a constant answer."""
+    change = make_comparison(broken=1300, fixed=0) if worse else GOOD_DETAILS.comparisons[0]
+    return _details(
+        metrics_candidate=(make_metric("accuracy", 0.114),),
+        comparisons=(change, *GOOD_DETAILS.comparisons[1:]),
+    )
+
+
 def _with_embedding(*records: OutputFidelity, **changes: Any) -> Evidence:
     """Return the evidence of a model that returns an embedding too."""
     names = ("logits", "embedding")
@@ -185,6 +194,8 @@ def _with_embedding(*records: OutputFidelity, **changes: Any) -> Evidence:
 
 
 LOST = make_fidelity(error=0.5)
+SMALL = make_gate("size", name="small", max=0.9)
+LOOSE = make_gate(name="loose", metric="accuracy", margin=0.9)
 FAILS = make_gate("size", name="fails", max=0.001)
 UNDECIDED = make_gate(name="undecided", metric="accuracy", margin=0.001)
 EVALUATED = {"data.test": make_digest("test data"), "data.train": make_digest("train")}
@@ -276,6 +287,20 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
     "the baseline answers one class only, allowed": lambda: (
         _baseline(only_class=3, weak_baseline_allowed=True),
         [accuracy_gate()],
+    ),
+    "a gate lets a constant answer pass": lambda: (GOOD, [LOOSE]),
+    "a gate lets a constant answer pass, another does not": lambda: (
+        GOOD,
+        [LOOSE, accuracy_gate()],
+    ),
+    "a gate lets a constant answer pass, on a weak baseline by consent": lambda: (
+        with_stage("evaluate", details=make_evaluate(weak_baseline_allowed=True)),
+        [LOOSE],
+    ),
+    "nothing is left of the candidate, gates look at size alone": lambda: (_ruined(), [SMALL]),
+    "the candidate is no better than a constant, and no worse than the baseline": lambda: (
+        _ruined(worse=False),
+        [SMALL],
     ),
     "the baseline is no better than a constant": lambda: (_no_better(), [accuracy_gate()]),
     "the baseline is no better than a constant by one of two metrics": lambda: (

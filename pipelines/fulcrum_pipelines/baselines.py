@@ -8,11 +8,17 @@ them, from the same evidence.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from fulcrum_pipelines.catalog import GATE_KINDS, MAIN_METRICS, RANKS
-from fulcrum_pipelines.evidence import EvaluateDetails, FirstOutput, Metric
+from fulcrum_pipelines.evidence import (
+    Comparison,
+    EvaluateDetails,
+    FirstOutput,
+    Metric,
+    ValidateDetails,
+)
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 SUM_TOLERANCE = 0.01
@@ -113,16 +119,68 @@ def weaknesses(
         )
         return
     yield from _depends_on_batch(first)
-    enforced = [gate for gate in gates if gate.mode == "Enforce"]
-    named = [gate.metric for gate in enforced if GATE_KINDS[gate.kind].names_metric]
-    rows = _rows(details, metrics)
+    named = _named(gates)
     if not named or not RANKS.issuperset(named):  # ranks need no cut
         yield from _cut_elsewhere(first, details.test_examples)
-    asked = [str(name) for name in dict.fromkeys(named) if name in rows]
-    asked = asked or [name for name in MAIN_METRICS if name in rows]
-    found = [_no_better(*rows[name]) for name in asked]
-    if found and all(found):
-        yield f"{_question(first)} {'; '.join(map(str, found))}, {_ALLOW}"
+    found = _no_better_by_any("baseline", details, metrics, gates)
+    if found:
+        yield f"{_question(first)} {'; '.join(found)}, {_ALLOW}"
+
+
+def ruin(
+    evaluate: EvaluateDetails, details: ValidateDetails, gates: Sequence[Gate]
+) -> Iterator[str]:
+    """Yield that nothing is left of the candidate, whatever the gates look at.
+
+    It answers no better than a constant, although the baseline does, and measurably worse than the
+    baseline. Of a baseline that is hardly better than a constant itself, an honest candidate may
+    be neither.
+    """
+    if evaluate.weak_baseline_allowed:
+        return
+    if _no_better_by_any("baseline", evaluate, details.metrics_baseline, gates):
+        return
+    worse = {
+        each.metric
+        for each in details.comparisons
+        if each.slice == "all" and each.interval is not None and _is_worse(each)
+    }
+    rows = _rows(evaluate, details.metrics_candidate)
+    asked = _asked(gates, rows)
+    found = _no_better_by_any("candidate", evaluate, details.metrics_candidate, gates)
+    if found and worse.issuperset(asked):
+        yield f"nothing is left of the model: {'; '.join(found)}"
+
+
+def _is_worse(comparison: Comparison) -> bool:
+    """Return whether the candidate is measurably worse than the baseline."""
+    interval = comparison.interval
+    assert interval is not None
+    return interval.high < 0 if comparison.direction == "higher" else interval.low > 0
+
+
+def _named(gates: Sequence[Gate]) -> list[str | None]:
+    """Return the metrics that enforced gates name."""
+    return [
+        gate.metric
+        for gate in gates
+        if gate.mode == "Enforce" and GATE_KINDS[gate.kind].names_metric
+    ]
+
+
+def _asked(gates: Sequence[Gate], rows: Mapping[str, object]) -> list[str]:
+    """Return the metrics of `rows` that gates name, else the main ones of tasks."""
+    asked = [str(name) for name in dict.fromkeys(_named(gates)) if name in rows]
+    return asked or [name for name in MAIN_METRICS if name in rows]
+
+
+def _no_better_by_any(
+    model: str, details: EvaluateDetails, metrics: Sequence[Metric], gates: Sequence[Gate]
+) -> list[str]:
+    """Return why `model` is no better than a constant, empty if it is by one asked metric."""
+    rows = _rows(details, metrics)
+    found = [_no_better(model, *rows[name]) for name in _asked(gates, rows)]
+    return [each for each in found if each is not None] if all(found) else []
 
 
 def _depends_on_batch(first: FirstOutput) -> Iterator[str]:
@@ -171,8 +229,8 @@ def _question(first: FirstOutput) -> str:
     return "are outputs and targets of the same unit and order?"
 
 
-def _no_better(metric: Metric, constant: float) -> str | None:
-    """Return that the baseline is not measurably better than a constant, or None where it is."""
+def _no_better(model: str, metric: Metric, constant: float) -> str | None:
+    """Return that `model` is not measurably better than a constant, or None if it is."""
     interval, shown = metric.interval, ""
     low = high = metric.value
     if interval is not None:
@@ -183,6 +241,6 @@ def _no_better(metric: Metric, constant: float) -> str | None:
     if bound > constant if metric.direction == "higher" else bound < constant:
         return None
     return (
-        f"the baseline's {metric.name} of {metric.value:.4g}{shown} is not measurably better than "
+        f"the {model}'s {metric.name} of {metric.value:.4g}{shown} is not measurably better than "
         f"the {constant:.4g} of an answer that is always the same"
     )

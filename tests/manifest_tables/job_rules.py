@@ -273,6 +273,40 @@ RULES_REFUSED = (
         "spec.gates[0]",
         ("min or max is needed",),
     ),
+    *(
+        Row(f"{kind} that {what}", gate(kind=kind, **fields), "spec.gates[0]", (says,))
+        for kind, what, fields, says in (
+            ("change", "allows all", {"metric": "accuracy", "min": -1}, "loss of everything"),
+            ("change", "none keeps", {"metric": "logLoss", "max": -1}, "loss of everything"),
+            ("change", "bounds gains", {"metric": "accuracy", "max": 0.1}, "min is needed for"),
+            ("change", "bounds gains of a loss", {"metric": "logLoss", "min": -1}, "max is needed"),
+            ("threshold", "bounds gains", {"metric": "auc", "max": 0.9}, "min is needed for"),
+            ("threshold", "bounds gains of a loss", {"metric": "ece", "min": 0.1}, "max is needed"),
+            ("threshold", "none keeps", {"metric": "logLoss", "max": 0}, "must be above 0"),
+            ("speedup", "allows all", {"min": 0}, "every ratio is"),
+            ("speedup", "allows less than all", {"min": -1}, "every ratio is"),
+            ("size", "none keeps", {"max": -1}, "every ratio is"),
+            ("memory", "none keeps", {"max": 0}, "every ratio is"),
+            ("size", "allows all", {"max": 1e308}, "at most 100"),
+            ("memory", "counts megabytes", {"max": 512}, "at most 100"),
+            ("churn", "none keeps", {"max": -0.1}, "at least 0 and below 1"),
+            ("calibration", "gains all", {"max": 0.1, "maxGain": 1}, "maxGain of a metric"),
+            (
+                "nonInferiority",
+                "gains all",
+                {"metric": "accuracy", "margin": 0.1, "maxGain": 9},
+                "maxGain of a metric",
+            ),
+            ("fidelity", "allows zeros", {"output": "o", "max": 1}, "which an output of zeros has"),
+            ("fidelity", "allows all", {"output": "o", "min": 0}, "a share above 0"),
+        )
+    ),
+    Row(
+        "threshold that no R2 reaches",
+        {**REGRESSION, **gate(kind="threshold", metric="r2", min=1)},
+        "spec.gates[0]",
+        ("min of r2 must be below 1",),
+    ),
     Row("size with min", gate(kind="size", min=0.1), "spec.gates[0]", ("take max, not min",)),
     Row("speedup with max", gate(kind="speedup", max=3), "spec.gates[0]", ("takes min, not max",)),
     Row(
@@ -316,13 +350,13 @@ RULES_REFUSED = (
         "fidelity of a negative error",
         gate(kind="fidelity", output="embedding", max=-0.1),
         "spec.gates[0]",
-        ("a relative error of at least 0",),
+        ("a relative error of at least 0 and below 1",),
     ),
     Row(
         "fidelity of more than all answers",
         gate(kind="fidelity", output="embedding", min=1.1),
         "spec.gates[0]",
-        ("a share from 0 to 1",),
+        ("a share above 0 and at most 1",),
     ),
     Row(
         "slices of fidelity",

@@ -22,7 +22,9 @@ RULES = (
     "inconclusive; of the enforced gates Fail counts before Anomalous before Inconclusive before "
     "Pass; nothing enforced is inconclusive; untrustworthy evidence is anomalous; an output after "
     "the first that is neither ignored nor named by an enforced gate must have a relative error of "
-    f"at most {MAX_RELATIVE_ERROR:g} and at least {MIN_AGREEMENT:g} equal answers."
+    f"at most {MAX_RELATIVE_ERROR:g} and at least {MIN_AGREEMENT:g} equal answers; a candidate "
+    "that is no better than a constant answer and worse than the baseline is anomalous, as are "
+    "gates on answers of which a constant answer keeps each."
 )
 """The rule that a verdict was made by; its name changes whenever a decision could."""
 
@@ -51,7 +53,7 @@ def decide(evidence: Evidence, gates: Sequence[Gate]) -> Verdict:
         outcome=outcome,
         reasons=_reasons(outcome, found, results, added),
         anomalies=found,
-        caveats=tuple(caveats(evidence)),
+        caveats=tuple(caveats(evidence, gates)),
         gates=(*results, *added),
         rules=RULES,
         run=evidence.run,

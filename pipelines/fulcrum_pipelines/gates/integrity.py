@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fulcrum_pipelines.baselines import contradiction, weaknesses
+from fulcrum_pipelines.baselines import contradiction, ruin, weaknesses
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.contract import OPTIONAL_STAGES
 from fulcrum_pipelines.evidence import (
     Copies,
@@ -17,6 +18,7 @@ from fulcrum_pipelines.evidence import (
     StageEvidence,
     ValidateDetails,
 )
+from fulcrum_pipelines.gates.constant_answer import too_loose
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 DATA = "data."
@@ -64,12 +66,18 @@ def anomalies(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
         yield _copies(details.copies, details.test_examples)
 
 
-def caveats(evidence: Evidence) -> Iterator[str]:
-    """Yield what this evidence takes on its author's word, one line each; none of it blocks."""
+def caveats(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
+    """Yield what the verdict does not prove, one line each; none of it blocks."""
     details = validate_details(evidence)
     evaluate = evidence.stage("evaluate")
     if details is None or evaluate is None:
         return
+    enforced = [GATE_KINDS[gate.kind] for gate in gates if gate.mode == "Enforce"]
+    if enforced and not any(kind.measures == "metrics" for kind in enforced):
+        yield (
+            "no enforced gate compares the candidate's answers with the right ones, so it may have "
+            "become worse; add one of kind nonInferiority"
+        )
     names = details.overlap_on_trust
     if names is None:
         names = tuple(name for name in TUNED_ON if f"{DATA}{name}" in evaluate.inputs)
@@ -139,6 +147,8 @@ def _baseline(
         problem = contradiction(measured)
         yield from [problem] if problem is not None else []
         yield from weaknesses(measured, details.metrics_baseline, gates)
+        yield from ruin(measured, details, gates)
+        yield from too_loose(measured, details.metrics_baseline, gates)
 
 
 def _are_copies(copies: Copies, examples: int) -> bool:

@@ -70,13 +70,12 @@ LARGEST = {"margin": 0.9, "min": 0.1, "max": 0.9}
 
 def gate_of(kind: GateKind, metric: str | None = None, **fields: Any) -> dict[str, Any]:
     """Return a gate with what `kind` needs, as in a manifest."""
-    gate: dict[str, Any] = {
-        "name": "g",
-        "kind": kind.name,
-        kind.limits[-1]: LARGEST[kind.limits[-1]],
-    }
+    metric = metric or next(iter(METRICS))
+    higher = METRICS[metric].direction == "higher"
+    limit = "min" if kind.limits == ("min", "max") and higher else kind.limits[-1]
+    gate: dict[str, Any] = {"name": "g", "kind": kind.name, limit: LARGEST[limit]}
     if kind.names_metric:
-        gate["metric"] = metric or next(iter(METRICS))
+        gate["metric"] = metric
     if kind.measures == "outputs":
         gate["output"] = "embedding"
     return gate | fields
@@ -161,6 +160,17 @@ def test_schema_knows_which_metrics_are_shares(metric: Any) -> None:
         if kind.names_metric and kind.value != "relative change":
             too_much = {name: 1.0 if name == "margin" else 2.0 for name in kind.limits[-1:]}
             assert accepts(gate_of(kind, metric.name, **too_much)) != metric.share, kind.name
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=lambda metric: metric.name)
+def test_a_limit_on_the_good_side_alone_is_refused(metric: Any) -> None:
+    """Every model that is bad enough keeps it."""
+    for kind in GATE_KINDS.values():
+        if kind.names_metric and not kind.has_margin:
+            gate = {"name": "g", "kind": kind.name, "metric": metric.name}
+            for limit in ("min", "max"):
+                needed = limit == ("min" if metric.direction == "higher" else "max")
+                assert accepts(gate | {limit: 0.5}) == needed, (kind.name, limit)
 
 
 def test_each_metric_has_a_task_and_an_evaluator_and_none_is_unknown() -> None:
