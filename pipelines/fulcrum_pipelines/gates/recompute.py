@@ -36,7 +36,7 @@ def check_comparison(comparison: Comparison) -> None:
     known = METRICS.get(comparison.metric)
     if known is not None and comparison.direction != known.direction:
         raise anomalous(f"altered evidence: it says that {comparison.direction} {what} is better")
-    _expect(f"the change of {what}", delta, candidate - baseline)
+    expect(f"the change of {what}", delta, candidate - baseline)
     if comparison.n < 0 or (comparison.groups or 0) > comparison.n:
         raise anomalous(f"{what} has n = {comparison.n} and {comparison.groups} groups")
     if comparison.counts is not None:
@@ -125,6 +125,19 @@ def recorded_interval(interval: Interval | None, level: float, what: str) -> Int
     return interval
 
 
+def expect(what: str, recorded: float | None, computed: float) -> None:
+    """Refuse a recorded number, if there is one, that differs from the computed one.
+
+    Raises:
+        Undecided: They differ by more than rounding.
+    """
+    if recorded is not None and not agree(recorded, computed):
+        raise anomalous(
+            f"altered evidence: {what} is recorded as {recorded:.6g}, "
+            f"but follows as {computed:.6g} from the rest of the record"
+        )
+
+
 def _check_width(
     record: Comparison | Metric,
     value: float,
@@ -167,13 +180,13 @@ def _check_counts(comparison: Comparison, counts: Counts) -> None:
     if comparison.n == 0:
         return
     n, broken, fixed = comparison.n, counts.only_baseline_right, counts.only_candidate_right
-    _expect(f"the baseline's {what}", comparison.baseline, (counts.both_right + broken) / n)
-    _expect(f"the change of {what}", comparison.delta, (fixed - broken) / n)
-    _expect(f"McNemar's p of {what}", comparison.mcnemar_p, mcnemar_p(counts))
+    expect(f"the baseline's {what}", comparison.baseline, (counts.both_right + broken) / n)
+    expect(f"the change of {what}", comparison.delta, (fixed - broken) / n)
+    expect(f"McNemar's p of {what}", comparison.mcnemar_p, mcnemar_p(counts))
     if comparison.margin is not None and comparison.groups is None:
         margin = finite(comparison.margin, f"the margin of {what}")
         p = p_worse_than_margin(counts, margin)
-        _expect(f"p_inferior of {what}", comparison.p_inferior, p)
+        expect(f"p_inferior of {what}", comparison.p_inferior, p)
 
 
 def _recheck(
@@ -185,13 +198,5 @@ def _recheck(
     high = finite(recorded.high, f"the upper bound of {what}")
     if recorded.method == method and 0 < recorded.level < 1:
         computed = compute(recorded.level)
-        _expect(f"the lower bound of {what}", low, computed.low)
-        _expect(f"the upper bound of {what}", high, computed.high)
-
-
-def _expect(what: str, recorded: float | None, computed: float) -> None:
-    if recorded is not None and not agree(recorded, computed):
-        raise anomalous(
-            f"altered evidence: {what} is recorded as {recorded:.6g}, "
-            f"but follows as {computed:.6g} from the rest of the record"
-        )
+        expect(f"the lower bound of {what}", low, computed.low)
+        expect(f"the upper bound of {what}", high, computed.high)

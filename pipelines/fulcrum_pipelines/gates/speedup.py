@@ -10,7 +10,8 @@ from fulcrum_pipelines.evidence import Interval, LatencyComparison, ValidateDeta
 from fulcrum_pipelines.gates import wording
 from fulcrum_pipelines.gates.interval import Observation, declared
 from fulcrum_pipelines.gates.recompute import recorded_interval
-from fulcrum_pipelines.gates.undecided import anomalous, finite, inconclusive
+from fulcrum_pipelines.gates.timings import check_timing
+from fulcrum_pipelines.gates.undecided import anomalous, inconclusive
 from fulcrum_pipelines.gates.verdict import Limit
 from fulcrum_pipelines.resources.compressionjob import Gate, GateSlice
 
@@ -39,14 +40,12 @@ def observe(gate: Gate, details: ValidateDetails, where: str, limit: Limit) -> O
             exact=True,
         )
     timing = _find(details, batch)
-    ratio = finite(timing.speedup.ratio, f"the {subject}", timing.note)
+    check_timing(timing, f"the {subject}")
     interval = recorded_interval(timing.speedup.interval, gate.confidence, f"the {subject}")
-    if min(ratio, interval.low) <= 0:
-        raise anomalous(f"the {subject} is recorded as {ratio}, but a ratio of times is above 0")
-    _check_control(timing, f"the {subject}")
+    _require_reliable(timing, f"the {subject}")
     return Observation(
         subject=subject,
-        value=ratio,
+        value=timing.speedup.ratio,
         interval=interval,
         n=timing.pairs,
         show=wording.times,
@@ -67,11 +66,10 @@ def _find(details: ValidateDetails, batch: int) -> LatencyComparison:
     return found[0]
 
 
-def _check_control(timing: LatencyComparison, what: str) -> None:
-    """Refuse a timing that its own A/A run does not bear out."""
-    low = finite(timing.aa.interval.low, f"the A/A interval of {what}")
-    high = finite(timing.aa.interval.high, f"the A/A interval of {what}")
-    if not timing.reliable or not low <= 1 <= high:
+def _require_reliable(timing: LatencyComparison, what: str) -> None:
+    """Refuse a timing that its own A/A run or its share of a CPU does not bear out."""
+    if not timing.reliable:
+        low, high = timing.aa.interval.low, timing.aa.interval.high
         raise inconclusive(
             f"{what} is not reliable: {timing.note or 'see the A/A run'} (the baseline against "
             f"itself gave [{wording.times(low)}, {wording.times(high)}]); measure again on a "
