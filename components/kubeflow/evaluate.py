@@ -66,8 +66,9 @@ def evaluate(
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
         device: Where prune and finetune compute, and the outcomes of models that are not quantized.
-            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
-            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
+            auto uses CUDA if available; with cuda the first stage fails without it. Latency and
+            memory are always measured on the CPU. One of auto, cpu, cuda. Left out, it is as in the
+            component that made the model, else auto.
         seed: Seed of everything that is random.
         slices: Columns of the test data by whose values results are reported and may be gated. The
             slice by class needs no declaration.

@@ -118,8 +118,9 @@ def quantize(
             compared with the baseline's, and block promotion if they differ too much. Left out, it
             is as in the component that made the model.
         device: Where prune and finetune compute, and the outcomes of models that are not quantized.
-            auto uses CUDA if available. Latency and memory are always measured on the CPU. One of
-            auto, cpu, cuda. Left out, it is as in the component that made the model, else auto.
+            auto uses CUDA if available; with cuda the first stage fails without it. Latency and
+            memory are always measured on the CPU. One of auto, cpu, cuda. Left out, it is as in the
+            component that made the model, else auto.
         seed: Seed of everything that is random.
         calibration_samples: Number of examples that calibration uses, from the calibration set, or
             from train if there is none.

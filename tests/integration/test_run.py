@@ -23,6 +23,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from fulcrum_components.environment import has_gpu
 from fulcrum_operator.engines.process_tree import MARK
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -338,6 +339,11 @@ def test_missing_files_are_named_before_anything_starts(project: Project, tmp_pa
             id="cluster",
         ),
         pytest.param(
+            {"recipe": {"device": "cuda", "quantize": {"method": "dynamic"}}},
+            "spec.recipe.device: must not be cuda without prune or finetune",
+            id="nothing uses CUDA",
+        ),
+        pytest.param(
             {"recipe": {"retrain": {"epochs": 1}}},
             "spec.recipe.retrain: is not supported yet by this version",
             id="later",
@@ -350,6 +356,17 @@ def test_unsupported_job_is_refused(
     ended = project.run(project.manifest("later", **changes))
     assert ended.exit_code == 2
     assert message in ended.err
+
+
+@pytest.mark.skipif(has_gpu(), reason="there is a GPU")
+def test_cuda_that_is_missing_fails_the_first_stage(project: Project) -> None:
+    ended = project.run(
+        project.manifest("cuda", recipe={"device": "cuda", "finetune": {"epochs": 1}})
+    )
+    assert ended.exit_code == 1
+    assert "stage evaluate" in ended.err
+    assert "spec.recipe.device: is cuda, but torch finds no CUDA device" in ended.err
+    assert "use auto or cpu" in ended.err
 
 
 def test_manifest_that_is_not_there_is_a_usage_error(project: Project) -> None:

@@ -11,6 +11,14 @@ ACCEPTED = (
     Row("finetune with train", {"spec.recipe.finetune.epochs": 1}),
     Row("a stage may do nothing", {"spec.recipe.allowNoop": True}),
     Row("device of the recipe", {"spec.recipe.device": "cuda"}),
+    Row(
+        "device of a recipe that only tunes",
+        {"spec.recipe": {"device": "cuda", "finetune": {"epochs": 1}}},
+    ),
+    Row(
+        "device of a recipe that only quantizes",
+        {"spec.recipe": {"device": "cpu", "quantize": {"method": "dynamic"}}},
+    ),
     Row("taylor with train", {"spec.recipe.prune.structured.importance": "taylor"}),
     Row(
         "static with calibration only",

@@ -156,6 +156,12 @@ RULES_REFUSED = (
         "spec.recipe",
         ("at least one of prune, finetune, quantize",),
     ),
+    Row(
+        "cuda for a recipe that only quantizes",
+        {"spec.recipe": {"device": "cuda", "quantize": {"method": "dynamic"}}},
+        "spec.recipe.device",
+        ("must not be cuda without prune or finetune", "use auto or cpu"),
+    ),
     Row("prune nothing", prune(), "spec.recipe.prune", ("exactly one of",)),
     Row(
         "prune in two ways",

@@ -12,22 +12,26 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 
-from fulcrum_components.sessions import CPU_PROVIDER, CUDA_PROVIDER
+from fulcrum_components.sessions import CUDA_PROVIDER
 
 
-def choose_provider(device: str, models: Sequence[Path], *, has_gpu: bool) -> str:
-    """Return the provider for the outcomes of all of `models`, which are compared.
+def why_cpu(device: str, models: Sequence[Path], *, has_gpu: bool) -> str:
+    """Return why the CPU computes the outcomes of all of `models`; empty if CUDA does.
+
+    One provider computes all of them, since they are compared.
 
     Args:
-        device: `spec.recipe.device`; `cuda` too means the CPU where ONNX Runtime has no CUDA.
+        device: `spec.recipe.device`.
         models: ONNX files.
         has_gpu: Whether this process may use a GPU; ONNX Runtime lists CUDA without one too.
     """
-    if device == "cpu" or not has_gpu:
-        return CPU_PROVIDER
-    if CUDA_PROVIDER not in ort.get_available_providers() or any(map(_is_quantized, models)):
-        return CPU_PROVIDER
-    return CUDA_PROVIDER
+    if device == "cpu":
+        return "recipe.device is cpu"
+    if not has_gpu:
+        return "this process has no GPU"
+    if CUDA_PROVIDER not in ort.get_available_providers():
+        return "onnxruntime has no CUDA provider; onnxruntime-gpu has it"
+    return "a model has operations on integers" if any(map(_is_quantized, models)) else ""
 
 
 def _is_quantized(path: Path) -> bool:

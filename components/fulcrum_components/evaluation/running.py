@@ -43,7 +43,7 @@ def run_onnx(
         columns: Further columns of the data to keep for slices and groups.
         batch_size: Examples a call, if the model does not fix their number itself.
         threads: Intra-op threads.
-        provider: Of ONNX Runtime; see `choose_provider`.
+        provider: Of ONNX Runtime; see `why_cpu`.
         observe: Called with the first outputs of each batch, as the model gives them.
 
     Raises:

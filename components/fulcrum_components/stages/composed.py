@@ -95,7 +95,8 @@ def compress(
     folder = Path(made.path)
     source = _take_along(given, before, folder)
     asked = _asked(before, options)
-    spec = _specification(asked, folder / source, data)
+    wanted = _measuring(asked, options) if stage == "quantize" else asked
+    spec = _specification(wanted, folder / source, data)
     run = _Run(folder, asked, source, _resolved(spec, check))
     now = _digests(data, asked)
     if before is None or before.data != now:
@@ -136,14 +137,14 @@ def evaluate(
     with tempfile.TemporaryDirectory() as scratch:
         before, folder = read_chain(Path(model)), Path(scratch) / "made"
         asked = _asked(before, options)
-        asked |= {"recipe": {"device": _at(asked, "recipe.device") or "auto"}, "gates": []}
+        asked |= {"recipe": {}, "gates": []}
         if before is None:
             path = folder / _take_along(Path(model), None, folder)
         else:
             folder.mkdir()
             path = Path(model) / "model.onnx"
             asked["model"] = {"meaning": _meaning_of(Path(model), before, folder)}
-        spec = _specification(asked, path, {"test": test})
+        spec = _specification(_measuring(asked, options), path, {"test": test})
         run = _Run(folder, asked, "", _resolved(spec, lambda _: []))
         run.execute("evaluate", metrics=metrics, confusion=confusion, summary=summary)
 
@@ -184,7 +185,7 @@ def validate(
     folder = Path(evidence.path)
     source = _take_along(Path(candidate), before, folder)
     asked = _asked(before, options)
-    spec = _specification(asked, folder / source, data)
+    spec = _specification(_measuring(asked, options), folder / source, data)
     held = _other_baseline(Path(baseline), folder / source)
     if held is not None:
         kept = _store(folder).put(held, "baseline.onnx", ONNX)
@@ -421,6 +422,14 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
         merged[key] = _merged(merged[key], value) if both else value
     return merged
+
+
+def _measuring(asked: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Return `asked` for a component that trains nothing, which may run on a machine without a GPU.
+
+    The device of an earlier component is not asked of it.
+    """
+    return _merged(asked, {"recipe": {"device": options.get("recipe.device") or "auto"}})
 
 
 def _specification(

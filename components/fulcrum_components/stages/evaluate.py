@@ -33,7 +33,7 @@ from fulcrum_components.stages.context import (
     StageContext,
     StageResult,
 )
-from fulcrum_components.stages.torch_models import export, size_of
+from fulcrum_components.stages.torch_models import export, require_device, size_of
 from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.advice import advice
 from fulcrum_pipelines.baselines import contradiction, weaknesses
@@ -47,6 +47,7 @@ DATA_SETS = ("train", "calibration", "validation", "test")
 
 def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model, of each data set, and of what is asked of the results."""
+    require_device(context)
     further_outputs.further_outputs(context)  # refuses unknown names before anything is read
     context.report("reading the data", None)
     digests = {"model": context.model.digest}

@@ -15,9 +15,9 @@ from fulcrum_components.evaluation import (
     compute_metrics,
     confusion_matrix,
 )
-from fulcrum_components.evaluation.provider import choose_provider
+from fulcrum_components.evaluation.provider import why_cpu
 from fulcrum_components.evaluation.requests import metrics_for
-from fulcrum_components.sessions import CPU_PROVIDER
+from fulcrum_components.sessions import CPU_PROVIDER, CUDA_PROVIDER
 from fulcrum_components.stages.context import StageContext
 from fulcrum_components.tasks import Array, find_task
 from fulcrum_pipelines.errors import UserError
@@ -137,7 +137,13 @@ def outcome_provider(context: StageContext, *models: Path) -> str:
     """Return the provider of ONNX Runtime for outcomes of `models`, as the recipe's device allows.
 
     A recipe that quantizes has them on the CPU from its baseline on, so that they are comparable.
+    Any other that asks for CUDA and gets the CPU is warned.
     """
     if "quantize" in context.plan.stages:
         return CPU_PROVIDER
-    return choose_provider(context.spec.recipe.device, models, has_gpu=has_gpu())
+    device = context.spec.recipe.device
+    reason = why_cpu(device, models, has_gpu=has_gpu())
+    if reason and device == "cuda":
+        message = f"recipe.device is cuda, but the CPU computed the outcomes: {reason}"
+        context.warnings.append(message)
+    return CPU_PROVIDER if reason else CUDA_PROVIDER

@@ -60,6 +60,15 @@ def require_module(context: StageContext) -> nn.Module:
     return context.model.module
 
 
+def require_device(context: StageContext) -> None:
+    """Make sure that torch has the recipe's device, before work is done for stages that need it.
+
+    Raises:
+        UserError: It is `cuda`, which torch does not find.
+    """
+    choose_device(context.spec.recipe.device)
+
+
 def problem_of(context: StageContext) -> Problem:
     """Return what the job's model has to learn, and from which examples."""
     signature = context.signature

@@ -281,7 +281,7 @@ class Recipe(Spec):
     allow_noop: bool = False
     """Let prune, finetune and quantize succeed although they changed nothing. Without it, such a stage is an error."""
     device: Literal['auto', 'cpu', 'cuda'] = 'auto'
-    """Where prune and finetune compute, and the outcomes of models that are not quantized. auto uses CUDA if available. Latency and memory are always measured on the CPU."""
+    """Where prune and finetune compute, and the outcomes of models that are not quantized. auto uses CUDA if available; with cuda the first stage fails without it. Latency and memory are always measured on the CPU."""
     retrain: Retrain | None = None
     """Retrain the model on new data before compressing it. Not supported yet by this version."""
     prune: Prune | None = None

@@ -208,6 +208,28 @@ def test_cuda_that_is_missing_is_refused_with_the_field(monkeypatch: pytest.Monk
     assert caught.value.where == "spec.recipe.device"
 
 
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"prune": {"structured": {"sparsity": 0.5}}},
+        {"finetune": {"epochs": 1}},
+        {"prune": {"nm": {}}, "finetune": {"epochs": 1}, "quantize": {"method": "dynamic"}},
+        {},  # a component of another pipeline that only measures
+    ],
+    ids=lambda recipe: "+".join(recipe) or "nothing",
+)
+def test_cuda_that_is_missing_fails_before_the_model_is_measured(
+    recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    spec = specification(tmp_path, device="cuda", **recipe)
+    plan = Plan(name="net", uid="0" * 12, spec=spec, fulcrum_version="test")
+    store = Store(str(tmp_path / "store"))
+    with pytest.raises(UserError, match="finds no CUDA device") as caught:
+        execute("evaluate", store, store.put_record(plan), tmp_path, use_cache=True)
+    assert caught.value.where == "spec.recipe.device"
+
+
 def test_moved_modules_come_back_with_their_ties(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     module[1].weight = module[0].weight

@@ -10,7 +10,7 @@ import pytest
 from onnx_graphs import GraphBuilder
 from onnxruntime.quantization import quantize_dynamic
 
-from fulcrum_components.evaluation.provider import choose_provider
+from fulcrum_components.evaluation.provider import why_cpu
 from fulcrum_components.sessions import CPU_PROVIDER, CUDA_PROVIDER, open_session
 from fulcrum_pipelines.errors import InfrastructureError
 
@@ -20,7 +20,7 @@ BOTH = (CUDA_PROVIDER, CPU_PROVIDER)
 @dataclass(frozen=True)
 class Case:
     name: str
-    provider: str
+    reason: str = ""
     device: str = "auto"
     available: tuple[str, ...] = BOTH
     has_gpu: bool = True
@@ -28,13 +28,18 @@ class Case:
 
 
 CASES = (
-    Case("auto", CUDA_PROVIDER),
-    Case("cuda", CUDA_PROVIDER, device="cuda"),
-    Case("cpu", CPU_PROVIDER, device="cpu"),
-    Case("onnxruntime without CUDA", CPU_PROVIDER, available=(CPU_PROVIDER,)),
-    Case("cuda, onnxruntime without", CPU_PROVIDER, device="cuda", available=(CPU_PROVIDER,)),
-    Case("no GPU", CPU_PROVIDER, has_gpu=False),
-    Case("quantized candidate", CPU_PROVIDER, device="cuda", quantized=True),
+    Case("auto"),
+    Case("cuda", device="cuda"),
+    Case("cpu", "recipe.device is cpu", device="cpu"),
+    Case("onnxruntime without CUDA", "onnxruntime has no CUDA", available=(CPU_PROVIDER,)),
+    Case(
+        "cuda, onnxruntime without",
+        "onnxruntime has no CUDA",
+        device="cuda",
+        available=(CPU_PROVIDER,),
+    ),
+    Case("no GPU", "this process has no GPU", has_gpu=False),
+    Case("quantized candidate", "operations on integers", device="cuda", quantized=True),
 )
 
 
@@ -45,14 +50,15 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_provider_of_outcomes(case: Case, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reason_for_the_cpu(case: Case, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ort, "get_available_providers", lambda: list(case.available))
     models = [model]
     if case.quantized:
         models.append(model.with_name("integers.onnx"))
         quantize_dynamic(model, models[-1])
 
-    assert choose_provider(case.device, models, has_gpu=case.has_gpu) == case.provider
+    found = why_cpu(case.device, models, has_gpu=case.has_gpu)
+    assert (case.reason in found) if case.reason else not found
 
 
 @pytest.mark.skipif(CUDA_PROVIDER in ort.get_available_providers(), reason="CUDA is here")

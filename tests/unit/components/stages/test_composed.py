@@ -116,6 +116,23 @@ def test_chain_runs_each_stage_once_and_measures_quality_at_its_end(
     assert earlier == [False, True, True, True, False]
 
 
+def test_device_of_an_earlier_component_is_asked_only_of_those_that_train(
+    world: World, ran: list[str]
+) -> None:
+    """Quantize and validate may run on machines without a GPU."""
+    pruned = world.compress("prune", world.model, **{"recipe.device": "cuda"})
+    tuned = world.compress("finetune", pruned)
+    quantized = world.compress("quantize", tuned)
+    explicit = world.compress("quantize", tuned, **{"recipe.device": "cuda"})
+    made = (pruned, tuned, quantized, explicit, world.validate(quantized))
+    devices = []
+    for path in made:
+        chain = read_chain(Path(path))
+        assert chain is not None
+        devices.append(Store(f"{path}/{STORE}").plan(chain.plan).spec.recipe.device)
+    assert devices == ["cuda", "cuda", "auto", "cuda", "auto"]
+
+
 def test_other_data_are_read_again(world: World, ran: list[str]) -> None:
     pruned = world.compress("prune", world.model)
     world.compress("finetune", pruned, data={"validation": world.other})
