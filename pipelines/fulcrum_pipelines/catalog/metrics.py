@@ -25,7 +25,8 @@ class MetricKind:
         direction: Which way is better. Evidence that says otherwise is not believed.
         unit: `share`, another unit, or empty: it has none, or that of the targets.
         max_gain: Default of a gate's maxGain; None for no limit.
-        counted: It is the share of right answers, so evidence has counts of right and wrong.
+        counted: It is the share of right answers, so evidence has counts of right and wrong. More
+            of them is better: gates recompute the metric and its change from the counts.
         raised_by_noise: Noise can only raise it, so its relative change cannot be bounded: in
             simulation 4.1 % of candidates at the limit passed.
         constant_is_perfect: An answer that is always the same is perfect by it, so it says nothing
@@ -42,6 +43,19 @@ class MetricKind:
     raised_by_noise: bool = False
     constant_is_perfect: bool = False
     of_ranks: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse a row that gates would contradict.
+
+        Raises:
+            ValueError: It is counted, but no share of right answers.
+        """
+        if self.counted and (self.direction, self.unit) != ("higher", SHARE):
+            message = (
+                f"metric {self.name}: counted is for shares of right answers, so its direction "
+                f"must be higher and its unit {SHARE}; the share of wrong answers is 1 minus it"
+            )
+            raise ValueError(message)
 
     @property
     def share(self) -> bool:

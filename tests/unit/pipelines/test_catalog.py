@@ -12,6 +12,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,7 +47,9 @@ from fulcrum_pipelines.catalog import (
     GATE_KINDS,
     METRICS,
     TASKS,
+    Direction,
     GateKind,
+    MetricKind,
     task_of_meaning,
     tasks_of_kind,
     tasks_of_metric,
@@ -113,6 +116,24 @@ def gates_of_task(task: str) -> Iterator[dict[str, Any]]:
 )
 def test_schema_lists_what_the_catalogue_lists(schema: dict[str, Any], known: Any) -> None:
     assert schema["enum"] == list(known)
+
+
+@pytest.mark.parametrize(
+    ("direction", "unit", "accepted"),
+    [
+        ("higher", "share", True),
+        ("lower", "share", False),
+        ("higher", "", False),
+        ("lower", "nats", False),
+    ],
+)
+@pytest.mark.parametrize("counted", [True, False])
+def test_counted_metric_must_be_a_share_of_right_answers(
+    direction: Direction, unit: str, accepted: bool, counted: bool
+) -> None:
+    """Gates recompute it from the counts of right answers, whichever way is better."""
+    with nullcontext() if accepted or not counted else pytest.raises(ValueError, match="counted"):
+        MetricKind("errorRate", "Error rate", direction, unit, counted=counted)
 
 
 @pytest.mark.parametrize("task", TASKS)
