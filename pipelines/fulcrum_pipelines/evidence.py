@@ -483,6 +483,16 @@ Details = Annotated[
 ]
 
 
+class Origin(Record):
+    """The execution of a stage that did the work which others take from the cache."""
+
+    run: str
+    plan: Digest
+    started_at: str
+    finished_at: str
+    seconds: Finite
+
+
 class StageEvidence(Record):
     """The record of one stage: `runs/<key>/stages/<stage>.json`."""
 
@@ -492,7 +502,10 @@ class StageEvidence(Record):
     fulcrum_version: str
     plan: Digest
     inputs_digest: Digest  # of everything that the result depends on: the cache key
-    cached_from: str | None = None  # the run that did the work
+    # The run that did the work, if this execution did not. It may have the same name as this run,
+    # which is that of the job's content: `origin` says when it was.
+    cached_from: str | None = None
+    origin: Origin | None = None  # beside cached_from; null in evidence of older versions
     started_at: str
     finished_at: str
     seconds: Finite
@@ -502,6 +515,21 @@ class StageEvidence(Record):
     environment: Environment
     warnings: tuple[str, ...] = ()
     details: Details
+
+    def taken_by(self, run: str, plan: str) -> StageEvidence:
+        """Return this record as that of `run`, which takes it instead of doing the work."""
+        origin = self.origin
+        if self.cached_from is None:
+            origin = Origin(
+                run=self.run,
+                plan=self.plan,
+                started_at=self.started_at,
+                finished_at=self.finished_at,
+                seconds=self.seconds,
+            )
+        cached_from = self.cached_from or self.run
+        changes = {"run": run, "plan": plan, "cached_from": cached_from, "origin": origin}
+        return self.model_copy(update=changes)
 
 
 class Evidence(Record):

@@ -236,6 +236,21 @@ def test_remeasure_repeats_what_is_timed_alone(passed: Ended, project: Project) 
     assert again.document["candidate"] == passed.document["candidate"]
 
 
+def test_repeated_run_keeps_who_measured_and_when(passed: Ended, project: Project) -> None:
+    """A run is called by its job's content, so a repeated one replaces its own evidence."""
+
+    def origins(path: str) -> dict[str, tuple[str, str]]:
+        stages = json.loads(Path(path).read_text())["stages"]
+        works = {stage["stage"]: stage["origin"] or stage for stage in stages}
+        return {name: (work["run"], work["started_at"]) for name, work in works.items()}
+
+    before = origins(passed.document["evidence"])
+    again = project.run(project.manifest("job"), "--output", "json", "--quiet")
+    assert again.document["evidence"] == passed.document["evidence"]
+    assert all(stage["cached"] for stage in again.document["stages"])
+    assert origins(again.document["evidence"]) == before
+
+
 def test_too_few_examples_are_inconclusive(passed: Ended, project: Project) -> None:
     gates = [ACCURACY | {"minSamples": 100_000}]
     manifest = project.manifest("undecided", gates=gates)

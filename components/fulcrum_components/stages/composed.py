@@ -250,13 +250,8 @@ class _Run:
             record = _recorded(self.store, before.run, stage)
             if stage != "evaluate":
                 _require_same_inputs(record, _recorded(self.store, self.plan.run, "evaluate"))
-            changes = {
-                "run": self.plan.run,
-                "plan": self.digest,
-                "cached_from": record.cached_from or record.run,
-            }
             path = stage_path(self.plan.run, stage)
-            self.store.write_record(path, record.model_copy(update=changes))
+            self.store.write_record(path, record.taken_by(self.plan.run, self.digest))
 
     def finish(self, before: Chain | None, data: dict[str, str]) -> None:
         """Write what the next component needs to know, and drop what none needs."""

@@ -69,14 +69,11 @@ def execute(
         context.earlier, found = found, None
     if found is not None:
         changes = {
-            "run": plan.run,
-            "plan": plan_digest,
-            "cached_from": found.cached_from or found.run,
             "seconds": time.monotonic() - start_s,
             "started_at": started_at,
             "finished_at": timestamp(),
         }
-        evidence = found.model_copy(update=changes)
+        evidence = found.taken_by(plan.run, plan_digest).model_copy(update=changes)
     else:
         result = module.run(context)
         evidence = StageEvidence(

@@ -113,12 +113,20 @@ def _stage_table(evidence: Evidence) -> Table:
                 stage.started_at,
                 duration(stage.seconds),
                 byte_size(stage.peak_memory_bytes),
-                Cell(stage.cached_from, code=True) if stage.cached_from else "no",
+                _origin(stage),
             )
             for stage in evidence.stages
         ),
         folded=True,
     )
+
+
+def _origin(stage: StageEvidence) -> Cell | str:
+    if stage.cached_from is None:
+        return "no"
+    origin = stage.origin
+    note = "" if origin is None else f"measured {origin.started_at}, in {duration(origin.seconds)}"
+    return Cell(stage.cached_from, code=True, note=note)
 
 
 def environment_section(evidence: Evidence) -> Section:

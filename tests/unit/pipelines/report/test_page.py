@@ -100,6 +100,13 @@ def test_gates_show_observed_interval_limit_and_reason() -> None:
     assert verdict.policy.removeprefix("sha256:")[:12] in text
 
 
+def test_cached_stage_is_shown_with_who_measured_and_when() -> None:
+    first = make_stage("evaluate", run="job-1", started_at="2026-01-01T00:00:00Z", seconds=9.0)
+    taken = first.taken_by("job-2", first.plan)
+    text = part("stages", make_evidence(records=(taken,)))
+    assert "job-1 measured 2026-01-01T00:00:00Z, in 9.0 s" in text
+
+
 @pytest.mark.parametrize(("device", "said"), [("cuda", "cuda"), (None, "not recorded")])
 def test_device_is_shown_as_it_is_on_record(device: str | None, said: str) -> None:
     prune = make_stage("prune", details=make_prune(device=device))
