@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import Record, StageName
-from fulcrum_pipelines.texts import Message
+from fulcrum_pipelines.texts import to_message
+
+Message = Annotated[str, AfterValidator(to_message)]
+"""A message in a record."""
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,7 @@ sequences in them could repaint the screen, and direction signs could reorder it
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
-
-KEPT = frozenset("\n\t\u00a0")
+KEPT = "\n\t\u00a0"
 MESSAGE_CHARACTERS = 8000
 MESSAGE_LINES = 3
 REASON_CHARACTERS = 300
@@ -18,11 +14,16 @@ ORNAMENTS = tuple("#=-*~^|+")
 """How lines of libraries' reports begin that say nothing by themselves."""
 
 
-def printable(text: str) -> str:
-    """Return `text` with its control and direction characters as escapes that can be read."""
+def printable(text: str, *, kept: str = KEPT) -> str:
+    """Return `text` with its control and direction characters as escapes that can be read.
+
+    Args:
+        text: One or more lines.
+        kept: Characters that are not escaped; without the end of a line, one line stays one.
+    """
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() or c in KEPT else _escape(c) for c in text)
+    return "".join(c if c.isprintable() or c in kept else _escape(c) for c in text)
 
 
 def to_message(text: str) -> str:
@@ -50,10 +51,6 @@ def reason(error: BaseException) -> str:
     name = type(error).__name__
     short = line if len(line) <= REASON_CHARACTERS else f"{line[:REASON_CHARACTERS]}…"
     return f"{name}: {short}" if short else name
-
-
-Message = Annotated[str, AfterValidator(to_message)]
-"""A message in a record."""
 
 
 def _escape(character: str) -> str:

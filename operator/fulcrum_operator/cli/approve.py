@@ -16,6 +16,7 @@ from fulcrum_operator.cli.cluster_commands import (
     work_on,
 )
 from fulcrum_operator.cli.promote import ChannelOption, promotion_of
+from fulcrum_operator.cli.saying import say
 
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster_commands import Desk
@@ -75,11 +76,11 @@ async def _approve_promotion(desk: Desk, promotion: dict[str, Any], reason: str,
         raise CommandError(f"is {status['phase']} already: {status.get('message')}", where=name)
     if "approval" in spec:
         raise CommandError(f"was approved by {spec['approval']['by']} already", where=name)
-    typer.echo(
+    say(
         f"{spec['kind']} {name} of channel {spec['channel']} to {spec['to']['digest']}, "
         f"asked by {spec['requestedBy']}: {spec.get('reason') or 'no reason given'}"
     )
-    typer.echo(status.get("message") or "not looked at by the operator yet")
+    say(status.get("message") or "not looked at by the operator yet")
     if "job" in spec:
         _show(await desk.get(COMPRESSION_JOB, spec["job"]["name"]))
     _ask(f"Approve promotion {name}?", yes)
@@ -104,17 +105,17 @@ async def _approve_job(
     _show(job)
     _ask(f"Move channel {spec['channel']} to the model of {name}?", yes)
     made = await desk.request(name, spec, reason=reason, approve=True)
-    typer.echo(f"created ModelPromotion {made['metadata']['name']}")
+    say(f"created ModelPromotion {made['metadata']['name']}")
     return str(made["metadata"]["name"])
 
 
 def _show(job: dict[str, Any]) -> None:
     """Print what the gates say of what `job` made."""
     status = job.get("status") or {}
-    typer.echo(f"CompressionJob {job['metadata']['name']}: {status.get('verdict')}")
+    say(f"CompressionJob {job['metadata']['name']}: {status.get('verdict')}")
     for gate in status.get("gates") or ():
         dry = " (dry run)" if gate.get("mode") == "DryRun" else ""
-        typer.echo(f"  {gate['verdict']} {gate['name']}{dry}: {gate.get('reason', '')}")
+        say(f"  {gate['verdict']} {gate['name']}{dry}: {gate.get('reason', '')}")
 
 
 def _ask(question: str, yes: bool) -> None:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from fulcrum_operator.cli.saying import say
+
 if TYPE_CHECKING:
     from fulcrum_operator.kubernetes.api import Kube
     from fulcrum_operator.resources.names import Kind
@@ -123,7 +125,7 @@ class Desk:
             if phase == "Refused":
                 raise CommandError(f"refused ({status.get('reason')}): {message}", where=name)
             if phase in rests:
-                typer.echo(f"{name}: {phase}: {message}")
+                say(f"{name}: {phase}: {message}")
                 return
             if time.monotonic() > until_s:
                 said = message or "the operator has not said anything; is it running?"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fulcrum_operator.cli.run import OutputFormat
+from fulcrum_operator.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from fulcrum_pipelines.gates import GateResult, Verdict
@@ -42,10 +43,10 @@ def gate(
 
     verdict = decide(read_evidence(results), load_gates(policy))
     if output is OutputFormat.JSON:
-        typer.echo(verdict.model_dump_json(indent=1))
+        say_json(verdict.model_dump_json(indent=1))
     else:
         for line in _lines(verdict):
-            typer.echo(line)
+            say(line)
     raise typer.Exit(EXIT_CODES[verdict.outcome])
 
 

@@ -8,6 +8,7 @@ import typer
 
 from fulcrum_operator.cli.cluster_commands import KubeconfigOption, NamespaceOption, work_on
 from fulcrum_operator.cli.run import OutputFormat
+from fulcrum_operator.cli.saying import say, say_json
 
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster_commands import Desk
@@ -37,10 +38,10 @@ def history(
 
         fields = {"current", "history", "holds", "moves"}
         status = found.status.model_dump(mode="json", by_alias=True, include=fields)
-        typer.echo(json.dumps({"channel": found.name, **status}, indent=1, ensure_ascii=False))
+        say_json(json.dumps({"channel": found.name, **status}, indent=1, ensure_ascii=False))
         return
     for line in lines(found):
-        typer.echo(line)
+        say(line)
 
 
 def lines(channel: Channel) -> list[str]:

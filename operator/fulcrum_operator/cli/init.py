@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fulcrum_operator.cli.saying import say
+
 
 def init(
     model: Annotated[
@@ -27,7 +29,7 @@ def init(
 
     written = scaffold(model, output, force=force)
     for path in written.files:
-        typer.echo(f"wrote {path}")
+        say(f"wrote {path}")
     for path in written.edit:
-        typer.echo(f"next: fill in what is marked EDIT in {path}")
-    typer.echo(f"then: fulcrum validate {written.files[-1]} && fulcrum run {written.files[-1]}")
+        say(f"next: fill in what is marked EDIT in {path}")
+    say(f"then: fulcrum validate {written.files[-1]} && fulcrum run {written.files[-1]}")

@@ -21,6 +21,7 @@ from fulcrum_operator.cli.printing import (
     print_problems,
     print_success,
 )
+from fulcrum_operator.cli.saying import say
 from fulcrum_operator.controllers.embedded import LIMITS, Ended, Watcher, run_job
 from fulcrum_operator.controllers.planner import make_plan, missing_files
 from fulcrum_operator.controllers.publisher import publish
@@ -67,7 +68,7 @@ def run_manifest(
     if as_json:
         print_json(document(result))
     if result.published is None:
-        print("\n".join(failure_lines(store, result)), file=sys.stderr)
+        say("\n".join(failure_lines(store, result)), sys.stderr)
     elif not as_json:
         print_success(result.published)
     return result.exit_code

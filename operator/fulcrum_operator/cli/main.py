@@ -25,6 +25,7 @@ from fulcrum_operator.cli import (
     run,
     validate,
 )
+from fulcrum_operator.cli.saying import say
 
 FAILED = 1
 USAGE = 2
@@ -54,7 +55,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         import fulcrum_pipelines
 
-        print(f"fulcrum {fulcrum_pipelines.__version__}")
+        say(f"fulcrum {fulcrum_pipelines.__version__}")
         raise typer.Exit
 
 
@@ -75,7 +76,7 @@ def main() -> None:
     try:
         app()
     except FulcrumError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         sys.exit(USAGE if error.failure_class == "user" else FAILED)
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
@@ -84,7 +85,7 @@ def main() -> None:
         if os.environ.get("FULCRUM_TRACEBACK"):
             raise
         name, hint = type(error).__name__, "set FULCRUM_TRACEBACK=1 to see the traceback"
-        print(f"error: {name}: {error}; this is a defect of fulcrum, {hint}", file=sys.stderr)
+        say(f"error: {name}: {error}; this is a defect of fulcrum, {hint}", sys.stderr)
         sys.exit(FAILED)
 
 

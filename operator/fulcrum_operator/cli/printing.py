@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from rich.text import Text
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
+from fulcrum_operator.cli.saying import say, say_json
 from fulcrum_operator.cli.terminal import print_result
 from fulcrum_operator.controllers.publisher import Published, to_document
 from fulcrum_operator.resources.compressionjob import Outcome
@@ -92,13 +92,13 @@ def document(result: RunResult) -> dict[str, Any]:
 
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON document on standard output."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    say_json(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def print_problems(problems: list[str], *, as_json: bool) -> None:
     """Print why nothing was run."""
     for problem in problems:
-        print(f"error: {problem}", file=sys.stderr)
+        say(f"error: {problem}", sys.stderr)
     if as_json:
         problem_document = {"run": None, "outcome": "Invalid", "exit_code": USAGE}
         print_json({**problem_document, "reason": "; ".join(problems), "problems": problems})
@@ -106,16 +106,15 @@ def print_problems(problems: list[str], *, as_json: bool) -> None:
 
 def print_success(published: Published) -> None:
     """Print the results and the paths of the files."""
-    console = Console()
     found = published.assessment
-    print_result(console, found.evidence, found.verdict, report_path=published.report_path)
+    print_result(Console(), found.evidence, found.verdict, report_path=published.report_path)
     size, memory = byte_size(found.candidate_bytes), byte_size(published.peak_memory_bytes)
     for line in (
         f"Model: {published.candidate_path} ({size})",
         f"Evidence: {found.evidence_uri}",
         f"Peak memory: {memory}, of the largest stage",
     ):
-        console.print(Text(line), soft_wrap=True)
+        say(line)
 
 
 def failure_lines(store: Store, result: RunResult) -> list[str]:

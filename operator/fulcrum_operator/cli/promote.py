@@ -15,6 +15,7 @@ from fulcrum_operator.cli.cluster_commands import (
     WaitOption,
     work_on,
 )
+from fulcrum_operator.cli.saying import say
 
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster_commands import Desk
@@ -60,7 +61,7 @@ def promote(
         else:
             spec = {"channel": channel, "from": await _held(desk, channel), **made}
         created = await desk.request(job or run, spec, reason=reason, approve=approve)
-        typer.echo(f"created ModelPromotion {created['metadata']['name']}")
+        say(f"created ModelPromotion {created['metadata']['name']}")
         await desk.report(created["metadata"]["name"], wait)
 
     work_on(kubeconfig, namespace, work)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fulcrum_operator.cli.cluster_commands import KubeconfigOption, NamespaceOption, work_on
+from fulcrum_operator.cli.saying import say
 
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster_commands import Desk
@@ -30,7 +31,7 @@ def release(
         body = await desk.get(MODEL_CHANNEL, channel)
         found = read_channel(body)
         if not found.active_holds:
-            typer.echo(f"{channel} is not held")
+            say(f"{channel} is not held")
             return
         # Names of removed holds are left out, so that the list stays short.
         names = [hold.name for hold in found.status.holds]
@@ -41,6 +42,6 @@ def release(
         await desk.kube.patch(
             MODEL_CHANNEL, channel, desk.namespace, patch, resource_version=version
         )
-        typer.echo(f"released {', '.join(hold.name for hold in found.active_holds)}")
+        say(f"released {', '.join(hold.name for hold in found.active_holds)}")
 
     work_on(kubeconfig, namespace, work)

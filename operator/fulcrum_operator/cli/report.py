@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fulcrum_operator.cli.cluster_commands import KubeconfigOption, NamespaceOption, work_on
+from fulcrum_operator.cli.saying import say
 
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster_commands import Desk
@@ -58,7 +60,7 @@ def report(
         target = output or Path(f"{source}-report.html")
         page = _of_run(store, source) if store else _of_job(source, namespace, kubeconfig)
         save_report(page, target)
-    typer.echo(str(target))
+    say(str(target))
     if show:
         _open(target)
 
@@ -131,4 +133,4 @@ def _open(target: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(target.absolute().as_uri()):
-        typer.echo("there is no browser to open it in", err=True)
+        say("there is no browser to open it in", sys.stderr)

@@ -15,6 +15,7 @@ from fulcrum_operator.cli.cluster_commands import (
     WaitOption,
     work_on,
 )
+from fulcrum_operator.cli.saying import say
 
 if TYPE_CHECKING:
     from fulcrum_operator.cli.cluster_commands import Desk
@@ -52,7 +53,7 @@ def rollback(
             "to": {"digest": target.to, "uri": target.uri},
         }
         made = await desk.request(f"{channel}-rollback", spec, reason=reason, approve=approve)
-        typer.echo(f"created ModelPromotion {made['metadata']['name']}, back to {target.to}")
+        say(f"created ModelPromotion {made['metadata']['name']}, back to {target.to}")
         await desk.report(made["metadata"]["name"], wait)
 
     work_on(kubeconfig, namespace, work)

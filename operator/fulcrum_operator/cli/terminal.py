@@ -29,6 +29,7 @@ from fulcrum_pipelines.evidence import (
 from fulcrum_pipelines.gates.verdict import GateResult, Verdict
 from fulcrum_pipelines.report.formatting import (
     NOT_MEASURED,
+    SPACE,
     byte_size,
     count,
     duration,
@@ -55,6 +56,7 @@ from fulcrum_pipelines.report.sections.outputs import (
 )
 from fulcrum_pipelines.report.sections.overview import IDENTICAL, TONES, change_tone, headline
 from fulcrum_pipelines.report.sections.quantization import speed_missing
+from fulcrum_pipelines.texts import printable
 
 NARROW_COLUMNS = 76
 """Below this width a row becomes lines of "name: value": figures broken in two mislead."""
@@ -148,11 +150,10 @@ def sheets(evidence: Evidence, verdict: Verdict | None) -> tuple[Sheet, ...]:
 
 
 def _text(text: str | Text, style: str = "") -> Text:
-    """Return text without markup and control characters, that breaks anywhere if it must."""
+    """Return text without markup, its control characters as escapes; it breaks anywhere."""
     if isinstance(text, Text):
         return text
-    safe = "".join(c if c.isprintable() or c == "\u00a0" else "\ufffd" for c in text)
-    return Text(safe, style=style, overflow="fold")
+    return Text(printable(text, kept=SPACE), style=style, overflow="fold")
 
 
 def _table(sheet: Sheet) -> Table | Text:
@@ -186,7 +187,8 @@ def _print_lines(console: Console, sheet: Sheet) -> None:
 def _headline(verdict: Verdict | None) -> tuple[Text, ...]:
     word, sentence, tone = headline(verdict)
     reasons = () if verdict is None or verdict.outcome == "Pass" else _reasons(verdict)
-    first = _text(word, f"bold {_COLOURS[tone]}").append(f". {sentence}", style="default not bold")
+    first = _text(word, f"bold {_COLOURS[tone]}")
+    first.append_text(_text(f". {sentence}", "default not bold"))
     caveats = () if verdict is None else verdict.caveats
     return (
         first,

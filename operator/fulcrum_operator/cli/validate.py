@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fulcrum_operator.cli.run import OutputFormat
+from fulcrum_operator.cli.saying import say, say_json
 
 USAGE = 2
 
@@ -36,12 +38,12 @@ def validate(
         from dataclasses import asdict
 
         found = {name: [asdict(each) for each in listed] for name, listed in problems.items()}
-        typer.echo(json.dumps(found, indent=1, ensure_ascii=False))
+        say_json(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         for name, listed in problems.items():
             for problem in listed:
-                typer.echo(f"{name}: {problem}", err=True)
+                say(f"{name}: {problem}", sys.stderr)
             if not listed:
-                typer.echo(f"{name}: valid")
+                say(f"{name}: valid")
     if any(problems.values()):
         raise typer.Exit(USAGE)

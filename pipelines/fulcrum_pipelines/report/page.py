@@ -36,6 +36,7 @@ from fulcrum_pipelines.report.sections.pruning import pruning_section
 from fulcrum_pipelines.report.sections.quality import quality_section
 from fulcrum_pipelines.report.sections.quantization import quantization_section
 from fulcrum_pipelines.report.sections.speed import speed_section
+from fulcrum_pipelines.texts import printable
 
 _SYMBOLS = {"good": "✓", "bad": "✕", "unclear": "?", "odd": "!", "quiet": "–"}
 
@@ -51,7 +52,7 @@ def render(evidence: Evidence, verdict: Verdict | None, *, title: str) -> str:
     environment = _environment()
     style = _style(environment)
     word, sentence, tone = headline(verdict)
-    return environment.get_template("report.html.j2").render(
+    page = environment.get_template("report.html.j2").render(
         title=title,
         policy=_policy(style),
         style=Markup(style),
@@ -65,6 +66,8 @@ def render(evidence: Evidence, verdict: Verdict | None, *, title: str) -> str:
         sections=sections(evidence, verdict),
         origin=_origin(evidence),
     )
+    # Names come from models and data, and direction signs in them would reorder the text around.
+    return printable(page)
 
 
 @functools.cache  # compiling the template takes a quarter of the time of a page

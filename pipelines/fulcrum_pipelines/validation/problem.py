@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from fulcrum_pipelines.texts import printable
+
 Path = tuple[str | int, ...]
 """Position in a document: names of fields and indices of lists."""
 
@@ -35,7 +37,7 @@ class Problem:
         allowed = f" (allowed: {self.allowed})" if self.allowed else ""
         which = f"document {self.document}: " if self.document else ""
         line = f" [line {self.line}]" if self.line else ""
-        return f"{which}{where}{self.message}{allowed}{line}"
+        return printable(f"{which}{where}{self.message}{allowed}{line}", kept="\u00a0")
 
 
 def write_path(path: Path) -> str:
