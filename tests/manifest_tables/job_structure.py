@@ -95,6 +95,26 @@ STRUCTURE_REFUSED = (
         "spec.runKey",
         hints=("is not a field (",),
     ),
+    *(
+        Row(f"{name} with a new line at its end", changes, at, hints=("must not be",))
+        for name, changes, at in (
+            (
+                "digest",
+                {"spec.model.digest": f"sha256:{'0' * 64}\n"},
+                "spec.model.digest",
+            ),
+            (
+                "function",
+                {"spec.data.train": {"uri": "d.py", "format": "python", "function": "load\n"}},
+                "spec.data.train.function",
+            ),
+            (
+                "slice",
+                {"spec.data.slices": [{"name": "site\n", "column": "site"}]},
+                "spec.data.slices[0].name",
+            ),
+        )
+    ),
     Row("unknown task", {"spec.data.task": "ranking"}, "spec.data.task", hints=("regression",)),
     Row(
         "misspelled value",

@@ -55,6 +55,8 @@ NAMES = {
     "number": "a number",
     "boolean": "true or false",
 }
+_END = re.compile(r"\$$")
+"""End of a pattern, which in Python also matches before a new line, and not for the API server."""
 SHOWN_NAMES = 24
 SHOWN_PLACES = 3
 UNKNOWN = "is not a field"
@@ -247,7 +249,7 @@ def _string(value: str, schema: Schema, path: Path) -> Iterator[Found]:
     if not schema.get("minLength", 0) <= length <= schema.get("maxLength", length):
         least, most = schema.get("minLength", 0), schema.get("maxLength", "any number of")
         yield path, f"has {length} characters", f"{least} to {most} characters"
-    elif "pattern" in schema and not re.search(schema["pattern"], value):
+    elif "pattern" in schema and not re.search(_END.sub(r"\\Z", schema["pattern"]), value):
         yield path, f"must not be {show(value)}", accepted(schema)
 
 
