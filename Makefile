@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DISTRIBUTIONS := pipelines operator components
-IN_THREE := --numprocesses 3 --no-loadscope-reorder
+IN_FOUR := --numprocesses 4 --no-loadscope-reorder
 IMAGE_PACKAGES := buildah mmdebstrap netavark skopeo
 NODE_PACKAGES := containerd runc containernetworking-plugins nftables iproute2
 
@@ -39,14 +39,14 @@ demo test test-long test-unit test-integration bench perf fuzz simulations: expo
 demo: setup ## Compress a CNN on real images and prove the result (1 to 3 minutes after set-up)
 	$(BIN)/fulcrum run examples/mnist/job.yaml || test $$? -eq 4
 
-test: setup ## Run all tests, in three processes
-	$(BIN)/python -m pytest $(IN_THREE) --durations=20
+test: setup ## Run all tests, in four processes
+	$(BIN)/python -m pytest $(IN_FOUR) --durations=20
 
 test-long: setup ## Run the full sizes of tests that `make test` runs on smaller samples
 	$(BIN)/python -m pytest -m long
 
 test-unit: setup ## Run the fast tests only
-	$(BIN)/python -m pytest tests/unit $(IN_THREE)
+	$(BIN)/python -m pytest tests/unit $(IN_FOUR)
 
 test-integration: setup ## Run the tests that run whole pipelines
 	$(BIN)/python -m pytest tests/integration

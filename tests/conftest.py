@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from xdist.scheduler import LoadScopeScheduling
 
 UNIT_TESTS, CLUSTER_TESTS = "tests/unit/", "tests/integration/cluster/"
+SLOW_CLUSTER_TESTS = tuple(
+    f"{CLUSTER_TESTS}operator/test_{name}.py" for name in ("api_faults", "job_engine", "s3")
+)
+"""About half of the time of all that run beside a control plane; they get one of their own."""
 
 pytest.register_assert_rewrite("engine_suite")
 
@@ -71,7 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     """Share the tests over the processes: a control plane's as one, others by file, units singly.
 
-    Tests beside a control plane mostly wait, but a control plane for each process would not.
+    Tests beside a control plane mostly wait, so two of the processes have one. More control planes
+    would need more of the CPU than they save.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -79,6 +84,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScope
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith(UNIT_TESTS):
                 return nodeid
+            if nodeid.startswith(SLOW_CLUSTER_TESTS):
+                return SLOW_CLUSTER_TESTS[0]
             return CLUSTER_TESTS if nodeid.startswith(CLUSTER_TESTS) else nodeid.partition("::")[0]
 
     return ByServers(config, log)
