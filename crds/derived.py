@@ -1,6 +1,7 @@
-"""CRDs of the objects that are parts of a CompressionJob: its recipe and its gates.
+"""CRDs of the objects that are parts of a CompressionJob, and of the schedule that has one in it.
 
-Derived, so that a recipe is accepted on its own exactly where it is accepted inside a job.
+Derived, so that a recipe, a gate policy and a schedule's template are accepted exactly if a job
+with them is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from typing import Any
 import yaml
 
 HEADER = "# Generated from compressionjob.yaml by `make crds`; do not edit.\n"
+SCHEDULE_HEADER = (
+    "# Generated from parts/compressionschedule.yaml and compressionjob.yaml by `make crds`; do "
+    "not edit.\n"
+)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,18 @@ PARTS = (
 )
 
 
+NO_PLACEHOLDERS = "!self.contains('{slot')"
+"""The rule of a job's addresses that a template's do not have."""
+PLACEHOLDERS = {
+    "rule": (
+        r"self.matches('^([^{]|[{][^s]|[{]slot([+-][0-9]{1,4}[hdw])?:[^{}]*%[^{}]*[}]|"
+        r"[{]slots:[0-9]{1,4}[hdw][*][0-9]{1,4}:[^{}]*%[^{}]*[}])*$')"
+    ),
+    "message": "a placeholder must be such as {slot:%Y-%m-%d}, {slot-1d:%Y/%m/%d} or, in an item "
+    "of uris, {slots:1d*28:%Y-%m-%d}; units are h, d and w",
+}
+
+
 class _Plain(yaml.SafeDumper):
     """Writes what is used twice twice, since a reader of a schema follows no aliases."""
 
@@ -80,13 +97,42 @@ _Plain.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), l
 
 def derive(job: dict[str, Any]) -> dict[str, str]:
     """Return file name and text of each CRD that is derived from that of CompressionJob."""
-    return {
-        part.file_name: HEADER
-        + yaml.dump(
-            _crd(part, job), Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True
-        )
-        for part in PARTS
-    }
+    return {part.file_name: HEADER + _written(_crd(part, job)) for part in PARTS}
+
+
+def schedule(job: dict[str, Any], rest: dict[str, Any]) -> str:
+    """Return the CRD of CompressionSchedule: `rest`, with a job's spec in its template."""
+    template = _schema(rest)["properties"]["spec"]["properties"]["jobTemplate"]
+    template["properties"]["spec"] = _in_template(_schema(job)["properties"]["spec"])
+    return SCHEDULE_HEADER + _written(rest)
+
+
+def _written(crd: dict[str, Any]) -> str:
+    return yaml.dump(crd, Dumper=_Plain, sort_keys=False, width=10_000, allow_unicode=True)
+
+
+def _schema(crd: dict[str, Any]) -> dict[str, Any]:
+    (version,) = crd["spec"]["versions"]
+    schema: dict[str, Any] = version["schema"]["openAPIV3Schema"]
+    return schema
+
+
+def _in_template(schema: Any) -> Any:
+    """Return `schema` without rules against changes, and with placeholders in addresses."""
+    if isinstance(schema, list):
+        return [_in_template(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    changed = {name: _in_template(value) for name, value in schema.items()}
+    if rules := schema.get("x-kubernetes-validations"):
+        kept = [
+            PLACEHOLDERS if rule["rule"] == NO_PLACEHOLDERS else rule
+            for rule in rules
+            if "oldSelf" not in rule["rule"]
+        ]
+        changed.pop("x-kubernetes-validations")
+        changed |= {"x-kubernetes-validations": kept} if kept else {}
+    return changed
 
 
 def _changeable(field: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +144,7 @@ def _changeable(field: dict[str, Any]) -> dict[str, Any]:
 
 def _crd(part: Part, job: dict[str, Any]) -> dict[str, Any]:
     (version,) = job["spec"]["versions"]
-    whole = version["schema"]["openAPIV3Schema"]
+    whole = _schema(job)
     field = _changeable(whole["properties"]["spec"]["properties"][part.field])
     root = {
         "type": "object",

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 from catalog_parts import filled
-from derived import derive
+from derived import derive, schedule
 from python_types import Generator, shape_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +26,7 @@ WAIST = ROOT / "pipelines" / "fulcrum_pipelines" / "resources"
 OPERATOR = ROOT / "operator" / "fulcrum_operator" / "resources"
 COPIES = ROOT / "pipelines" / "fulcrum_pipelines" / "crds"  # shipped, for offline validation
 JOB = "compressionjob.yaml"
+SCHEDULE = "compressionschedule.yaml"
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 INTRODUCTION = '''"""Generated from crds/{source} by `make crds`; do not edit."""
@@ -96,6 +97,7 @@ def operator_types(source: str, parts: tuple[str, ...], imported: dict[str, str]
 def generated() -> Iterator[tuple[Path, str]]:
     """Yield path and text of every generated file, what others are made from first."""
     yield CRDS / JOB, filled((CRDS / JOB).read_text())
+    yield CRDS / SCHEDULE, schedule(read(JOB), read(f"parts/{SCHEDULE}"))
     derived = derive(read(JOB))
     yield from ((CRDS / name, text) for name, text in derived.items())
     by_hand = sorted(path.name for path in CRDS.glob("*.yaml") if path.name not in derived)
@@ -103,6 +105,8 @@ def generated() -> Iterator[tuple[Path, str]]:
     yield from ((COPIES / name, (CRDS / name).read_text()) for name in by_hand)
     yield WAIST / "compressionjob.py", waist_types()
     imported, source = condition()
+    template = part_of(read(SCHEDULE), "spec")["properties"]["jobTemplate"]["properties"]["spec"]
+    imported[shape_of(template)] = "dict[str, object]"  # placeholders in it are no job's values
     yield OPERATOR / "condition.py", source
     for name in by_hand:
         parts = ("status",) if name == JOB else ("spec", "status")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fulcrum_operator.resources.names import Kind
+from fulcrum_operator.resources.names import SCHEDULE_LABEL, Kind
 
 Body = Mapping[str, Any]
 Key = tuple[str, str]
@@ -36,13 +36,16 @@ class Objects:
     Attributes:
         kind: Which.
         keep: What of a body is kept; the whole by default.
+        group: The key of the object that a body belongs to, for `at`; None if it is none's.
         warm: Whether the first list is through.
     """
 
     kind: Kind
     keep: Callable[[Body], Body] = lambda body: body
+    group: Callable[[Body], Key | None] = lambda body: None
     warm: bool = False
     _bodies: dict[Key, Body] = field(default_factory=dict)
+    _groups: dict[Key, dict[Key, None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Return how many there are."""
@@ -62,13 +65,20 @@ class Objects:
             body for (where, _), body in tuple(self._bodies.items()) if namespace in ("", where)
         )
 
+    def at(self, owner: Key) -> Iterator[Body]:
+        """Iterate over those that belong to the object at `owner`."""
+        return (self._bodies[key] for key in tuple(self._groups.get(owner, ())))
+
     def learn(self, body: Body) -> bool:
         """Take `body` for the newest form unless a newer one is known; return whether it is new."""
         key = key_of(body)
         known = self._bodies.get(key)
         if known is not None and version_of(known) >= version_of(body):
             return False
+        self._leave(key)
         self._bodies[key] = self.keep(body)
+        if (owner := self.group(body)) is not None:
+            self._groups.setdefault(owner, {})[key] = None
         return True
 
     def drop(self, body: Body) -> None:
@@ -76,7 +86,24 @@ class Objects:
         key = key_of(body)
         known = self._bodies.get(key)
         if known is not None and known["metadata"]["uid"] == body["metadata"]["uid"]:
+            self._leave(key)
             del self._bodies[key]
+
+    def _leave(self, key: Key) -> None:
+        """Take the object at `key` out of its group."""
+        known = self._bodies.get(key)
+        owner = None if known is None else self.group(known)
+        if owner is not None and (members := self._groups.get(owner)) is not None:
+            members.pop(key, None)
+            if not members:
+                del self._groups[owner]
+
+
+def schedule_of(job: Body) -> Key | None:
+    """Return the key of the schedule that a job is of, or None if it is of none."""
+    metadata = job["metadata"]
+    name = (metadata.get("labels") or {}).get(SCHEDULE_LABEL)
+    return (metadata.get("namespace", ""), name) if name else None
 
 
 def keep_job(body: Body) -> Body:
@@ -89,12 +116,16 @@ def keep_job(body: Body) -> Body:
     if "completionTime" not in status or metadata.get("finalizers"):
         others = {name: value for name, value in metadata.items() if name != "managedFields"}
         return {**body, "metadata": others}
-    kept = ("name", "namespace", "uid", "resourceVersion", "deletionTimestamp")
+    kept = ["name", "namespace", "uid", "resourceVersion", "deletionTimestamp"]
+    if schedule_of(body) is not None:
+        kept += ["labels", "annotations"]
     ttl = body["spec"].get("ttlSecondsAfterFinished")
     return {
         "metadata": {name: metadata[name] for name in kept if name in metadata},
         "spec": {} if ttl is None else {"ttlSecondsAfterFinished": ttl},
-        "status": {"phase": status.get("phase"), "completionTime": status["completionTime"]},
+        "status": {
+            name: status[name] for name in ("phase", "completionTime", "verdict") if name in status
+        },
     }
 
 

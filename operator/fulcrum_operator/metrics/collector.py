@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
-from fulcrum_operator.metrics.families import FAMILIES, MODEL, PHASE, Family
+from fulcrum_operator.metrics.families import FAMILIES, MODEL, PHASE, SCHEDULE, Family
 from fulcrum_operator.metrics.labels import Admission, Label
 from fulcrum_operator.metrics.models import Sample
 
@@ -21,11 +21,15 @@ class Sources:
         jobs: How many there are by phase; phases without jobs may be missing.
         queue_depth: Objects that are due.
         watch_ages_s: Seconds since the last sign of life, by plural and group of the resource.
+        schedules: How many there are, by whether jobs start at their slots.
+        last_successes_s: By namespace and name of a schedule, as seconds since 1970.
     """
 
     jobs: Callable[[], Mapping[str, int]]
     queue_depth: Callable[[], int]
     watch_ages_s: Callable[[], Mapping[str, float]]
+    schedules: Callable[[], Mapping[bool, int]]
+    last_successes_s: Callable[[], Mapping[str, float]]
 
 
 class ScrapeCollector(Collector):
@@ -58,6 +62,21 @@ class ScrapeCollector(Collector):
         yield Sample("fulcrum_queue_depth", {}, self.sources.queue_depth())
         for resource, age_s in self.sources.watch_ages_s().items():
             yield Sample("fulcrum_watch_age_seconds", {"resource": resource}, age_s)
+        schedules = self.sources.schedules()
+        for scheduling in (True, False):
+            labels = {"scheduling": str(scheduling).lower()}
+            yield Sample("fulcrum_schedules", labels, schedules.get(scheduling, 0))
+        yield from self._of_schedules(self.sources.last_successes_s())
+
+    def _of_schedules(self, last_successes_s: Mapping[str, float]) -> Iterator[Sample]:
+        """Yield one sample for each label; of schedules beyond the bound, the oldest success."""
+        found: dict[str, float] = {}
+        for name, time_s in sorted(last_successes_s.items()):
+            label = self._admission.admit(SCHEDULE, name)
+            found[label] = min(found.get(label, time_s), time_s)
+        for label, time_s in found.items():
+            name = "fulcrum_schedule_last_success_timestamp_seconds"
+            yield Sample(name, {SCHEDULE.name: label}, time_s)
 
     def _of_models(self) -> Iterator[Sample]:
         for model, samples in self.models.items():

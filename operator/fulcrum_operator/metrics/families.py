@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from fulcrum_operator.metrics.labels import OTHER, Label
-from fulcrum_operator.resources.names import FinalPhase, Phase
+from fulcrum_operator.resources.names import FinalPhase, Phase, SkipReason
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.errors import FailureClass
 from fulcrum_pipelines.evidence import StageName
@@ -22,6 +22,9 @@ FAST_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 """Bounds for calls and reconciles: a local API server answers in 2 ms, a time-out is 10 s."""
 SLOW_S: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0, 86400.0)
 """Bounds for stages and jobs: the demo's take seconds, fine-tuning of a large model hours."""
+
+LATE_S: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0)
+"""Bounds for how late a job of a schedule starts: a second is usual, a day is a long outage."""
 
 OUTCOME_REASONS: Final = (
     "Passed",
@@ -50,6 +53,8 @@ STAGE: Final = Label("stage", get_args(StageName))
 KIND: Final = Label("kind", at_most=12)
 VERB: Final = Label("verb", ("get", "list", "watch", "create", "patch", "delete", OTHER))
 RESOURCE: Final = Label("resource", at_most=24)
+SCHEDULE: Final = Label("schedule", at_most=200)
+SLOT_OUTCOMES: Final = ("OnTime", "Late", "Missed", *get_args(SkipReason))
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,40 @@ GATES: Final = (
             Label("result", ("Promoted", "Refused", "AwaitingApproval")),
         ),
         from_zero=True,
+    ),
+)
+
+SCHEDULES: Final = (
+    Family(
+        "fulcrum_schedule_slots_total",
+        "counter",
+        "Slots of schedules: a job was created OnTime or Late, or else why there is none.",
+        (Label("outcome", SLOT_OUTCOMES),),
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_schedule_lateness_seconds",
+        "histogram",
+        "Time from a slot to the creation of its job.",
+        (),
+        "seconds",
+        LATE_S,
+        from_zero=True,
+    ),
+    Family(
+        "fulcrum_schedules",
+        "gauge",
+        "Schedules, by whether jobs start at their slots.",
+        (Label("scheduling", ("true", "false")),),
+        scraped=True,
+    ),
+    Family(
+        "fulcrum_schedule_last_success_timestamp_seconds",
+        "gauge",
+        "When the last job of a schedule (namespace/name) succeeded; its creation if none has.",
+        (SCHEDULE,),
+        "seconds",
+        scraped=True,
     ),
 )
 
@@ -303,6 +342,7 @@ LIMITS: Final = (
 GROUPS: Final = {
     "Jobs": JOBS,
     "Gates and promotions": GATES,
+    "Schedules": SCHEDULES,
     "Models": MODELS,
     "The operator itself": OPERATOR,
     "Limits from the settings": LIMITS,

@@ -95,6 +95,12 @@ class Metrics:
         """Count a decided promotion: its kind, and the phase that it came into."""
         self._count("fulcrum_promotions_total", kind=kind, result=result)
 
+    def slot(self, outcome: str, count: int = 1, lateness_s: float | None = None) -> None:
+        """Count decided slots of schedules; `lateness_s` is that of a job that was created."""
+        self._count("fulcrum_schedule_slots_total", count, outcome=outcome)
+        if lateness_s is not None:
+            self._observe("fulcrum_schedule_lateness_seconds", max(lateness_s, 0.0))
+
     def reconciled(self, kind: str, seconds: float, error: BaseException | None = None) -> None:
         """Time one look at an object of `kind`, and count the error that ended it."""
         self._observe("fulcrum_reconcile_duration_seconds", seconds, kind=kind)
@@ -157,8 +163,8 @@ class Metrics:
             histogram.labels(*values)
         return histogram
 
-    def _count(self, family: str, **labels: str) -> None:
-        self._counters[family].labels(*self._admitted(family, labels)).inc()
+    def _count(self, family: str, by: int = 1, **labels: str) -> None:
+        self._counters[family].labels(*self._admitted(family, labels)).inc(by)
 
     def _observe(self, family: str, seconds: float, **labels: str) -> None:
         histogram = self._histograms[family]

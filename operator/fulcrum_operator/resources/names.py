@@ -24,6 +24,11 @@ OPERATOR_USER = f"system:serviceaccount:{OPERATOR_NAMESPACE}:{OPERATOR_NAME}"
 SNAPSHOT_KEY = "spec.json"
 """Key under which a snapshot's ConfigMap holds the resolved specification."""
 
+SCHEDULE_LABEL = f"{GROUP}/schedule"
+"""On a CompressionJob of a schedule: the schedule's name."""
+SLOT = f"{GROUP}/slot"
+"""Annotation of a CompressionJob of a schedule: its slot, as RFC 3339 in UTC."""
+
 REMEASURE = f"{GROUP}/remeasure"
 """Annotation of a CompressionJob: "true" takes nothing that was timed from the cache."""
 
@@ -68,6 +73,7 @@ CLUSTER_GATE_POLICY = Kind(
 )
 MODEL_CHANNEL = Kind(GROUP, VERSION, "modelchannels", "ModelChannel")
 MODEL_PROMOTION = Kind(GROUP, VERSION, "modelpromotions", "ModelPromotion")
+COMPRESSION_SCHEDULE = Kind(GROUP, VERSION, "compressionschedules", "CompressionSchedule")
 
 OUR_KINDS = (
     COMPRESSION_JOB,
@@ -77,6 +83,7 @@ OUR_KINDS = (
     CLUSTER_GATE_POLICY,
     MODEL_CHANNEL,
     MODEL_PROMOTION,
+    COMPRESSION_SCHEDULE,
 )
 
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap")
@@ -115,6 +122,11 @@ ConditionType = Literal[
 ]
 """Conditions of a CompressionJob."""
 ChannelConditionType = Literal["Ready", "Held"]
+ScheduleConditionType = Literal["Scheduling", "Suspended"]
+SkipReason = Literal[
+    "Suspended", "MissedDeadline", "StillRunning", "JobRefused", "InvalidTemplate", "NameTaken"
+]
+"""Why a slot of a CompressionSchedule that came has no job."""
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 ChannelVerb = Literal["promote", "approve", "automate"]
@@ -142,6 +154,10 @@ EventReason = Literal[
     "PromotionRefused",
     "Held",
     "Released",
+    "SlotStarted",
+    "SlotSkipped",
+    "SlotDelayed",
+    "NotScheduling",
     "ReconcileError",
 ]
 """Reasons of our Events: one for each transition that users may want to know of."""

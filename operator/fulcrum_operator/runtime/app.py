@@ -25,6 +25,7 @@ from fulcrum_operator.controllers.observer import Observer
 from fulcrum_operator.controllers.orphan_sweep import Sweeper
 from fulcrum_operator.controllers.promotion_reconciler import PromotionReconciler
 from fulcrum_operator.controllers.resolver import Templates
+from fulcrum_operator.controllers.schedule_reconciler import ScheduleReconciler
 from fulcrum_operator.engines.factory import default_engines
 from fulcrum_operator.engines.placement import Site
 from fulcrum_operator.engines.slots import EngineDesk
@@ -42,13 +43,20 @@ from fulcrum_operator.lifecycle import Limits
 from fulcrum_operator.lifecycle.observation import Job
 from fulcrum_operator.metrics import Metrics, Sources, model_label
 from fulcrum_operator.metrics.families import MODEL
-from fulcrum_operator.resources.names import COMPRESSION_JOB, GROUP, MODEL_CHANNEL, MODEL_PROMOTION
+from fulcrum_operator.resources.names import (
+    COMPRESSION_JOB,
+    COMPRESSION_SCHEDULE,
+    GROUP,
+    MODEL_CHANNEL,
+    MODEL_PROMOTION,
+)
 from fulcrum_operator.resources.times import read_time, seconds_since
 from fulcrum_operator.runtime.event_router import WATCHED, Inbox
 from fulcrum_operator.runtime.health import HealthServer, LoopMonitor, Probe, liveness, readiness
 from fulcrum_operator.runtime.kopf_handlers import make_registry, make_settings
 from fulcrum_operator.runtime.kopf_runner import follow
 from fulcrum_operator.runtime.workers import Dispatcher, Item
+from fulcrum_operator.scheduling.figures import count, last_successes_s
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.errors import FulcrumError, InfrastructureError, UserError
 from fulcrum_pipelines.gates.assessment import Assessment
@@ -178,6 +186,10 @@ class _Running:
                 watch_ages_s=lambda: {
                     f"{plural}.{GROUP}": age_s for plural, age_s in self.watches.ages_s().items()
                 },
+                schedules=lambda: count(self.inbox.objects[COMPRESSION_SCHEDULE.plural]),
+                last_successes_s=lambda: last_successes_s(
+                    self.inbox.objects[COMPRESSION_SCHEDULE.plural]
+                ),
             )
         )
         http = self.settings.http
@@ -234,6 +246,15 @@ class _Running:
             decided=self.metrics.promotion,
             probe=self.operator.probe,
         )
+        schedules = ScheduleReconciler(
+            kube=self.fenced,
+            schedules=objects[COMPRESSION_SCHEDULE.plural],
+            jobs=objects[COMPRESSION_JOB.plural],
+            channels=objects[MODEL_CHANNEL.plural],
+            events=self.events,
+            decided=self.metrics.slot,
+            probe=self.operator.probe,
+        )
         return Dispatcher(
             settings.reconcile,
             self.metrics,
@@ -242,6 +263,7 @@ class _Running:
                 COMPRESSION_JOB.plural: jobs.reconcile,
                 MODEL_PROMOTION.plural: promotions.reconcile,
                 MODEL_CHANNEL.plural: promotions.reconcile_channel,
+                COMPRESSION_SCHEDULE.plural: schedules.reconcile,
             },
             troubled=self._troubled,
         )

@@ -15,12 +15,14 @@ from fulcrum_operator.kubernetes.object_cache import (
     keep_job,
     key_of,
     needs_a_look,
+    schedule_of,
 )
 from fulcrum_operator.resources.names import (
     CLUSTER_COMPRESSION_RECIPE,
     CLUSTER_GATE_POLICY,
     COMPRESSION_JOB,
     COMPRESSION_RECIPE,
+    COMPRESSION_SCHEDULE,
     GATE_POLICY,
     MODEL_CHANNEL,
     MODEL_PROMOTION,
@@ -33,17 +35,22 @@ TEMPLATES = (
     GATE_POLICY,
     CLUSTER_GATE_POLICY,
 )
-WATCHED: tuple[Kind, ...] = (*TEMPLATES, MODEL_CHANNEL, MODEL_PROMOTION, COMPRESSION_JOB)
+WATCHED: tuple[Kind, ...] = (
+    *TEMPLATES,
+    MODEL_CHANNEL,
+    MODEL_PROMOTION,
+    COMPRESSION_JOB,
+    COMPRESSION_SCHEDULE,
+)
 """In the order in which they are listed at the start, so that jobs find what they refer to."""
 
 DECIDED = frozenset({"Promoted", "Refused"})
 
 
 def _objects() -> dict[str, Objects]:
-    keep = {COMPRESSION_JOB.plural: keep_job}
-    return {
-        kind.plural: Objects(kind, keep.get(kind.plural, lambda body: body)) for kind in WATCHED
-    }
+    objects = {kind.plural: Objects(kind) for kind in WATCHED}
+    objects[COMPRESSION_JOB.plural] = Objects(COMPRESSION_JOB, keep_job, schedule_of)
+    return objects
 
 
 @dataclass
@@ -90,6 +97,10 @@ class Inbox:
             case COMPRESSION_JOB.plural:
                 if needs_a_look(body):
                     yield plural, key
+                if (schedule := schedule_of(body)) is not None:
+                    yield COMPRESSION_SCHEDULE.plural, schedule
+            case COMPRESSION_SCHEDULE.plural:
+                yield plural, key
             case MODEL_PROMOTION.plural:
                 yield plural, key
                 if job := (body["spec"].get("job") or {}).get("name"):
@@ -156,4 +167,9 @@ def _waits_for_channel(job: Body) -> bool:
     return status.get("verdict") is not None or (compares and "snapshot" not in status)
 
 
-_RECONCILED = (COMPRESSION_JOB.plural, MODEL_PROMOTION.plural, MODEL_CHANNEL.plural)
+_RECONCILED = (
+    COMPRESSION_JOB.plural,
+    MODEL_PROMOTION.plural,
+    MODEL_CHANNEL.plural,
+    COMPRESSION_SCHEDULE.plural,
+)

@@ -1,0 +1,311 @@
+"""One decision about a schedule: start the job of the slot that is due, skip it, or wait.
+
+Of the slots that are due only the last counts. Its job's name follows from the slot, and the job is
+created before the status says so: whoever dies in between leaves a job that the next one finds.
+Nothing is started for a slot that the status has, so each has at most one job, and a skipped one
+none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from fulcrum_operator.lifecycle.actions import Announce
+from fulcrum_operator.resources.compressionschedule import (
+    Active,
+    CompressionScheduleStatus,
+    LastFinished,
+    LastSlot,
+    LastSuccess,
+)
+from fulcrum_operator.resources.conditions import cut, with_condition
+from fulcrum_operator.resources.names import ConditionStatus, SkipReason
+from fulcrum_operator.resources.times import read_time, write_time
+from fulcrum_operator.scheduling.children import beyond_limits, job_of, name_of
+from fulcrum_operator.scheduling.cron import COUNTED, Cron, Due, ScheduleError, parse
+from fulcrum_operator.scheduling.placeholders import PlaceholderError
+from fulcrum_operator.scheduling.seen import (
+    Child,
+    Refused,
+    Schedule,
+    ScheduleDecision,
+    Seen,
+    Slots,
+    Start,
+)
+
+LONGEST_WAIT_S: Final = 300.0
+"""Until the next look. The machine's clock may be set meanwhile, which no timer notices."""
+RETRY_S: Final = 30.0
+"""Before a job that was refused is tried again."""
+ON_TIME: Final = timedelta(seconds=60)
+"""A job that starts later is called late."""
+AHEAD: Final = timedelta(hours=1)
+"""A slot that was decided so far in the future means that the clock was wrong then."""
+SHOWN: Final = 100
+"""Unfinished jobs in the status; the number counts all."""
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """The decision about the slot that is due."""
+
+    last: LastSlot
+    announce: tuple[Announce, ...]
+    start: Start | None = None
+    delete: tuple[Child, ...] = ()
+    slots: tuple[Slots, ...] = ()
+
+
+def decide(seen: Seen, now: datetime) -> ScheduleDecision:
+    """Return what to do for a schedule that was observed as `seen` at `now`."""
+    schedule = seen.schedule
+    if schedule.is_deleted:
+        return ScheduleDecision()
+    try:
+        cron = parse(schedule.spec.schedule, schedule.spec.time_zone)
+    except ScheduleError as error:
+        return _without_slots(seen, error.reason, str(error), now)
+    start = _starts_after(schedule, now)
+    last = schedule.status.last_slot
+    decided = max(start, read_time(last.time)) if last else start
+    due = cron.due(decided, now)
+    refused = seen.refused if seen.refused and due and seen.refused.slot == due.last else None
+    slot, waits = None, None
+    if due is not None:
+        slot = _slot(seen, cron, due, refused, now)
+        waits = refused if slot is None else None
+    return _decision(seen, cron, start, decided, due, slot, waits, now)
+
+
+def _decision(
+    seen: Seen,
+    cron: Cron,
+    start: datetime,
+    decided: datetime,
+    due: Due | None,
+    slot: _Slot | None,
+    waits: Refused | None,
+    now: datetime,
+) -> ScheduleDecision:
+    schedule = seen.schedule
+    after = due.last if due is not None and slot is not None else decided
+    upcoming = cron.next(max(now, after))
+    scheduling = _scheduling(schedule, upcoming, after, waits, now)
+    status = _status(seen, scheduling, now).model_copy(
+        update={
+            "starts_after": write_time(start),
+            "next_slot": write_time(upcoming) if upcoming else None,
+            **({"last_slot": slot.last} if slot else {}),
+        }
+    )
+    wait_s = min((upcoming - now).total_seconds(), LONGEST_WAIT_S) if upcoming else LONGEST_WAIT_S
+    announce = slot.announce if slot else ()
+    if waits is not None:
+        wait_s = min(wait_s, RETRY_S)
+        text = f"slot {write_time(waits.slot)} waits: {waits.message}"
+        announce = (Announce("SlotDelayed", text, write_time(waits.slot), warning=True),)
+    gone = beyond_limits(schedule, seen.children, seen.pinned)
+    return ScheduleDecision(
+        delete=(*(slot.delete if slot else ()), *gone),
+        start=slot.start if slot else None,
+        announce=announce,
+        status=None if status == schedule.status else status,
+        slots=slot.slots if slot else (),
+        after_s=max(wait_s, 0.0),
+    )
+
+
+def _without_slots(seen: Seen, reason: str, message: str, now: datetime) -> ScheduleDecision:
+    """Return the decision about a schedule that names no times: say so, and keep its jobs tidy."""
+    schedule = seen.schedule
+    status = _status(seen, ("False", reason, message), now).model_copy(
+        update={"starts_after": write_time(_starts_after(schedule, now)), "next_slot": None}
+    )
+    changed = status != schedule.status
+    event = Announce("NotScheduling", message, f"{schedule.generation} {reason}", warning=True)
+    return ScheduleDecision(
+        delete=beyond_limits(schedule, seen.children, seen.pinned),
+        announce=(event,) if changed else (),
+        status=status if changed else None,
+    )
+
+
+def _starts_after(schedule: Schedule, now: datetime) -> datetime:
+    """Return the moment up to which no slot counts.
+
+    A slot from before the last edit belongs to a schedule that is no more, or that was suspended.
+    """
+    status = schedule.status
+    if status.starts_after is None:
+        return schedule.created
+    before = read_time(status.starts_after)
+    if status.observed_generation == schedule.generation:
+        return before
+    return max(before, schedule.edited or now)
+
+
+def _slot(seen: Seen, cron: Cron, due: Due, refused: Refused | None, now: datetime) -> _Slot | None:
+    """Return what becomes of the slot that is due, or None if it waits."""
+    schedule, spec = seen.schedule, seen.schedule.spec
+    missed = (Slots("Missed", due.before),) if due.before else ()
+    name = name_of(schedule.name, due.last)
+    late = now - due.last
+    if any(child.name == name for child in seen.children):
+        return _started(due, name, late, missed)
+    if spec.suspend:
+        return _skipped(due, "Suspended", "the schedule is suspended", missed)
+    deadline = spec.starting_deadline_seconds
+    if deadline is not None and late > timedelta(seconds=deadline):
+        reason: SkipReason = refused.reason if refused else "MissedDeadline"
+        why = refused.message if refused else f"it is {_shown(late)} late"
+        return _skipped(due, reason, f"{why}; startingDeadlineSeconds is {deadline}", missed)
+    if refused is not None:
+        return _skipped(due, refused.reason, refused.message, missed) if refused.is_final else None
+    going = tuple(child for child in seen.children if child.finished is None)
+    if going and spec.concurrency_policy == "Forbid":
+        names = ", ".join(child.name for child in going[:3])
+        message = f"{names} {'is' if len(going) == 1 else 'are'} not finished"
+        return _skipped(due, "StillRunning", message, missed)
+    try:
+        body = job_of(schedule, cron, due.last)
+    except PlaceholderError as error:
+        return _skipped(due, "InvalidTemplate", str(error), missed)
+    replaced = going if spec.concurrency_policy == "Replace" else ()
+    return replace(
+        _started(due, name, late, missed),
+        start=Start(name, due.last, body),
+        delete=tuple(child for child in replaced if not child.is_deleted),
+    )
+
+
+def _started(due: Due, name: str, late: timedelta, missed: tuple[Slots, ...]) -> _Slot:
+    reason = "OnTime" if late <= ON_TIME else "Late"
+    message = f"created job {name} for slot {write_time(due.last)}{_before(due)}"
+    return _Slot(
+        _last(due, "Started", reason, message, name),
+        (Announce("SlotStarted", message, write_time(due.last)),),
+        slots=(*missed, Slots(reason, 1, late.total_seconds())),
+    )
+
+
+def _skipped(due: Due, reason: SkipReason, why: str, missed: tuple[Slots, ...]) -> _Slot:
+    message = f"no job for slot {write_time(due.last)}: {why}{_before(due)}"
+    event = Announce("SlotSkipped", message, write_time(due.last), warning=True)
+    return _Slot(
+        _last(due, "Skipped", reason, message, None),
+        () if reason == "Suspended" else (event,),
+        slots=(*missed, Slots(reason)),
+    )
+
+
+def _last(
+    due: Due, outcome: Literal["Started", "Skipped"], reason: str, message: str, job: str | None
+) -> LastSlot:
+    time = write_time(due.last)
+    return LastSlot(time=time, outcome=outcome, reason=reason, message=cut(message), job=job)
+
+
+def _before(due: Due) -> str:
+    """Return what is said of the slots before the last one."""
+    if not due.before:
+        return ""
+    count = f"{due.before} earlier slots have" if due.before > 1 else "an earlier slot has"
+    return f"; {'at least ' if due.before == COUNTED else ''}{count} none, and none is caught up"
+
+
+def _shown(late: timedelta) -> str:
+    return f"{late.total_seconds():.0f} s"
+
+
+def _scheduling(
+    schedule: Schedule,
+    upcoming: datetime | None,
+    decided: datetime,
+    waits: Refused | None,
+    now: datetime,
+) -> tuple[ConditionStatus, str, str]:
+    """Return the state of the condition Scheduling."""
+    if waits is not None:
+        return "False", waits.reason, f"slot {write_time(waits.slot)}: {waits.message}"
+    if schedule.spec.suspend:
+        return "False", "Suspended", "spec.suspend is true"
+    if decided > now + AHEAD:
+        return (
+            "False",
+            "ClockBehind",
+            f"the clock shows {write_time(now)}, and slot {write_time(decided)} was decided "
+            "already; no job starts before that time. Create the schedule anew to start over",
+        )
+    if upcoming is None:
+        return "False", "NeverFires", "no slot is to come"
+    return "True", "Scheduled", "jobs are created at its slots"
+
+
+def _status(
+    seen: Seen, scheduling: tuple[ConditionStatus, str, str], now: datetime
+) -> CompressionScheduleStatus:
+    """Return the status with its conditions, and what the jobs say."""
+    schedule = seen.schedule
+    suspended: tuple[ConditionStatus, str, str] = (
+        ("True", "Suspended", "spec.suspend is true; no job starts")
+        if schedule.spec.suspend
+        else ("False", "NotSuspended", "spec.suspend is false")
+    )
+    conditions = schedule.status.conditions
+    for kind, (state, reason, message) in (("Scheduling", scheduling), ("Suspended", suspended)):
+        conditions = with_condition(
+            conditions,
+            *(kind, state, reason, message),
+            generation=schedule.generation,
+            now=write_time(now),
+        )
+    going = sorted(
+        (child for child in seen.children if child.finished is None),
+        key=lambda child: (child.slot or schedule.created, child.name),
+    )
+    return schedule.status.model_copy(
+        update={
+            "observed_generation": schedule.generation,
+            "conditions": conditions,
+            "active_count": len(going),
+            "active": tuple(
+                Active(name=child.name, uid=child.uid, slot=_time(child.slot))
+                for child in going[:SHOWN]
+            ),
+            **_ends(schedule.status, seen.children),
+        }
+    )
+
+
+def _ends(
+    status: CompressionScheduleStatus, children: tuple[Child, ...]
+) -> dict[str, LastSuccess | LastFinished]:
+    """Return the last ends among the jobs, if they are later than those in the status."""
+    found: dict[str, LastSuccess | LastFinished] = {}
+    ended = [(child.finished, child.name, child) for child in children if child.finished]
+    good = [each for each in ended if each[2].phase == "Succeeded"]
+    if ended:
+        time, _, child = max(ended)
+        before = status.last_finished
+        if before is None or read_time(before.time) < time:
+            found["last_finished"] = LastFinished(
+                time=write_time(time), job=child.name, phase=child.phase
+            )
+    if good:
+        time, _, child = max(good)
+        success = status.last_success
+        if success is None or read_time(success.time) < time:
+            found["last_success"] = LastSuccess(
+                time=write_time(time),
+                job=child.name,
+                slot=_time(child.slot),
+                verdict=child.verdict,
+            )
+    return found
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else write_time(moment)
