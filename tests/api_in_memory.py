@@ -62,7 +62,8 @@ class ApiInMemory:
         if key in self._objects:
             raise AlreadyExists("it is there")
         self._kinds[kind.plural] = kind
-        self._store(key, "ADDED", {**body, "metadata": dict(body["metadata"])})
+        metadata = {"uid": f"uid-{self._version + 1}", **body["metadata"]}
+        self._store(key, "ADDED", {**body, "metadata": metadata})
 
     def edit(self, kind: Kind, name: str, namespace: str, patch: dict[str, Any]) -> None:
         """Merge `patch` into an object, its status included."""

@@ -159,8 +159,9 @@ def _slot(seen: Seen, cron: Cron, due: Due, refused: Refused | None, now: dateti
         return _skipped(due, "Suspended", "the schedule is suspended", missed)
     deadline = spec.starting_deadline_seconds
     if deadline is not None and late > timedelta(seconds=deadline):
-        reason: SkipReason = refused.reason if refused else "MissedDeadline"
-        why = refused.message if refused else f"it is {_shown(late)} late"
+        waited = _waited(schedule, due)
+        reason: SkipReason = "JobRefused" if waited else "MissedDeadline"
+        why = waited or f"it is {late.total_seconds():.0f} s late"
         return _skipped(due, reason, f"{why}; startingDeadlineSeconds is {deadline}", missed)
     if refused is not None:
         return _skipped(due, refused.reason, refused.message, missed) if refused.is_final else None
@@ -216,8 +217,13 @@ def _before(due: Due) -> str:
     return f"; {'at least ' if due.before == COUNTED else ''}{count} none, and none is caught up"
 
 
-def _shown(late: timedelta) -> str:
-    return f"{late.total_seconds():.0f} s"
+def _waited(schedule: Schedule, due: Due) -> str:
+    """Return what the API server said when the slot's job was tried before; empty if it was not."""
+    for each in schedule.status.conditions:
+        start, _, why = each.message.partition(": ")
+        if each.reason == "JobRefused" and start == f"slot {write_time(due.last)}":
+            return why
+    return ""
 
 
 def _scheduling(
