@@ -11,6 +11,7 @@ from manifest_tables.job_updates import UPDATES
 from manifest_tables.parts import PARTS
 from manifest_tables.promotions import CHANNEL, PROMOTION
 from manifest_tables.rows import Row, Table, Update
+from manifest_tables.schedules import SCHEDULE
 
 JOB = Table(
     GOOD,
@@ -18,7 +19,7 @@ JOB = Table(
     RULES_REFUSED + STRUCTURE_REFUSED + METADATA_REFUSED,
     UPDATES,
 )
-TABLES = (JOB, *PARTS, CHANNEL, PROMOTION)
+TABLES = (JOB, *PARTS, CHANNEL, PROMOTION, SCHEDULE)
 
 
 def accepted() -> list[tuple[Table, Row]]:

@@ -313,6 +313,12 @@ RULES_REFUSED = (
         "spec.gates[0]",
         ("min of r2 must be below 1",),
     ),
+    Row(
+        "a slot's date",
+        {"spec.data.test.uri": "{slot:%Y-%m-%d}.npz"},
+        "spec.data.test.uri",
+        ("only the jobTemplate of a CompressionSchedule",),
+    ),
     Row("size with min", gate(kind="size", min=0.1), "spec.gates[0]", ("take max, not min",)),
     Row("speedup with max", gate(kind="speedup", max=3), "spec.gates[0]", ("takes min, not max",)),
     Row(

@@ -11,7 +11,17 @@ from typing import Any
 
 import pytest
 import yaml
-from manifest_tables.all import CHANNEL, JOB, PROMOTION, TABLES, accepted, name_of, refused, updates
+from manifest_tables.all import (
+    CHANNEL,
+    JOB,
+    PROMOTION,
+    SCHEDULE,
+    TABLES,
+    accepted,
+    name_of,
+    refused,
+    updates,
+)
 from manifest_tables.job import FASTER, GOOD, SHARES
 from manifest_tables.job_updates import BY_REFERENCE
 from manifest_tables.rows import DROP, Row, Table, Update, changed
@@ -411,7 +421,12 @@ def test_problem_of_a_long_name_has_the_line_of_the_name(
     name = "x" * length
     found = problems_of_manifest(tmp_path, changed(table.good, {"metadata.name": name}))
     lines = (tmp_path / "job.yaml").read_text().splitlines()
-    if length > 253 or table in (JOB, CHANNEL, PROMOTION):  # other kinds have no shorter limit
+    if length > 253 or table in (
+        JOB,
+        CHANNEL,
+        PROMOTION,
+        SCHEDULE,
+    ):  # other kinds have no shorter limit
         (problem,) = found
         assert problem.path == "metadata.name"
         assert problem.line is not None
