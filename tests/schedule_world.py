@@ -115,7 +115,7 @@ class ScheduleWorld:
     # --- the operator
 
     def start(self) -> Process:
-        """Start the operator anew, or another one beside those that are kept by a test."""
+        """Start the operator again, or another one beside those that are kept by a test."""
         self.processes = [Process(self)]
         return self.processes[0]
 

@@ -1,7 +1,7 @@
 """Observe, decide and act on schedules; `scheduling` decides.
 
 The job of a slot is created first and the status says so after it. Both are safe to repeat: the
-name of the job follows from the slot, and the status is written only if nobody wrote it since.
+name of the job follows from the slot, and the status is written only if it was not written since.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from fulcrum_operator.resources.names import (
     SCHEDULE_LABEL,
 )
 from fulcrum_operator.scheduling import decide
-from fulcrum_operator.scheduling.seen import (
+from fulcrum_operator.scheduling.inputs import (
     Child,
     Refused,
-    Seen,
+    ScheduleSeen,
     Start,
     read_child,
     read_schedule,
@@ -103,15 +103,15 @@ class ScheduleReconciler:
                 return None
             self.schedules.learn(written)
             self.probe("schedule-status")
-            for slots in decision.slots:
-                self.decided(slots.outcome, slots.count, slots.lateness_s)
+            for each in decision.slots:
+                self.decided(each.outcome, each.count, each.lateness_s)
         return decision.after_s
 
     # --- observe
 
-    def _observe(self, key: Key, body: Body) -> Seen:
+    def _observe(self, key: Key, body: Body) -> ScheduleSeen:
         children = tuple(read_child(job) for job in self.jobs.at(key))
-        return Seen(
+        return ScheduleSeen(
             read_schedule(body), children, self._pinned(key[0]) if children else frozenset()
         )
 

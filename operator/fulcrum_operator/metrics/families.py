@@ -170,7 +170,6 @@ SCHEDULES: Final = (
         (),
         "seconds",
         LATE_S,
-        from_zero=True,
     ),
     Family(
         "fulcrum_schedules",

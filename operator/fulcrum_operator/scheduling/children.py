@@ -14,8 +14,8 @@ from fulcrum_operator.resources.names import (
 )
 from fulcrum_operator.resources.times import write_time
 from fulcrum_operator.scheduling.cron import Cron
+from fulcrum_operator.scheduling.inputs import Child, Schedule
 from fulcrum_operator.scheduling.placeholders import resolve
-from fulcrum_operator.scheduling.seen import Child, Schedule
 
 MINUTE: Final = "%Y%m%d%H%M"
 """Form of a slot in a job's name, in UTC."""

@@ -47,7 +47,7 @@ class ScheduleError(ValueError):
 
 @dataclass(frozen=True)
 class Due:
-    """Slots that are due.
+    """SlotOutcome that are due.
 
     Attributes:
         last: The last of them.

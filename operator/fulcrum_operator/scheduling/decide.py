@@ -1,7 +1,7 @@
 """One decision about a schedule: start the job of the slot that is due, skip it, or wait.
 
 Of the slots that are due only the last counts. Its job's name follows from the slot, and the job is
-created before the status says so: whoever dies in between leaves a job that the next one finds.
+created before the status says so: a process that ends in between leaves a job that the next finds.
 Nothing is started for a slot that the status has, so each has at most one job, and a skipped one
 none.
 """
@@ -25,16 +25,16 @@ from fulcrum_operator.resources.names import ConditionStatus, SkipReason
 from fulcrum_operator.resources.times import read_time, write_time
 from fulcrum_operator.scheduling.children import beyond_limits, job_of, name_of
 from fulcrum_operator.scheduling.cron import COUNTED, Cron, Due, ScheduleError, parse
-from fulcrum_operator.scheduling.placeholders import PlaceholderError
-from fulcrum_operator.scheduling.seen import (
+from fulcrum_operator.scheduling.inputs import (
     Child,
     Refused,
     Schedule,
     ScheduleDecision,
-    Seen,
-    Slots,
+    ScheduleSeen,
+    SlotOutcome,
     Start,
 )
+from fulcrum_operator.scheduling.placeholders import PlaceholderError
 
 LONGEST_WAIT_S: Final = 300.0
 """Until the next look. The machine's clock may be set meanwhile, which no timer notices."""
@@ -56,10 +56,10 @@ class _Slot:
     announce: tuple[Announce, ...]
     start: Start | None = None
     delete: tuple[Child, ...] = ()
-    slots: tuple[Slots, ...] = ()
+    slots: tuple[SlotOutcome, ...] = ()
 
 
-def decide(seen: Seen, now: datetime) -> ScheduleDecision:
+def decide(seen: ScheduleSeen, now: datetime) -> ScheduleDecision:
     """Return what to do for a schedule that was observed as `seen` at `now`."""
     schedule = seen.schedule
     if schedule.is_deleted:
@@ -81,7 +81,7 @@ def decide(seen: Seen, now: datetime) -> ScheduleDecision:
 
 
 def _decision(
-    seen: Seen,
+    seen: ScheduleSeen,
     cron: Cron,
     start: datetime,
     decided: datetime,
@@ -118,7 +118,9 @@ def _decision(
     )
 
 
-def _without_slots(seen: Seen, reason: str, message: str, now: datetime) -> ScheduleDecision:
+def _without_slots(
+    seen: ScheduleSeen, reason: str, message: str, now: datetime
+) -> ScheduleDecision:
     """Return the decision about a schedule that names no times: say so, and keep its jobs tidy."""
     schedule = seen.schedule
     status = _status(seen, ("False", reason, message), now).model_copy(
@@ -147,10 +149,12 @@ def _starts_after(schedule: Schedule, now: datetime) -> datetime:
     return max(before, schedule.edited or now)
 
 
-def _slot(seen: Seen, cron: Cron, due: Due, refused: Refused | None, now: datetime) -> _Slot | None:
+def _slot(
+    seen: ScheduleSeen, cron: Cron, due: Due, refused: Refused | None, now: datetime
+) -> _Slot | None:
     """Return what becomes of the slot that is due, or None if it waits."""
     schedule, spec = seen.schedule, seen.schedule.spec
-    missed = (Slots("Missed", due.before),) if due.before else ()
+    missed = (SlotOutcome("Missed", due.before),) if due.before else ()
     name = name_of(schedule.name, due.last)
     late = now - due.last
     if any(child.name == name for child in seen.children):
@@ -182,23 +186,23 @@ def _slot(seen: Seen, cron: Cron, due: Due, refused: Refused | None, now: dateti
     )
 
 
-def _started(due: Due, name: str, late: timedelta, missed: tuple[Slots, ...]) -> _Slot:
+def _started(due: Due, name: str, late: timedelta, missed: tuple[SlotOutcome, ...]) -> _Slot:
     reason = "OnTime" if late <= ON_TIME else "Late"
     message = f"created job {name} for slot {write_time(due.last)}{_before(due)}"
     return _Slot(
         _last(due, "Started", reason, message, name),
         (Announce("SlotStarted", message, write_time(due.last)),),
-        slots=(*missed, Slots(reason, 1, late.total_seconds())),
+        slots=(*missed, SlotOutcome(reason, 1, late.total_seconds())),
     )
 
 
-def _skipped(due: Due, reason: SkipReason, why: str, missed: tuple[Slots, ...]) -> _Slot:
+def _skipped(due: Due, reason: SkipReason, why: str, missed: tuple[SlotOutcome, ...]) -> _Slot:
     message = f"no job for slot {write_time(due.last)}: {why}{_before(due)}"
     event = Announce("SlotSkipped", message, write_time(due.last), warning=True)
     return _Slot(
         _last(due, "Skipped", reason, message, None),
         () if reason == "Suspended" else (event,),
-        slots=(*missed, Slots(reason)),
+        slots=(*missed, SlotOutcome(reason)),
     )
 
 
@@ -243,7 +247,7 @@ def _scheduling(
             "False",
             "ClockBehind",
             f"the clock shows {write_time(now)}, and slot {write_time(decided)} was decided "
-            "already; no job starts before that time. Create the schedule anew to start over",
+            "already; no job starts before that time. Create the schedule again to start over",
         )
     if upcoming is None:
         return "False", "NeverFires", "no slot is to come"
@@ -251,7 +255,7 @@ def _scheduling(
 
 
 def _status(
-    seen: Seen, scheduling: tuple[ConditionStatus, str, str], now: datetime
+    seen: ScheduleSeen, scheduling: tuple[ConditionStatus, str, str], now: datetime
 ) -> CompressionScheduleStatus:
     """Return the status with its conditions, and what the jobs say."""
     schedule = seen.schedule

@@ -37,6 +37,8 @@ def make_metrics() -> Metrics:
             jobs=lambda: {"Running": 2},
             queue_depth=lambda: 7,
             watch_ages_s=lambda: {"compressionjobs.fulcrum.dev": 12.5},
+            schedules=lambda: {True: 3},
+            last_successes_s=lambda: {f"team/s{each:03}": 1e9 + each for each in range(250)},
         )
     )
     return metrics
@@ -92,7 +94,7 @@ def test_jobs_are_counted_when_they_are_scraped() -> None:
     counts = {"Running": 2}
     metrics = Metrics(Settings())
     assert value(metrics, "fulcrum_jobs", phase="Running") is None
-    metrics.attach(Sources(lambda: counts, lambda: 0, dict))
+    metrics.attach(Sources(lambda: counts, lambda: 0, dict, dict, dict))
     assert value(metrics, "fulcrum_jobs", phase="Running") == 2
     counts["Running"] = 3
     assert value(metrics, "fulcrum_jobs", phase="Running") == 3
@@ -231,6 +233,25 @@ def test_what_happens_to_jobs_is_counted() -> None:
     assert value(metrics, "fulcrum_job_duration_seconds_count", phase="Failed") == 0
     metrics.promotion("Rollback", "Promoted")
     assert value(metrics, "fulcrum_promotions_total", kind="Rollback", result="Promoted") == 1
+
+
+def test_slots_of_schedules_are_counted() -> None:
+    metrics = make_metrics()
+    metrics.slot("OnTime", lateness_s=0.4)
+    metrics.slot("Missed", 5)
+    slots = "fulcrum_schedule_slots_total"
+    assert value(metrics, slots, outcome="OnTime") == 1
+    assert value(metrics, slots, outcome="Missed") == 5
+    assert value(metrics, slots, outcome="StillRunning") == 0
+    assert value(metrics, "fulcrum_schedule_lateness_seconds_sum") == 0.4
+    assert value(metrics, "fulcrum_schedules", scheduling="true") == 3
+    assert value(metrics, "fulcrum_schedules", scheduling="false") == 0
+
+
+def test_of_many_schedules_the_oldest_success_stands_for_the_rest() -> None:
+    metrics, name = make_metrics(), "fulcrum_schedule_last_success_timestamp_seconds"
+    assert value(metrics, name, schedule="team/s199") == 1e9 + 199
+    assert value(metrics, name, schedule=OTHER) == 1e9 + 200
 
 
 def test_reasons_that_are_not_enumerated_are_one_series() -> None:

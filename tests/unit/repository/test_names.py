@@ -21,7 +21,7 @@ PARALLEL_MODULES = {
         "engine": "implements the protocol, once for each engine",
         "cluster": "what an engine reads of its runs from the cluster, once for each engine",
         "following": "makes the status of a run from an engine's sources, once for each engine",
-        "decide": "the list of questions of a kind of object: jobs and promotions",
+        "decide": "what comes next for a kind of object: jobs, promotions and schedules",
     },
     "pipelines": {},
     "components": {

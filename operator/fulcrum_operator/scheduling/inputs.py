@@ -77,7 +77,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ScheduleSeen:
     """Everything that the next decision about a schedule depends on.
 
     Attributes:
@@ -109,7 +109,7 @@ class Start:
 
 
 @dataclass(frozen=True)
-class Slots:
+class SlotOutcome:
     """What became of slots, for metrics.
 
     Attributes:
@@ -140,7 +140,7 @@ class ScheduleDecision:
     start: Start | None = None
     announce: tuple[Announce, ...] = ()
     status: CompressionScheduleStatus | None = None
-    slots: tuple[Slots, ...] = ()
+    slots: tuple[SlotOutcome, ...] = ()
     after_s: float | None = None
 
 
