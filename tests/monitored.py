@@ -94,10 +94,22 @@ class Operators:
     def __init__(self) -> None:
         self.well, self.sick = Metrics(Settings()), Metrics(Settings())
         self.well.attach(
-            Sources(lambda: {"Running": 1, "Succeeded": 40}, lambda: 3, lambda: {"jobs": 20.0}, dict, dict)
+            Sources(
+                lambda: {"Running": 1, "Succeeded": 40},
+                lambda: 3,
+                lambda: {"jobs": 20.0},
+                dict,
+                dict,
+            )
         )
         self.sick.attach(
-            Sources(lambda: {"Running": 1, "Pending": 9}, lambda: 1000, lambda: {"jobs": 400.0}, dict, dict)
+            Sources(
+                lambda: {"Running": 1, "Pending": 9},
+                lambda: 1000,
+                lambda: {"jobs": 400.0},
+                dict,
+                dict,
+            )
         )
         self.well.lease_moved(True)
         self._good = compressed(coverage=0.998, speedup=6.4)

@@ -187,13 +187,16 @@ class Grant:
 
 
 TEMPLATES = "compressionrecipes clustercompressionrecipes gatepolicies clustergatepolicies"
-STATUSES = "compressionjobs/status modelchannels/status modelpromotions/status"
-EVERY = f"compressionjobs modelchannels modelpromotions {TEMPLATES}"
+STATUSES = (
+    "compressionjobs/status compressionschedules/status modelchannels/status modelpromotions/status"
+)
+EVERY = f"compressionjobs compressionschedules modelchannels modelpromotions {TEMPLATES}"
 
 GRANTS = (
-    Grant("operator", "get list watch patch delete", "compressionjobs", True),
+    Grant("operator", "get list watch create patch delete", "compressionjobs", True),
     Grant("operator", "get list watch", EVERY, True),
-    Grant("operator", "create update", "compressionjobs", False),
+    Grant("operator", "update", "compressionjobs", False),
+    Grant("operator", "create update patch delete", "compressionschedules", False),
     Grant("operator", "create update patch delete", TEMPLATES, False),
     Grant("operator", "create update patch delete", "modelchannels", False),
     Grant("operator", "update patch delete", "modelpromotions", False),

@@ -150,8 +150,38 @@ PROMOTION_STATUS: dict[str, Any] = {
     "shortDigest": "111111111111",
 }
 
+SCHEDULE_STATUS: dict[str, Any] = {
+    "observedGeneration": 1,
+    "conditions": [condition("Scheduling"), condition("Suspended")],
+    "startsAfter": NOW,
+    "lastSlot": {
+        "time": NOW,
+        "outcome": "Started",
+        "reason": "OnTime",
+        "message": "created job nightly-202611251000",
+        "job": "nightly-202611251000",
+    },
+    "nextSlot": NOW,
+    "activeCount": 1,
+    "active": [
+        {
+            "name": "nightly-202611251000",
+            "uid": "1a2b3c4d-0000-4000-8000-000000000000",
+            "slot": NOW,
+        }
+    ],
+    "lastSuccess": {
+        "time": NOW,
+        "job": "nightly-202611241000",
+        "slot": NOW,
+        "verdict": "Pass",
+    },
+    "lastFinished": {"time": NOW, "job": "nightly-202611241000", "phase": "Succeeded"},
+}
+
 STATUSES = {
     "CompressionJob": JOB_STATUS,
     "ModelChannel": CHANNEL_STATUS,
     "ModelPromotion": PROMOTION_STATUS,
+    "CompressionSchedule": SCHEDULE_STATUS,
 }

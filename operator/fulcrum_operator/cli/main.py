@@ -23,6 +23,7 @@ from fulcrum_operator.cli import (
     report,
     rollback,
     run,
+    trigger,
     validate,
 )
 from fulcrum_operator.cli.saying import say
@@ -43,6 +44,7 @@ app.command()(init.init)
 app.command()(validate.validate)
 app.command()(gate.gate)
 app.command()(report.report)
+app.command()(trigger.trigger)
 app.command()(promote.promote)
 app.command()(approve.approve)
 app.command()(rollback.rollback)

@@ -30,9 +30,10 @@ def validate(
 
     Prints the field, what is wrong and what is allowed. Exit codes: 0 all are valid, 2 one is not.
     """
+    from fulcrum_operator.cli.schedule_checks import check_schedules
     from fulcrum_pipelines.manifests import check_file
 
-    problems = {str(file): check_file(file, against) for file in files}
+    problems = {str(file): check_file(file, against) or check_schedules(file) for file in files}
     if output is OutputFormat.JSON:
         import json
         from dataclasses import asdict

@@ -39,7 +39,6 @@ def job_of(schedule: Schedule, cron: Cron, slot: datetime) -> Mapping[str, Any]:
         "name": schedule.name,
         "uid": schedule.uid,
         "controller": True,
-        "blockOwnerDeletion": True,
     }
     return {
         "apiVersion": COMPRESSION_JOB.api_version,

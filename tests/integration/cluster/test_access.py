@@ -28,11 +28,13 @@ from manifest_tables.access import (
 from manifest_tables.job import GOOD
 from manifest_tables.promotions import CHANNEL, PROMOTION
 from manifest_tables.rows import changed
+from manifest_tables.schedules import SCHEDULE
 from manifest_tables.server import Server
 from manifest_tables.statuses import STATUSES
 
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
+    COMPRESSION_SCHEDULE,
     MODEL_CHANNEL,
     MODEL_PROMOTION,
     OPERATOR_NAME,
@@ -43,6 +45,7 @@ from fulcrum_operator.resources.names import (
 NAMESPACE = "access"
 WAIT_S = 20.0  # roles and policies reach the API server's own caches in about a second
 Servers = dict[User, Server]
+WITH_STATUS = (COMPRESSION_JOB, COMPRESSION_SCHEDULE, MODEL_CHANNEL, MODEL_PROMOTION)
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,7 @@ def objects(servers: Servers) -> dict[Kind, str]:
         (COMPRESSION_JOB, GOOD),
         (MODEL_CHANNEL, CHANNEL.good),
         (MODEL_PROMOTION, changed(PROMOTION.good, {"metadata.name": "there"})),
+        (COMPRESSION_SCHEDULE, SCHEDULE.good),
     ):
         answer = servers["admin"].create(kind, manifest, NAMESPACE, keep=True)
         assert answer.accepted, answer.message
@@ -100,6 +104,28 @@ def test_jobs_that_promote_by_themselves_are_created_by_who_may(
     _check(answer.status, answer.message, row.words)
 
 
+@pytest.mark.parametrize("row", JOBS, ids=lambda row: f"{row.user}: {row.name}")
+def test_schedules_of_such_jobs_are_created_and_changed_by_who_may(
+    servers: Servers, row: Request
+) -> None:
+    """The operator creates their jobs by its own rights."""
+    template = {f"spec.jobTemplate.{path}": value for path, value in row.changes.items()}
+    words = tuple(
+        each.replace("spec.promotion", "spec.jobTemplate.spec.promotion") for each in row.words
+    )
+    manifest = changed(SCHEDULE.good, {"metadata.name": "new"} | template)
+    answer = servers[row.user].create(COMPRESSION_SCHEDULE, manifest, NAMESPACE)
+    _check(answer.status, answer.message, words)
+
+    there = changed(SCHEDULE.good, {"metadata.name": f"of-{row.user}"} | template)
+    servers["admin"].create(COMPRESSION_SCHEDULE, there, NAMESPACE, keep=True)
+    patch = {"spec": {"jobTemplate": {"spec": {"seed": 7}}}}
+    name = there["metadata"]["name"]
+    answer = servers[row.user].patch(COMPRESSION_SCHEDULE, name, patch, NAMESPACE)
+    _check(answer.status, answer.message, words)
+    servers["admin"].delete(COMPRESSION_SCHEDULE, name, NAMESPACE)
+
+
 @pytest.mark.parametrize("row", APPROVED, ids=lambda row: f"{row.user}: {row.name}")
 def test_promotions_are_approved_by_who_may(
     servers: Servers, objects: dict[Kind, str], row: Request
@@ -110,7 +136,9 @@ def test_promotions_are_approved_by_who_may(
 
 
 @pytest.mark.parametrize(
-    "kind", [COMPRESSION_JOB, MODEL_CHANNEL, MODEL_PROMOTION], ids=lambda kind: kind.kind
+    "kind",
+    [COMPRESSION_JOB, COMPRESSION_SCHEDULE, MODEL_CHANNEL, MODEL_PROMOTION],
+    ids=lambda kind: kind.kind,
 )
 @pytest.mark.parametrize(("user", "words"), STATUS_WRITERS)
 def test_status_is_the_operators(
@@ -122,7 +150,9 @@ def test_status_is_the_operators(
 
 
 @pytest.mark.parametrize(
-    "kind", [COMPRESSION_JOB, MODEL_CHANNEL, MODEL_PROMOTION], ids=lambda kind: kind.kind
+    "kind",
+    [COMPRESSION_JOB, COMPRESSION_SCHEDULE, MODEL_CHANNEL, MODEL_PROMOTION],
+    ids=lambda kind: kind.kind,
 )
 def test_nothing_of_a_full_status_is_lost(
     servers: Servers, objects: dict[Kind, str], kind: Kind
@@ -152,6 +182,11 @@ def test_nothing_of_a_full_status_is_lost(
             MODEL_PROMOTION,
             "NAME CHANNEL KIND PHASE REASON TO BY AGE",
             "there production Promotion Promoted Promoted 111111111111 admin",
+        ),
+        (
+            COMPRESSION_SCHEDULE,
+            "NAME SCHEDULE ZONE SUSPEND ACTIVE LAST OUTCOME NEXT SUCCESS CHANNEL AGE",
+            "nightly 0 2 * * * UTC false 1",
         ),
     ],
     ids=lambda value: value.kind if isinstance(value, Kind) else "",

@@ -11,6 +11,7 @@ from manifest_tables.statuses import STATUSES
 from pydantic import BaseModel, ValidationError
 
 from fulcrum_operator.resources.compressionjob import CompressionJobStatus
+from fulcrum_operator.resources.compressionschedule import CompressionScheduleStatus
 from fulcrum_operator.resources.modelchannel import ModelChannelSpec, ModelChannelStatus
 from fulcrum_operator.resources.modelpromotion import ModelPromotionSpec, ModelPromotionStatus
 from fulcrum_pipelines.validation.schemas import known_kinds
@@ -20,6 +21,7 @@ TYPES: dict[str, type[BaseModel]] = {
     "CompressionJob": CompressionJobStatus,
     "ModelChannel": ModelChannelStatus,
     "ModelPromotion": ModelPromotionStatus,
+    "CompressionSchedule": CompressionScheduleStatus,
 }
 
 
