@@ -22,6 +22,7 @@ from fulcrum_operator.resources.names import (
     SCHEDULE_LABEL,
 )
 from fulcrum_operator.scheduling import decide
+from fulcrum_operator.scheduling.children import beyond_limits
 from fulcrum_operator.scheduling.inputs import (
     Child,
     Refused,
@@ -110,10 +111,12 @@ class ScheduleReconciler:
     # --- observe
 
     def _observe(self, key: Key, body: Body) -> ScheduleSeen:
+        schedule = read_schedule(body)
         children = tuple(read_child(job) for job in self.jobs.at(key))
-        return ScheduleSeen(
-            read_schedule(body), children, self._pinned(key[0]) if children else frozenset()
-        )
+        found = ScheduleSeen(schedule, children)
+        if beyond_limits(schedule, children, frozenset()):
+            return replace(found, pinned=self._pinned(key[0]))
+        return found
 
     def _pinned(self, namespace: str) -> frozenset[str]:
         """Return the jobs that the history of a channel names."""
