@@ -7,7 +7,6 @@ moves to the next one that does, and a time that exists twice is used once, the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -32,8 +31,6 @@ COUNTED: Final = 100
 """Missed slots beyond this number are not counted."""
 
 _SINGLE_STEP = re.compile(r"(^|,)\w+/")
-_FOLD = timedelta(hours=25)
-"""More than a zone's clock was ever set back by."""
 _LOOKBACKS = tuple(timedelta(days=days) for days in (1 / 24, 1, 32, 366, 5 * 366))
 
 
@@ -67,44 +64,61 @@ class Cron:
 
     def next(self, after: datetime) -> datetime | None:
         """Return the first slot after a moment, in UTC; None if there is none for 50 years."""
-        return next(self._slots(after), None)
+        after = after.astimezone(UTC)
+        found = self._next(after, after)
+        change = None if found is None else self._change(after - timedelta(hours=1), found)
+        if found is None or change is None:
+            return found
+        # If clocks change by half an hour, cronsim may step over slots of the next full hour.
+        minutes = 60 - change.astimezone(self.zone).minute
+        other = self._next(change + timedelta(minutes=minutes, seconds=-1), after)
+        return found if other is None else min(found, other)
 
     def due(self, after: datetime, until: datetime) -> Due | None:
         """Return the slots after one moment and up to another, or None if there is none."""
-        count, last = 0, None
-        for slot in self._slots(after):
-            if slot > until:
-                break
+        count, last, slot = 0, None, self.next(after)
+        while slot is not None and slot <= until:
             count, last = count + 1, slot
             if count > COUNTED:
                 last = self._last(after, until)
                 break
+            slot = self.next(slot)
         return None if last is None else Due(last, min(count - 1, COUNTED))
 
     def _last(self, after: datetime, until: datetime) -> datetime:
         """Return the last of many slots without a walk over all of them."""
         for lookback in _LOOKBACKS:
-            last = None
-            for slot in self._slots(max(after, until - lookback)):
-                if slot > until:
-                    break
-                last = slot
+            last, slot = None, self.next(max(after, until - lookback))
+            while slot is not None and slot <= until:
+                last, slot = slot, self.next(slot)
             if last is not None:
                 return last
         raise AssertionError("a hundred slots in the time, and none in its last five years")
 
-    def _slots(self, after: datetime) -> Iterator[datetime]:
-        """Yield the slots after a moment, in UTC.
+    def _next(self, start: datetime, after: datetime) -> datetime | None:
+        """Return what cronsim gives from `start` on, the first after another moment.
 
-        Inside an hour that exists twice, cronsim goes by the clock on the wall, so it is asked from
-        earlier on.
+        In the second of two equal hours it goes on from the clock on the wall, so it may give slots
+        of the first again.
         """
-        previous = after.astimezone(UTC)
-        for slot in CronSim(self.expression, (previous - _FOLD).astimezone(self.zone)):
+        for slot in CronSim(self.expression, start.astimezone(self.zone)):
             moment = slot.astimezone(UTC)
-            if moment > previous:
-                previous = moment
-                yield moment
+            if moment > after:
+                return moment
+        return None
+
+    def _change(self, low: datetime, high: datetime) -> datetime | None:
+        """Return the second at which the zone's offset is that of `high` first, if it changes."""
+        before = low.astimezone(self.zone).utcoffset()
+        if high.astimezone(self.zone).utcoffset() == before:
+            return None
+        while high - low > timedelta(seconds=1):
+            middle = low + (high - low) / 2
+            if middle.astimezone(self.zone).utcoffset() == before:
+                low = middle
+            else:
+                high = middle
+        return high.replace(microsecond=0)
 
 
 @lru_cache(maxsize=1024)

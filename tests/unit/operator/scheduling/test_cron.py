@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
+from cronsim import CronSim
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,6 +44,8 @@ CASES = (
          ("2026-03-29T00:00", "2026-03-29T01:00", "2026-03-29T02:00")),
     Case("half an hour back", "45 1 * * *", "Australia/Lord_Howe", "2026-04-04T00:00",
          ("2026-04-04T14:45", "2026-04-05T15:15")),
+    Case("hours over half an hour forth", "15 */3 * * *", "Australia/Lord_Howe",
+         "2026-10-03T13:45", ("2026-10-03T16:15", "2026-10-03T19:15")),
     Case("half an hour forth", "15 2 * * *", "Australia/Lord_Howe", "2026-10-03T00:00",
          ("2026-10-03T15:30", "2026-10-04T15:15")),
     Case("a day that a zone skipped", "0 12 * * *", "Pacific/Apia", "2011-12-29T00:00",
@@ -67,18 +71,35 @@ def test_slots_follow_the_zones_clock(case: Case) -> None:
         after = expected
 
 
+CHANGES = ("2026-03-28T00:10", "2026-04-03T00:10", "2026-09-04T00:10", "2026-10-02T00:10")
+"""Before the clocks of these zones change, and at no slot."""
+
+
+@pytest.mark.parametrize("change", [*CHANGES, "2026-10-24T00:10"])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Australia/Lord_Howe", "America/Santiago"])
 @pytest.mark.parametrize("schedule", ["30 2 * * *", "*/20 * * * *", "15 */3 * * *", "5 0-4 * * *"])
-def test_slots_only_grow(zone: str, schedule: str) -> None:
-    """Also where the clock on the wall goes back."""
-    longest, cron = timedelta(days=2), parse(schedule, zone)
-    for change in ("2026-03-28T00:00", "2026-04-03T00:00", "2026-09-04T00:00", "2026-10-02T00:00"):
-        moment = utc(change)
-        for _ in range(100):
-            found = cron.next(moment)
-            assert found is not None
-            assert moment < found <= moment + longest
-            moment = found
+def test_slots_are_the_same_from_wherever_one_asks(schedule: str, zone: str, change: str) -> None:
+    """A walk by cronsim itself may step over one right after a change by half an hour."""
+    cron, start = parse(schedule, zone), utc(change)
+    walk, end = set(), start + timedelta(days=3)
+    for minutes in range(0, 2 * 24 * 60, 13):
+        moment = start + timedelta(minutes=minutes)
+        slot = cron.next(moment)
+        assert slot is not None
+        assert not any(moment < each < slot for each in walk)
+        walk.add(slot)
+    for slot in CronSim(schedule, start.astimezone(ZoneInfo(zone))):
+        moment = slot.astimezone(UTC)
+        if moment > end:
+            break
+        assert cron.next(moment - timedelta(seconds=1)) == moment
+    asked, moment = set(), start
+    while moment < start + timedelta(days=2):
+        found = cron.next(moment)
+        assert found is not None
+        asked.add(found)
+        moment = found
+    assert {slot for slot in walk if slot <= moment} <= asked
 
 
 SCHEDULES = ("* * * * *", "*/7 3 * * *", "0 0 * * 1", "0 12 1 * *", "30 2 * * *", "0 0 29 2 *")
