@@ -34,8 +34,14 @@ class Model(Spec):
 class DataSource(Spec):
     """Examples to fine-tune on, and to sample calibration data from if there is no calibration set."""
 
-    uri: Annotated[str, Field(min_length=1, max_length=1024)]
+    uri: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """A file, a directory or a glob. A URL, or a path relative to the manifest (to the operator's source root on a cluster)."""
+    uris: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=1024)], ...], Field(min_length=1, max_length=1000)] | None = None
+    """Files, directories and globs in place of uri, read as one data set in this order, such as the files of several days. All files need the same columns or arrays, and none may be named twice."""
+    missing: Literal['Fail', 'Skip'] = 'Fail'
+    """What to do if nothing is at one of uris, or a glob matches nothing. Fail is an error; Skip goes on without it, and evidence, report and verdict name it."""
+    minimum: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """For missing Skip, how many of uris must exist at least."""
     format: Literal['auto', 'npz', 'npy', 'csv', 'parquet', 'imageFolder', 'python'] = 'auto'
     """Format of the data; auto decides by the name's ending (.npz, .npy, .csv, .csv.gz, .parquet, a directory of class directories)."""
     inputs: dict[str, str] | None = None
@@ -90,6 +96,8 @@ class Data(Spec):
     """For outputs of the model after the first, the array or column of the test data that holds the right answer. Their metrics are reported, whole numbers for classes; the first output's answer is test.target."""
     ignored_outputs: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=253)], ...], Field(max_length=32)] | None = None
     """Outputs of the model after the first that are not used. All others are compared with the baseline's, and block promotion if they differ too much."""
+    time_column: Annotated[str, Field(min_length=1, max_length=253)] | None = None
+    """Array or column of every data set that says when an example is from - an ISO date or timestamp, or a number. Each test example must be later than all of the other data sets; the verdict is Anomalous otherwise."""
     group_by: Annotated[str, Field(min_length=1, max_length=253)] | None = None
     """Array or column of the test data that says which examples belong together (a user, a recording). Intervals then resample groups, not examples."""
 
