@@ -216,6 +216,54 @@ class Overlap(Record):
     first_indices: tuple[int, ...] = ()
 
 
+class TimeSplit(Record):
+    """When the examples of test and of another data set are from, by `data.timeColumn`."""
+
+    other: str
+    kind: Literal["number", "date", "time", "time with a zone"]  # what the column holds in both
+    test_first: str
+    test_last: str
+    other_first: str
+    other_last: str
+    test_not_later: int  # test examples that are not later than `other_last`
+    other_not_earlier: int  # examples of the other that are not earlier than `test_first`
+
+    @property
+    def problem(self) -> str:
+        """Why test is not later than the other data, in words; empty if it is."""
+        if not self.test_not_later:
+            return ""
+        return (
+            f"{self.test_not_later} test examples are not later than all of {self.other}: test is "
+            f"from {self.test_first} to {self.test_last}, {self.other} from {self.other_first} to "
+            f"{self.other_last}, with {self.other_not_earlier} examples from {self.test_first} on"
+        )
+
+
+class AddressRead(Record):
+    """One address of a data set, with what was read there.
+
+    The digest is that of the file, or of the lines "<name> <SHA-256>" of its files in the order in
+    which they were read; a folder of images has a line for each image, by relative path.
+    """
+
+    address: str
+    digest: Digest
+    size_bytes: int
+    files: int
+    examples: int  # that lie there, before skip and take
+
+
+class DataRead(Record):
+    """The addresses of one data set that a stage read, in order."""
+
+    data: str
+    digest: Digest  # of the examples in order, as among the stage's inputs
+    examples: int
+    addresses: tuple[AddressRead, ...]
+    skipped: tuple[str, ...] = ()  # addresses with nothing there, which the manifest allows
+
+
 class Copies(Record):
     """Test examples with the same inputs, found by hash."""
 
@@ -283,6 +331,7 @@ class EvaluateDetails(Record):
     export_max_difference: Finite | None = None  # exported ONNX against torch, largest absolute
     test_examples: int
     overlaps: tuple[Overlap, ...] = ()
+    time_splits: tuple[TimeSplit, ...] = ()
     advice: tuple[str, ...] = ()  # e.g. the test set is too small for a gate's margin
     first_output: FirstOutput | None = None
     constant_answer: tuple[Metric, ...] = ()  # of the best answer that ignores the inputs
@@ -458,6 +507,8 @@ class ValidateDetails(Record):
     # Data sets whose overlap with test was computed beside code of the data's or model's author;
     # null: all of them, as earlier versions did.
     overlap_on_trust: tuple[str, ...] | None = None
+    time_column: str | None = None  # data.timeColumn
+    time_splits: tuple[TimeSplit, ...] = ()
     copies: Copies | None = None  # null with data.groupBy, which says what belongs together
     confusion_baseline: ConfusionMatrix | None = None
     confusion_candidate: ConfusionMatrix | None = None
@@ -511,6 +562,7 @@ class StageEvidence(Record):
     seconds: Finite
     peak_memory_bytes: int
     inputs: dict[str, Digest]
+    data: tuple[DataRead, ...] = ()  # read for this record's digests, also if the rest is cached
     outputs: tuple[Artifact, ...]
     environment: Environment
     warnings: tuple[str, ...] = ()

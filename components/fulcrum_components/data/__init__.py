@@ -9,6 +9,7 @@ from fulcrum_components.data.overlap import (
     example_hashes,
     find_copies,
     find_overlap,
+    find_time_splits,
     fingerprint,
     sample,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "find_copies",
     "find_labels",
     "find_overlap",
+    "find_time_splits",
     "fingerprint",
     "from_arrays",
     "from_record",

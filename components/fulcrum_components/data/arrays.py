@@ -7,7 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fulcrum_components.data.columns import check_same
 from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.data.gathering import DataFile
 from fulcrum_components.data.label_values import Array
 from fulcrum_components.sources.naming import listed
 from fulcrum_components.tasks.values import Indices
@@ -51,9 +53,9 @@ class ArrayTable:
     def __init__(self, arrays: Mapping[str, Column], *, origin: str, where: str) -> None:
         self.names = tuple(arrays)
         self.origin = origin
+        self.parts = _parts(next(iter(arrays.values()))) if arrays else (0,)
         self._arrays = dict(arrays)
         self._where = where
-        self._examples = len(next(iter(arrays.values()))) if arrays else 0
         for name, array in arrays.items():
             if array.dtype.hasobject:
                 message = (
@@ -64,7 +66,7 @@ class ArrayTable:
 
     def __len__(self) -> int:
         """Return the number of examples."""
-        return self._examples
+        return sum(self.parts)
 
     def restrict(self, names: Sequence[str]) -> ArrayTable:
         """Return this table with the number of examples that the arrays `names` have.
@@ -76,9 +78,26 @@ class ArrayTable:
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"'{name}' {length}" for name, length in lengths.items())
             raise UserError(f"arrays differ in length: {found}", where=self._where)
+        parts = {name: _parts(self._arrays[name]) for name in names}
+        for name, own in parts.items():
+            self._check_parts(name, own, names[0], parts[names[0]])
         table = ArrayTable(self._arrays, origin=self.origin, where=self._where)
-        table._examples = lengths[names[0]]
+        table.parts = parts[names[0]]
         return table
+
+    def _check_parts(
+        self, name: str, own: Sequence[int], first: str, others: Sequence[int]
+    ) -> None:
+        """Refuse arrays that are cut at different examples, since those would be mixed up."""
+        if len(own) != len(others):  # not from the same files
+            return
+        for number, (length, other) in enumerate(zip(own, others, strict=True)):
+            if length != other:
+                message = (
+                    f"arrays differ in length in file {number + 1} of {len(own)}: "
+                    f"'{first}' {other}, '{name}' {length}"
+                )
+                raise UserError(message, where=self._where)
 
     def read(self, names: Sequence[str], indices: Indices, dtype: str) -> Array:
         """Return the values of `names` for the examples `indices`, side by side if several."""
@@ -93,8 +112,8 @@ class ArrayTable:
 
     def _column(self, name: str) -> Column:
         array = self._arrays[name]
-        if len(array) != self._examples:
-            message = f"array '{name}' has {len(array)} entries for {self._examples} examples"
+        if len(array) != len(self):
+            message = f"array '{name}' has {len(array)} entries for {len(self)} examples"
             raise UserError(message, where=self._where)
         return array
 
@@ -103,13 +122,15 @@ class Pieces:
     """Arrays one after the other that are indexed as if they were one, without copying them.
 
     Args:
-        parts: Arrays with the same element type and the same shape but for axis 0.
+        parts: Arrays with the same element type, but for the length of text, and the same shape,
+            but for axis 0.
     """
 
     def __init__(self, parts: Sequence[Array]) -> None:
         self._parts = parts
-        self._starts = np.cumsum([0, *map(len, parts)])
-        self.dtype = parts[0].dtype
+        self.lengths = tuple(map(len, parts))
+        self._starts = np.cumsum([0, *self.lengths])
+        self.dtype: np.dtype[Any] = np.result_type(*(part.dtype for part in parts))
         self.shape = (int(self._starts[-1]), *parts[0].shape[1:])
 
     def __len__(self) -> int:
@@ -126,17 +147,32 @@ class Pieces:
         return values
 
 
-def concatenated(parts: Sequence[Mapping[str, Array]], where: str) -> dict[str, Column]:
+def concatenated(parts: Sequence[tuple[DataFile, Mapping[str, Array]]]) -> dict[str, Column]:
     """Return the arrays of several files, joined by name.
 
     Raises:
-        UserError: The files have other names, types or shapes than the first.
+        UserError: A file has other names, types or shapes than the first.
     """
-    if len(parts) == 1:
-        return dict(parts[0])
-    first = {name: (array.dtype, array.shape[1:]) for name, array in parts[0].items()}
-    for number, part in enumerate(parts):
-        if {name: (array.dtype, array.shape[1:]) for name, array in part.items()} != first:
-            message = f"file {number + 1} of {len(parts)} has other arrays than the first"
-            raise UserError(message, where=where)
-    return {name: Pieces([part[name] for part in parts]) for name in first}
+    (first, expected), *others = parts
+    for file, arrays in others:
+        kinds = _kinds(arrays), _kinds(expected)
+        names, known = sorted(arrays), sorted(expected)  # their order means nothing
+        check_same(names, known, first.name, where=file.where, kinds=kinds, what="array")
+    if not others:
+        return dict(expected)
+    return {name: Pieces([arrays[name] for _, arrays in parts]) for name in expected}
+
+
+def _parts(array: Column) -> tuple[int, ...]:
+    """Return the number of entries from each file."""
+    return array.lengths if isinstance(array, Pieces) else (len(array),)
+
+
+def _kinds(arrays: Mapping[str, Array]) -> dict[str, str]:
+    return {name: _kind(array) for name, array in arrays.items()}
+
+
+def _kind(array: Array) -> str:
+    """Return type and shape of an example, which all files need; text may be longer in some."""
+    kind = "text" if array.dtype.kind in "SU" else str(array.dtype)
+    return f"{kind}[n{''.join(f', {size}' for size in array.shape[1:])}]"

@@ -1,4 +1,4 @@
-"""Find the arrays or columns that a data source names, and help where a name is wrong."""
+"""Find the arrays or columns that a data source names, and compare those of its files."""
 
 from __future__ import annotations
 
@@ -71,3 +71,43 @@ def input_columns(
         name: resolve(mapping.get(name, name), names, field=f"{where}.inputs.{name}", where=file)
         for name in known
     }
+
+
+def check_same(
+    found: Sequence[str],
+    expected: Sequence[str],
+    first: str,
+    *,
+    where: str,
+    kinds: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+    what: str = "column",
+) -> None:
+    """Refuse a file whose columns or arrays are not those of the first file of its data set.
+
+    Args:
+        found: Names in the file, in order.
+        expected: Those in the first file.
+        first: Name of the first file.
+        where: Field path and file, for messages.
+        kinds: Types and shapes by name, in the file and in the first one.
+        what: Word for what has a name.
+
+    Raises:
+        UserError: A name is missing, new or in another place, or has another type or shape.
+    """
+    message = ""
+    if missing := [name for name in expected if name not in found]:
+        message = f"{what} '{missing[0]}' is missing, which {first} has"
+    elif new := [name for name in found if name not in expected]:
+        message = f"{what} '{new[0]}' is not in {first}"
+    elif list(found) != list(expected):
+        place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b)
+        message = f"{what} {place + 1} is '{found[place]}', in {first} '{expected[place]}'"
+    else:
+        for name in expected:
+            own, other = (kind.get(name, "") for kind in kinds)
+            if own != other:
+                message = f"{what} '{name}' is {own}, in {first} {other}"
+                break
+    if message:
+        raise UserError(f"{message}; all files of a data set need the same", where=where)

@@ -14,7 +14,9 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
-from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.data.columns import check_same
+from fulcrum_components.data.dataset import TEXT, TIME
+from fulcrum_components.data.gathering import DataFile
 from fulcrum_components.sources.archives import check_expansion
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
@@ -48,71 +50,68 @@ class CsvRows:
     """Rows of one or more CSV files with the same header.
 
     Args:
-        paths: The files.
-        where: Field path and file, for messages.
+        files: The files.
 
     Raises:
         UserError: A file has no header, or another one than the first.
     """
 
-    def __init__(self, paths: Sequence[Path], where: str) -> None:
-        self._paths = paths
-        self._where = where
-        self._rows = sum(self._count(path) for path in paths)
-        self.names = self._header(paths[0])
-        for path in paths[1:]:
-            if self._header(path) != self.names:
-                message = f"{path.name} has other columns than {paths[0].name}"
-                raise UserError(message, where=where)
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = files
+        self._rows = tuple(map(self._count, files))
+        headers = list(map(self._header, files))
+        self.names = headers[0]
+        for file, names in zip(files, headers, strict=True):
+            check_same(names, self.names, files[0].name, where=file.where)
 
-    def count(self) -> int:
-        """Return the number of rows: of the lines with something in them, but for the header."""
+    def counts(self) -> tuple[int, ...]:
+        """Return each file's rows: its lines with something in them, but for the header."""
         return self._rows
 
     def is_text(self, column: str) -> bool:
         """Return whether `column` may hold more than numbers, which only reading shows."""
         return column in self.names
 
-    def _count(self, path: Path) -> int:
+    def _count(self, file: DataFile) -> int:
         """Return the number of rows of one file, read piece by piece.
 
         Raises:
             UserError: It is damaged, expands beyond reason, or has a line that no block can hold.
         """
-        opener = gzip.open if path.suffix.lower() == ".gz" else open
-        size, expanded, lines = path.stat().st_size, 0, _Lines()
+        opener = gzip.open if file.path.suffix.lower() == ".gz" else open
+        size, expanded, lines = file.path.stat().st_size, 0, _Lines()
         try:
-            with opener(path, "rb") as stream:
+            with opener(file.path, "rb") as stream:
                 while piece := stream.read(BLOCK_BYTES):
                     expanded += len(piece)
-                    check_expansion(expanded, size, self._where, kind="gzip")
+                    check_expansion(expanded, size, file.where, kind="gzip")
                     lines.add(piece)
                     if lines.unended_bytes > LONGEST_ROW_BYTES:
                         message = (
-                            f"{path.name} has a line of more than {LONGEST_ROW_BYTES} bytes; "
+                            f"{file.name} has a line of more than {LONGEST_ROW_BYTES} bytes; "
                             "store so many columns as .npz or .parquet"
                         )
-                        raise UserError(message, where=self._where)
+                        raise UserError(message, where=file.where)
         except (OSError, EOFError, zlib.error) as error:
-            raise UserError(_readable(error, ()), where=self._where) from None
+            raise UserError(_readable(error, ()), where=file.where) from None
         return lines.filled - 1
 
     def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
         """Yield all rows of `columns` as `dtype`, some at a time."""
-        kind = pa.string() if dtype == TEXT else pa.from_numpy_dtype(dtype)
-        for path in self._paths:
+        kind = pa.string() if dtype in (TEXT, TIME) else pa.from_numpy_dtype(dtype)
+        for file in self._files:
             try:
-                with self._open(path, columns, kind) as reader:
+                with self._open(file, columns, kind) as reader:
                     yield from reader
             except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-                raise UserError(_readable(error, self.names), where=self._where) from None
+                raise UserError(_readable(error, self.names), where=file.where) from None
 
     def _open(
-        self, path: Path, columns: Sequence[str], kind: pa.DataType
+        self, file: DataFile, columns: Sequence[str], kind: pa.DataType
     ) -> csv.CSVStreamingReader:
         return csv.open_csv(
-            _stream(path),
-            read_options=_options(path),
+            _stream(file.path),
+            read_options=_options(file.path),
             convert_options=csv.ConvertOptions(
                 include_columns=list(columns),
                 column_types=dict.fromkeys(columns, kind),
@@ -120,23 +119,23 @@ class CsvRows:
             ),
         )
 
-    def _header(self, path: Path) -> tuple[str, ...]:
+    def _header(self, file: DataFile) -> tuple[str, ...]:
         try:
-            with _stream(path) as stream:
+            with _stream(file.path) as stream:
                 start = stream.read(BLOCK_BYTES)
             if start.startswith(UTF_16) or b"\0" in start:
                 kind = "text in UTF-16" if start.startswith(UTF_16) else "binary data, not text"
-                message = f"{path.name} is {kind}; save it as CSV in UTF-8"
-                raise UserError(message, where=self._where)
-            self._check_separator(path, start)
-            with csv.open_csv(_stream(path), read_options=_options(path)) as reader:
+                message = f"{file.name} is {kind}; save it as CSV in UTF-8"
+                raise UserError(message, where=file.where)
+            self._check_separator(file, start)
+            with csv.open_csv(_stream(file.path), read_options=_options(file.path)) as reader:
                 names = tuple(reader.schema.names)
         except (pa.ArrowInvalid, OSError, UnicodeDecodeError) as error:
-            raise UserError(_readable(error, ()), where=self._where) from None
-        self._check_header(path, names)
+            raise UserError(_readable(error, ()), where=file.where) from None
+        self._check_header(file, names)
         return names
 
-    def _check_separator(self, path: Path, start: bytes) -> None:
+    def _check_separator(self, file: DataFile, start: bytes) -> None:
         """Refuse a file whose columns are not separated by commas, before they are counted."""
         text = start.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
         lines = [line for line in text.splitlines() if line.strip()][:LINES_LOOKED_AT]
@@ -145,20 +144,20 @@ class CsvRows:
             if not _is_separated(rows, list(read_cells(lines))):
                 continue
             numbers = [cell for row in rows[1:] for cell in row if WITH_COMMA.fullmatch(cell)]
-            message = f"{path.name} has its columns separated by {word}; write it with commas"
+            message = f"{file.name} has its columns separated by {word}; write it with commas"
             if numbers:
                 message = (
-                    f"{path.name} has its columns separated by {word} and decimal commas "
+                    f"{file.name} has its columns separated by {word} and decimal commas "
                     f"('{numbers[0]}'); write it with ',' between columns and '.' in numbers"
                 )
-            raise UserError(message, where=self._where)
+            raise UserError(message, where=file.where)
 
-    def _check_header(self, path: Path, names: Sequence[str]) -> None:
+    def _check_header(self, file: DataFile, names: Sequence[str]) -> None:
         twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
         if all(map(NUMBER.fullmatch, names)) or twice:
             detail = f"; there are several named {listed(map(repr, twice))}" if twice else ""
-            message = f"{path.name} needs a first line with distinct names of the columns{detail}"
-            raise UserError(message, where=self._where)
+            message = f"{file.name} needs a first line with distinct names of the columns{detail}"
+            raise UserError(message, where=file.where)
 
 
 class _Lines:

@@ -8,26 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Protocol
 
 import numpy as np
 
 from fulcrum_components.data.example_checks import check_inputs
+from fulcrum_components.data.gathering import Gathered
 from fulcrum_components.data.label_values import Array, Observed, plain_labels
 from fulcrum_components.data.labels import Labels
+from fulcrum_components.data.times import parse_times
 from fulcrum_components.models.signature import Signature, TensorSpec
 from fulcrum_components.notes import Notes
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_components.tasks import Task, find_task
 from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
+from fulcrum_pipelines.evidence import AddressRead
 
 TEXT = "text"
 """Element type of columns that name slices or groups."""
 
 LABEL = "label"
 """Element type of class labels: the numbers or text in the data."""
+
+TIME = "time"
+"""Element type of the column that says when an example is from: as `parse_times` returns it."""
 
 LABELS_AT_ONCE = 1 << 16
 
@@ -62,6 +68,9 @@ class Dataset(Protocol):
     ) -> Iterator[Batch]:
         """Yield all examples in batches; the last may be short."""
 
+    def times(self, column: str) -> Iterator[Array]:
+        """Yield when all examples are from, in pieces, as `parse_times` returns it."""
+
     def subset(self, positions: Indices) -> Dataset:
         """Return a data set of the examples at `positions`, in that order."""
 
@@ -74,12 +83,14 @@ class Table(Protocol):
         flat: Whether one example is a row of numbers, to be reshaped to what the model takes.
         origin: File or directory, for messages.
         targets_are_cheap: Whether reading all answers costs less than reading all inputs.
+        parts: Number of examples of each file, in order.
     """
 
     names: tuple[str, ...]
     flat: bool
     origin: str
     targets_are_cheap: bool
+    parts: tuple[int, ...]
 
     @property
     def folders(self) -> tuple[str, ...] | None:
@@ -97,7 +108,8 @@ class Table(Protocol):
         Args:
             names: Names out of `self.names`.
             indices: Numbers of examples, each below the length.
-            dtype: Type to which text is converted: numpy's name of a type, `TEXT` or `LABEL`.
+            dtype: Type to which text is converted: numpy's name of a type, `TEXT`, `LABEL`, or
+                `TIME`, for which arrays may also come as they are stored.
         """
 
 
@@ -137,6 +149,7 @@ class TableDataset:
         order: Numbers of the table's examples, in the order of this data set.
         where: Field path and file, for messages.
         notes: What was converted so far; subsets add to the same ones.
+        gathered: The files of the table; None if it is not from a data source.
     """
 
     table: Table
@@ -144,6 +157,7 @@ class TableDataset:
     order: Indices = field(repr=False)
     where: str
     notes: Notes = field(default_factory=Notes, repr=False, compare=False)
+    gathered: Gathered | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -180,6 +194,27 @@ class TableDataset:
                 columns={name: self.table.read([name], indices, TEXT) for name in columns},
             )
 
+    def times(self, column: str) -> Iterator[Array]:
+        """Yield when all examples are from, in pieces, as `parse_times` returns it.
+
+        Raises:
+            UserError: There is no such column, or it holds something else than times or numbers.
+        """
+        self._check_columns([column])
+        for start in range(0, len(self.order), LABELS_AT_ONCE):
+            indices = self.order[start : start + LABELS_AT_ONCE]
+            values = self.table.read([column], indices, TIME)
+            yield parse_times(values, column, partial(self._place, indices))
+
+    def addresses(self) -> tuple[AddressRead, ...]:
+        """Return what was read at each address of the data source, in order."""
+        return () if self.gathered is None else self.gathered.record(self.table.parts)
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Addresses of the data source with nothing there."""
+        return () if self.gathered is None else self.gathered.skipped
+
     def subset(self, positions: Indices) -> TableDataset:
         """Return a data set of the examples at `positions`, in that order."""
         return replace(self, order=self.order[positions])
@@ -210,6 +245,9 @@ class TableDataset:
             indices = self.order[start : start + LABELS_AT_ONCE]
             found.add(self._labels(self.binding.target, indices), indices)
         return found
+
+    def _place(self, indices: Indices, position: int) -> tuple[str, int]:
+        return self.where, int(indices[position])
 
     def _check_columns(self, columns: Sequence[str]) -> None:
         for name in columns:

@@ -86,6 +86,7 @@ class ImageTable:
             )
             notes.add("left out", text)
         self.folders = tuple(folder.name for folder in classes)
+        self.parts: tuple[int, ...] = (len(self._files),)
         self.origin = directory.name
         self.names: tuple[str, ...] = (self._spec.name, source.target, "file", "class")
 

@@ -11,6 +11,7 @@ from fulcrum_components.data.arrays import ArrayTable
 from fulcrum_components.data.columns import input_columns, resolve
 from fulcrum_components.data.dataset import Binding, TableDataset
 from fulcrum_components.data.formats import open_table
+from fulcrum_components.data.gathering import gather
 from fulcrum_components.data.label_values import Array
 from fulcrum_components.data.labels import find_labels
 from fulcrum_components.models.signature import Signature
@@ -85,7 +86,8 @@ def open_unlabelled(
     """
     _check_scale(source, signature, where)
     notes = Notes()
-    table = open_table(source, signature, where=where, cache_dir=cache_dir, notes=notes)
+    gathered = gather(source, where=where, cache_dir=cache_dir)
+    table = open_table(gathered, source, signature, where=where, cache_dir=cache_dir, notes=notes)
     place = f"{where} ({table.origin})"
     if not len(table):
         raise UserError("the data set is empty", where=place)
@@ -101,7 +103,8 @@ def open_unlabelled(
     used = [name for names in inputs.values() for name in names]
     table = table.restrict([*used, *([target] if target else []), *extra])
     binding = Binding(signature, inputs, target, task, source.scale)
-    dataset = TableDataset(table, binding, _order(source, len(table), place), place, notes)
+    order = _order(source, len(table), place)
+    dataset = TableDataset(table, binding, order, place, notes, gathered)
     dataset.examples(2)  # shapes and types of inputs are the same for all
     if table.targets_are_cheap and not binding.asked.labelled:
         _ = dataset.targets

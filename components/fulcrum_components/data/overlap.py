@@ -1,17 +1,21 @@
-"""Detect whether two data sets share examples, and whether one has changed."""
+"""Detect whether two data sets share examples or times, and whether one has changed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fulcrum_components.data.dataset import Dataset
 from fulcrum_components.data.label_values import Array
+from fulcrum_components.data.times import ZONED, Kind, kind_of
+from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import Copies, Overlap
+from fulcrum_pipelines.evidence import Copies, Overlap, TimeSplit
 
 BATCH_SIZE = 256
 FIRST = 5
@@ -78,6 +82,78 @@ def find_copies(test: Dataset) -> Copies:
     )
 
 
+def find_time_splits(
+    test: Dataset, others: Mapping[str, Dataset], column: str
+) -> tuple[TimeSplit, ...]:
+    """Return how the times of test examples lie to those of each other data set.
+
+    Args:
+        test: The data that decide.
+        others: Data that something is tuned on, by name.
+        column: Of each data set, that says when an example is from.
+
+    Raises:
+        UserError: The column is missing somewhere, holds no times, or cannot be compared.
+    """
+    if not others:
+        return ()
+    tested, found = _span(test, column), []
+    for name, other in others.items():
+        span = _span(other, column)
+        if span.kind != tested.kind:
+            message = (
+                f"'{column}' holds a {tested.kind} in test, but a {span.kind} in {name}, which "
+                "cannot be compared; store both alike"
+            )
+            raise UserError(message, where="spec.data.timeColumn")
+        not_later = sum(int((part <= span.last).sum()) for part in _plain(test, column))
+        not_earlier = sum(int((part >= tested.first).sum()) for part in _plain(other, column))
+        found.append(
+            TimeSplit(
+                other=name,
+                kind=span.kind,
+                test_first=tested.text(tested.first),
+                test_last=tested.text(tested.last),
+                other_first=span.text(span.first),
+                other_last=span.text(span.last),
+                test_not_later=not_later,
+                other_not_earlier=not_earlier,
+            )
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The first and the last time of a data set."""
+
+    kind: Kind
+    first: Any
+    last: Any
+
+    def text(self, value: Any) -> str:
+        """Return a time in ISO 8601, or a number in full."""
+        if isinstance(value, np.datetime64):
+            zone = "Z" if self.kind == "time with a zone" else ""
+            return f"{np.datetime_as_string(value, 'auto')}{zone}"
+        return str(int(value) if value == int(value) else float(value))
+
+
+def _span(dataset: Dataset, column: str) -> _Span:
+    kinds = {kind_of(part.dtype) for part in dataset.times(column)}
+    if len(kinds) > 1:
+        message = f"'{column}' holds {listed(sorted(kinds))} in one data set; store all alike"
+        raise UserError(message, where="spec.data.timeColumn")
+    bounds = [(part.min(), part.max()) for part in _plain(dataset, column)]
+    return _Span(kinds.pop(), min(low for low, _ in bounds), max(high for _, high in bounds))
+
+
+def _plain(dataset: Dataset, column: str) -> Iterator[Array]:
+    """Yield the times as arrays that can be compared."""
+    for part in dataset.times(column):
+        yield part["utc"] if part.dtype == ZONED else part
+
+
 def check_columns(
     first: Mapping[str, Sequence[str]], second: Mapping[str, Sequence[str]], where: str, other: str
 ) -> None:
@@ -100,10 +176,18 @@ def check_columns(
         raise UserError(message, where=f"{where}.inputs.{name}")
 
 
-def fingerprint(dataset: Dataset, columns: Sequence[str] = ()) -> str:
-    """Return `sha256:<hex>` of the inputs, targets and `columns` of all examples in order.
+def fingerprint(
+    dataset: Dataset, columns: Sequence[str] = (), time_column: str | None = None
+) -> str:
+    """Return `sha256:<hex>` of the inputs, targets and columns of all examples in order.
 
-    It does not depend on the file format or on how the examples are cut into batches.
+    It does not depend on the file format, on the files that the examples come from or on how they
+    are cut into batches.
+
+    Args:
+        dataset: The examples.
+        columns: Slice and group columns that count too.
+        time_column: The column of times, if it counts too.
     """
     digests: dict[str, hashlib._Hash] = {}
     kinds: dict[str, str] = {}
@@ -118,6 +202,11 @@ def fingerprint(dataset: Dataset, columns: Sequence[str] = ()) -> str:
             kinds[key] = (
                 f"{'text' if array.dtype.kind in 'US' else array.dtype.str}{array.shape[1:]}"
             )
+    if time_column is not None:
+        times = digests.setdefault("times", hashlib.sha256())
+        for part in dataset.times(time_column):
+            times.update(part.tobytes())
+            kinds["times"] = kind_of(part.dtype)
     lines = [f"{key} {kinds[key]} {digests[key].hexdigest()}\n" for key in sorted(digests)]
     whole = hashlib.sha256(f"{len(dataset)}\n{''.join(lines)}".encode())
     return f"sha256:{whole.hexdigest()}"

@@ -8,13 +8,14 @@ is handed out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.data.columns import check_same
+from fulcrum_components.data.dataset import TEXT, TIME
+from fulcrum_components.data.gathering import DataFile
 from fulcrum_components.data.tabular import holds_numbers
 from fulcrum_components.sources.archives import check_expansion
 from fulcrum_pipelines.errors import UserError
@@ -39,36 +40,29 @@ class ParquetRows:
     """Rows of one or more Parquet files with the same columns.
 
     Args:
-        paths: The files.
-        where: Field path and file, for messages.
+        files: The files.
 
     Raises:
         UserError: A file is damaged, or has other columns than the first.
     """
 
-    def __init__(self, paths: Sequence[Path], where: str) -> None:
-        self._paths = paths
-        self._where = where
-        schemas = []
-        for path in paths:
-            with self._open(path) as file:
-                schemas.append(file.schema_arrow)
-                size, place = path.stat().st_size, f"{where}: {path.name}"
-                check_expansion(decoded_bytes(file.metadata), size, place, kind="Parquet")
-        self.names = tuple(schemas[0].names)
-        self._schema = schemas[0]
-        for path, schema in zip(paths, schemas, strict=True):
-            if not schema.equals(schemas[0], check_metadata=False):
-                message = f"{path.name} has other columns than {paths[0].name}"
-                raise UserError(message + _difference(schema, schemas[0]), where=where)
+    def __init__(self, files: Sequence[DataFile]) -> None:
+        self._files = files
+        self._schema = self._check(files[0])
+        self.names = tuple(self._schema.names)
+        kinds = _kinds(self._schema)
+        for file in files[1:]:
+            schema = self._check(file)
+            found = _kinds(schema), kinds
+            check_same(schema.names, self.names, files[0].name, where=file.where, kinds=found)
 
-    def count(self) -> int:
-        """Return the number of rows, from each file's footer."""
-        rows = 0
-        for path in self._paths:
-            with self._open(path) as file:
-                rows += file.metadata.num_rows
-        return rows
+    def counts(self) -> tuple[int, ...]:
+        """Return the number of rows of each file, from its footer."""
+        rows = []
+        for each in self._files:
+            with self._open(each) as file:
+                rows.append(file.metadata.num_rows)
+        return tuple(rows)
 
     def is_text(self, column: str) -> bool:
         """Return whether `column` holds something else than numbers."""
@@ -76,9 +70,9 @@ class ParquetRows:
 
     def batches(self, columns: Sequence[str], dtype: str) -> Iterator[pa.RecordBatch]:
         """Yield all rows of `columns`, some at a time; numbers keep the type they have."""
-        for path in self._paths:
-            with self._open(path, columns if dtype == TEXT else ()) as file:
-                self._check_kinds(columns, text=dtype == TEXT)
+        for each in self._files:
+            with self._open(each, columns if dtype == TEXT else ()) as file:
+                self._check_kinds(columns, dtype, each.where)
                 try:
                     for batch in file.iter_batches(
                         _batch_rows(file.metadata), columns=list(columns), use_threads=False
@@ -88,27 +82,39 @@ class ParquetRows:
                     raise
                 except (pa.ArrowException, OSError) as error:
                     reason = str(error).splitlines()[0]
-                    message = f"{path.name} is damaged ({reason})"
-                    raise UserError(message, where=self._where) from None
+                    message = f"{each.name} is damaged ({reason})"
+                    raise UserError(message, where=each.where) from None
 
-    def _open(self, path: Path, texts: Sequence[str] = ()) -> parquet.ParquetFile:
+    def _check(self, each: DataFile) -> pa.Schema:
+        """Return the schema of a file that can be decoded.
+
+        Raises:
+            UserError: It is damaged, or expands beyond reason.
+        """
+        with self._open(each) as file:
+            size = each.path.stat().st_size
+            check_expansion(decoded_bytes(file.metadata), size, each.where, kind="Parquet")
+            return file.schema_arrow
+
+    def _open(self, each: DataFile, texts: Sequence[str] = ()) -> parquet.ParquetFile:
         try:
             return parquet.ParquetFile(
-                path, memory_map=True, pre_buffer=False, read_dictionary=list(texts)
+                each.path, memory_map=True, pre_buffer=False, read_dictionary=list(texts)
             )
         except (pa.ArrowException, OSError):
-            message = f"{path.name} is no Parquet file, or is truncated"
-            raise UserError(message, where=self._where) from None
+            message = f"{each.name} is no Parquet file, or is truncated"
+            raise UserError(message, where=each.where) from None
 
-    def _check_kinds(self, columns: Sequence[str], *, text: bool) -> None:
+    def _check_kinds(self, columns: Sequence[str], dtype: str, where: str) -> None:
         """Refuse what is no number, or cannot be text, before any of it is decoded."""
         for name in columns:
             kind = self._schema.field(name).type
+            text = dtype in (TEXT, TIME)  # what can be no time is found when it is parsed
             if not (_has_text(kind) if text else holds_numbers(kind)):
                 expected = "text or numbers" if text else "numbers"
                 advice = TEMPORAL_ADVICE if pa.types.is_temporal(kind) else ""
                 message = f"column '{name}' holds {kind}, expected {expected}{advice}"
-                raise UserError(message, where=self._where)
+                raise UserError(message, where=where)
 
 
 def _has_text(kind: pa.DataType) -> bool:
@@ -128,12 +134,8 @@ def _is_text(kind: pa.DataType) -> bool:
     )
 
 
-def _difference(schema: pa.Schema, first: pa.Schema) -> str:
-    """Return the first column in which two files differ, in words."""
-    for one, other in zip(schema, first, strict=False):
-        if not one.equals(other):
-            return f": '{one.name}' is {one.type}, there '{other.name}' is {other.type}"
-    return f": {len(schema)} columns, there {len(first)}"
+def _kinds(schema: pa.Schema) -> dict[str, str]:
+    return {field.name: str(field.type) for field in schema}
 
 
 def decoded_bytes(metadata: parquet.FileMetaData) -> int:

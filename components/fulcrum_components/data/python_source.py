@@ -36,6 +36,7 @@ class ItemTable:
         self._where = where
         with user_errors(where):
             self._examples = len(items)
+        self.parts: tuple[int, ...] = (self._examples,)
         self.names = tuple(self._item(0)) if self._examples else ()
 
     def __len__(self) -> int:

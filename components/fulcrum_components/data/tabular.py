@@ -18,8 +18,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from fulcrum_components.data.dataset import LABEL, TEXT
+from fulcrum_components.data.dataset import LABEL, TEXT, TIME
+from fulcrum_components.data.gathering import DataFile
 from fulcrum_components.data.label_values import Array
+from fulcrum_components.data.times import kind_of, parse_times
 from fulcrum_components.sources.naming import listed
 from fulcrum_components.tasks.values import Indices
 from fulcrum_pipelines.errors import UserError
@@ -43,8 +45,8 @@ class RowReader(Protocol):
             UserError: The file is damaged, or a value is not of the type.
         """
 
-    def count(self) -> int:
-        """Return the number of rows."""
+    def counts(self) -> tuple[int, ...]:
+        """Return the number of rows of each file."""
 
     def is_text(self, column: str) -> bool:
         """Return whether `column` may hold something else than numbers."""
@@ -55,7 +57,7 @@ class RowTable:
 
     Args:
         reader: The rows.
-        paths: Files that they come from; a change of them makes the cache void.
+        files: Files that they come from; a change of them makes the cache void.
         cache_dir: Directory for the arrays.
         where: Field path and file, for messages.
     """
@@ -65,15 +67,16 @@ class RowTable:
     folders = None
 
     def __init__(
-        self, reader: RowReader, paths: Sequence[Path], *, cache_dir: Path, where: str
+        self, reader: RowReader, files: Sequence[DataFile], *, cache_dir: Path, where: str
     ) -> None:
         self.names = reader.names
-        self.origin = paths[0].name if len(paths) == 1 else f"{paths[0].name}, ..."
+        self.origin = files[0].name if len(files) == 1 else f"{files[0].name}, ..."
         self._reader = reader
-        self._paths = paths
+        self._files = files
         self._cache = cache_dir / "columns"
         self._where = where
-        self._examples = reader.count()
+        self.parts = reader.counts()
+        self._examples = sum(self.parts)
         self._mapped: dict[Path, tuple[Array, Array | None]] = {}
 
     def __len__(self) -> int:
@@ -106,7 +109,8 @@ class RowTable:
 
     def _key(self, names: Sequence[str], dtype: str) -> str:
         """Return a name for these columns of these files as they are now."""
-        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in self._paths]
+        paths = [file.path for file in self._files]
+        stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
         return hashlib.sha256(repr((stats, list(names), dtype)).encode()).hexdigest()
 
     def _convert(self, names: Sequence[str], dtype: str, folder: Path) -> None:
@@ -125,21 +129,38 @@ class RowTable:
         values: Array | None = None
         row = 0
         for batch in self._reader.batches(names, dtype):
-            block = self._block(batch, names, row)
+            if not len(batch):  # of a file without rows, which has no type in CSV
+                continue
+            block = self._block(batch, names, row, dtype)
             if values is None:
                 shape = (self._examples, *block.shape[1:])
                 values = np.lib.format.open_memmap(
                     made / VALUES, mode="w+", dtype=block.dtype, shape=shape
                 )
+            where, local = self._place(row)
             if block.shape[1:] != values.shape[1:]:
-                message = f"{listed(names)} has rows of different lengths, near row {row}"
-                raise UserError(message, where=self._where)
+                message = f"{listed(names)} has rows of different lengths, near row {local}"
+                raise UserError(message, where=where)
+            if dtype == TIME and block.dtype != values.dtype:
+                kinds = f"{kind_of(block.dtype)}, but {kind_of(values.dtype)} before"
+                message = f"column '{names[0]}' holds a {kinds}, near row {local}"
+                raise UserError(message, where=where)
             values[row : row + len(block)] = block[: self._examples - row]
             row += len(block)
         self._check_rows(row)
 
-    def _block(self, batch: pa.RecordBatch, names: Sequence[str], row: int) -> Array:
+    def _place(self, row: int) -> tuple[str, int]:
+        """Return the place of a row for messages: its file, and its number there from 0."""
+        for file, rows in zip(self._files, self.parts, strict=True):
+            if row < rows:
+                return file.where, row
+            row -= rows
+        return self._where, row
+
+    def _block(self, batch: pa.RecordBatch, names: Sequence[str], row: int, dtype: str) -> Array:
         """Return a piece as an array of shape (rows,) or (rows, values)."""
+        if dtype == TIME:
+            return parse_times(batch.column(0), names[0], lambda each: self._place(row + each))
         parts = [self._values(batch.column(name), name, row) for name in names]
         if len(parts) == 1:
             return parts[0]
@@ -148,8 +169,9 @@ class RowTable:
     def _values(self, column: Any, name: str, row: int) -> Array:
         if column.null_count:
             first = row + int(np.flatnonzero(column.is_null().to_numpy(False))[0])
-            raise UserError(f"column '{name}' has no value in row {first}", where=self._where)
-        return _flat(column, name, self._where)
+            where, local = self._place(first)
+            raise UserError(f"column '{name}' has no value in row {local}", where=where)
+        return _flat(column, name, self._place(row)[0])
 
     def _write_text(self, name: str, made: Path) -> None:
         codes = np.lib.format.open_memmap(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -37,3 +37,17 @@ def directory_digest(directory: Path) -> str:
 def content_digest(path: Path) -> str:
     """Return the digest of a file, or of a directory as `directory_digest` makes it."""
     return directory_digest(path) if path.is_dir() else file_digest(path)
+
+
+def content_size(path: Path) -> int:
+    """Return the bytes of a file, or of the files below a directory that its digest covers."""
+    files = visible_files(path) if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
+def sequence_digest(paths: Sequence[Path]) -> str:
+    """Return the digest of one path, or of the (name, SHA-256) lines of several in this order."""
+    if len(paths) == 1:
+        return content_digest(paths[0])
+    lines = "".join(f"{path.name} {content_digest(path)}\n" for path in paths)
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"

@@ -12,13 +12,14 @@ import hashlib
 import os
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import FulcrumError, RefusedError, UserError
-from fulcrum_pipelines.storage.remote import explain, open_url, without_secrets
+from fulcrum_pipelines.storage.remote import explain, is_missing, open_url, without_secrets
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
 """Schemes that a URL may have."""
@@ -27,6 +28,23 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "abfs": "adlfs", "https": "aiohttp"}
 """The package that teaches fsspec each scheme."""
 
 GLOB = "*?["
+
+
+class MissingError(UserError):
+    """Nothing is at an address, or no file matches a glob."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A file or directory on the local disk.
+
+    Attributes:
+        address: The URL that it came from, which may be signed.
+        path: Where it is now.
+    """
+
+    address: str
+    path: Path
 
 
 def scheme_of(uri: str) -> str:
@@ -41,17 +59,18 @@ def fetch(uri: str, *, cache_dir: Path, where: str) -> Path:
         UserError: The scheme is not allowed, nothing is there, or it must not be read.
         InfrastructureError: The remote side did not answer.
     """
-    paths = fetch_all(uri, cache_dir=cache_dir, where=where)
-    if len(paths) != 1:
-        raise UserError(f"'{uri}' matches {len(paths)} files, expected one", where=where)
-    return paths[0]
+    found = fetch_all(uri, cache_dir=cache_dir, where=where)
+    if len(found) != 1:
+        raise UserError(f"'{uri}' matches {len(found)} files, expected one", where=where)
+    return found[0].path
 
 
-def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
-    """Return the local paths of what `uri`, possibly a glob, names, in the order of their names.
+def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Fetched]:
+    """Return local copies of what `uri`, possibly a glob, names, in the order of their names.
 
     Raises:
-        UserError: The scheme is not allowed, nothing is there, or it must not be read.
+        MissingError: Nothing is there.
+        UserError: The scheme is not allowed, or it must not be read.
         InfrastructureError: The remote side did not answer.
     """
     scheme = scheme_of(uri)
@@ -69,8 +88,9 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
         package = PACKAGES.get(scheme, scheme)
         message = f"reading '{shown}' needs the Python package {package}, which is not installed"
         raise UserError(message, where=where) from None
-    except FileNotFoundError:
-        raise UserError(f"nothing is at '{shown}'", where=where) from None
+    except FileNotFoundError as error:
+        kind = MissingError if is_missing(error) else UserError  # a bucket that does not exist
+        raise kind(f"nothing is at '{shown}'", where=where) from None
     except RefusedError as error:
         raise UserError(str(error), where=where) from None
     except PermissionError:
@@ -81,30 +101,38 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Path]:
         raise type(failure)(failure.message, where=where) from error
 
 
-def _local(text: str, where: str) -> list[Path]:
+def _local(text: str, where: str) -> list[Fetched]:
     path = Path(text)
     if path.exists():
-        return [path.absolute()]
+        return [_in_place(path)]
     if any(character in text for character in GLOB):
         found = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor))))
         if found:
-            return [item.absolute() for item in found]
-        raise UserError(f"no file matches '{text}'", where=where)
+            return [_in_place(item) for item in found]
+        raise MissingError(f"no file matches '{text}'", where=where)
     siblings = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     hint = suggestion(path.name, siblings)
-    raise UserError(f"no file or directory '{text}'{hint}", where=where)
+    raise MissingError(f"no file or directory '{text}'{hint}", where=where)
 
 
-def _remote(uri: str, cache_dir: Path, where: str) -> list[Path]:
+def _in_place(path: Path) -> Fetched:
+    return Fetched(f"file://{path.absolute()}", path.absolute())
+
+
+def _remote(uri: str, cache_dir: Path, where: str) -> list[Fetched]:
     filesystem, path = open_url(uri)
     scheme = scheme_of(uri)
     if any(character in _without_query(path, scheme) for character in GLOB):
         found = sorted(filesystem.glob(path))
         if not found:
-            raise UserError(f"no file matches '{without_secrets(uri)}'", where=where)
+            raise MissingError(f"no file matches '{without_secrets(uri)}'", where=where)
+        named = {filesystem.unstrip_protocol(item): item for item in found}
     else:
-        found = [path]
-    return [_copy(filesystem, item, scheme, cache_dir) for item in found]
+        named = {uri: path}
+    return [
+        Fetched(address, _copy(filesystem, item, scheme, cache_dir))
+        for address, item in named.items()
+    ]
 
 
 def _copy(filesystem: Any, path: str, scheme: str, cache_dir: Path) -> Path:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.errors import InfrastructureError, QualityError
-from fulcrum_pipelines.evidence import Artifact, Conversion, Details, StageEvidence, StageName
+from fulcrum_pipelines.evidence import (
+    Artifact,
+    Conversion,
+    DataRead,
+    Details,
+    StageEvidence,
+    StageName,
+)
 from fulcrum_pipelines.resources.compressionjob import Data, DataSource
 from fulcrum_pipelines.storage.store import Store
 
@@ -73,6 +80,8 @@ class StageContext:
     earlier: StageEvidence | None = None
     """Of a run with the same inputs, if only its timings must be repeated."""
     warnings: list[str] = field(default_factory=list)
+    data_read: dict[str, DataRead] = field(default_factory=dict)
+    """By name, the data sets whose digests are among the inputs."""
     _opened: dict[str, TableDataset] = field(default_factory=dict)
     _datasets: dict[str, Dataset] = field(default_factory=dict)
 
@@ -201,6 +210,23 @@ class StageContext:
             assert opened is not None
             self._datasets[name] = opened.bound(self.signature, self.labels)
         return self._datasets[name]
+
+    def fingerprint(self, name: str) -> str:
+        """Return the digest of all that is read of the data set `name`, and record its files."""
+        from fulcrum_components.data import fingerprint
+
+        dataset = self.required_dataset(name)
+        columns = self._columns() if name == "test" else ()
+        digest = fingerprint(dataset, columns, self.spec.data.time_column)
+        opened = self._opened[name]
+        self.data_read[name] = DataRead(
+            data=name,
+            digest=digest,
+            examples=len(dataset),
+            addresses=opened.addresses(),
+            skipped=opened.skipped,
+        )
+        return digest
 
     def _open(self, name: str, signature: Signature) -> TableDataset | None:
         from fulcrum_components.data import check_columns, open_unlabelled

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from fulcrum_components.data import fingerprint
 from fulcrum_components.evaluation import (
     Outcomes,
     OutputRange,
@@ -40,7 +39,7 @@ from fulcrum_pipelines.baselines import contradiction, weaknesses
 from fulcrum_pipelines.catalog import COUNTED
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import EvaluateDetails, Metric
+from fulcrum_pipelines.evidence import EvaluateDetails, Metric, TimeSplit
 
 DATA_SETS = ("train", "calibration", "validation", "test")
 
@@ -54,9 +53,8 @@ def inputs(context: StageContext) -> dict[str, str]:
     if context.spec.baseline_model is not None:
         digests["baseline"] = context.spec.baseline_model
     for name in DATA_SETS:
-        dataset = context.dataset(name)
-        if dataset is not None:
-            digests[f"data.{name}"] = fingerprint(dataset)
+        if context.dataset(name) is not None:
+            digests[f"data.{name}"] = context.fingerprint(name)
     asked = context.spec.model_dump(
         mode="json", by_alias=True, include={"gates", "seed", "allow_weak_baseline"}
     )
@@ -70,6 +68,7 @@ def run(context: StageContext) -> StageResult:
     test = context.required_dataset("test")
     model, data = context.model, context.data
     shared_measures.check_test_data(context, test)
+    splits = _time_splits(context)
     onnx_path = context.work_dir / "model.onnx"
     context.report("exporting to ONNX", 0.2)
     difference = _export(context, onnx_path)
@@ -95,6 +94,7 @@ def run(context: StageContext) -> StageResult:
         export_max_difference=difference,
         test_examples=len(outcomes),
         overlaps=shared_measures.overlaps(context, shared_measures.read_by_code(data)),
+        time_splits=splits,
         advice=_advice(context, outcomes, metrics),
         first_output=seen.record(outcomes, data.task, meaning, alone_error(baseline_path, test)),
         constant_answer=constant_answer(outcomes, data.task),
@@ -119,6 +119,24 @@ def run(context: StageContext) -> StageResult:
         "outcomes.npz": Output(outcomes_path, NPZ),
     }
     return StageResult(details, outputs, warnings)
+
+
+def _time_splits(context: StageContext) -> tuple[TimeSplit, ...]:
+    """Return how test lies in time to data that code gives; validate compares the others itself.
+
+    Raises:
+        UserError: A test example is not later than all other data, so the verdict is known.
+    """
+    data = context.spec.data
+    by_code = shared_measures.read_by_code(data)
+    splits = shared_measures.time_splits(
+        context, (*by_code, *shared_measures.read_without_code(data))
+    )
+    for split in splits:
+        if split.problem:
+            message = f"column '{data.time_column}': {split.problem}"
+            raise UserError(message, where="spec.data.timeColumn")
+    return tuple(split for split in splits if split.other in by_code)
 
 
 def _doubts(details: EvaluateDetails, context: StageContext) -> list[str]:

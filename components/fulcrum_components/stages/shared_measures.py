@@ -7,7 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fulcrum_components.data import Dataset, class_labels, find_copies, find_overlap
+from fulcrum_components.data import (
+    Dataset,
+    class_labels,
+    find_copies,
+    find_overlap,
+    find_time_splits,
+)
 from fulcrum_components.environment import has_gpu
 from fulcrum_components.evaluation import (
     Outcomes,
@@ -21,7 +27,7 @@ from fulcrum_components.sessions import CPU_PROVIDER, CUDA_PROVIDER
 from fulcrum_components.stages.context import StageContext
 from fulcrum_components.tasks import Array, find_task
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import ConfusionMatrix, Copies, Metric, Overlap
+from fulcrum_pipelines.evidence import ConfusionMatrix, Copies, Metric, Overlap, TimeSplit
 from fulcrum_pipelines.resources.compressionjob import Data
 
 TUNED_ON = ("train", "calibration", "validation")
@@ -30,8 +36,8 @@ TUNED_ON = ("train", "calibration", "validation")
 
 def what_data_mean(data: Data) -> dict[str, object]:
     """Return what the specification says of the data beside where they lie."""
-    meant = {"task", "classes", "slices", "group_by", "targets", "ignored_outputs"}
-    return data.model_dump(mode="json", include=meant)
+    meant = ("task", "classes", "slices", "group_by", "targets", "ignored_outputs", "time_column")
+    return data.model_dump(mode="json", include=set(meant))
 
 
 def check_test_data(context: StageContext, test: Dataset) -> None:
@@ -92,6 +98,15 @@ def overlaps(context: StageContext, names: Sequence[str]) -> tuple[Overlap, ...]
     test = context.required_dataset("test")
     found = (find_overlap(test, context.required_dataset(name), name) for name in names)
     return tuple(overlap for overlap in found if overlap.examples)
+
+
+def time_splits(context: StageContext, names: Sequence[str]) -> tuple[TimeSplit, ...]:
+    """Return how test lies in time to the data sets `names`, if `data.timeColumn` is declared."""
+    column = context.spec.data.time_column
+    if column is None:
+        return ()
+    others = {name: context.required_dataset(name) for name in names}
+    return find_time_splits(context.required_dataset("test"), others, column)
 
 
 def copies(context: StageContext) -> Copies | None:

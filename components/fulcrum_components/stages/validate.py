@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fulcrum_components.data import Dataset, fingerprint
+from fulcrum_components.data import Dataset
 from fulcrum_components.evaluation import (
     Outcomes,
     Request,
@@ -77,12 +77,11 @@ def inputs(context: StageContext) -> dict[str, str]:
         for stage in context.plan.stages[1:-1]
     }
     models["evaluate/baseline.onnx"] = _baseline(context)
-    test = context.required_dataset("test")
     return {
         "asked": digest_of(canonical_json(asked)),
-        TEST_DATA: fingerprint(test),
+        TEST_DATA: context.fingerprint("test"),
         **{
-            f"data.{name}": fingerprint(context.required_dataset(name))
+            f"data.{name}": context.fingerprint(name)
             for name in shared_measures.read_without_code(spec.data)
         },
         "evaluate/outcomes.npz": context.digest("evaluate", "outcomes.npz"),
@@ -134,7 +133,9 @@ def run(context: StageContext) -> StageResult:
     further = {name: each.arrays for name, each in differences[-1].items()} if kept else {}
     save_outcomes(candidate.outcomes, outcomes_path, further)
     context.report("looking for test examples in other data", 0.95)
-    overlaps = shared_measures.overlaps(context, shared_measures.read_without_code(spec.data))
+    comparable = shared_measures.read_without_code(spec.data)
+    overlaps = shared_measures.overlaps(context, comparable)
+    splits = shared_measures.time_splits(context, comparable)
     evaluated = context.evidence("evaluate").details
     details = ValidateDetails(
         baseline_model=baseline.digest,
@@ -149,6 +150,8 @@ def run(context: StageContext) -> StageResult:
         latency=_comparisons(timed),
         size=size,
         overlaps=(*overlaps, *(evaluated.overlaps if evaluated.kind == "evaluate" else ())),
+        time_column=spec.data.time_column,
+        time_splits=(*splits, *(evaluated.time_splits if evaluated.kind == "evaluate" else ())),
         overlap_on_trust=shared_measures.read_by_code(spec.data),
         copies=shared_measures.copies(context),
         confusion_baseline=shared_measures.confusion(baseline.outcomes, context.data),

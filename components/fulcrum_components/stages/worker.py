@@ -69,6 +69,7 @@ def execute(
         context.earlier, found = found, None
     if found is not None:
         changes = {
+            "data": tuple(context.data_read.values()),
             "seconds": time.monotonic() - start_s,
             "started_at": started_at,
             "finished_at": timestamp(),
@@ -87,6 +88,7 @@ def execute(
             seconds=time.monotonic() - start_s,
             peak_memory_bytes=peak_memory_bytes(),
             inputs=inputs,
+            data=tuple(context.data_read.values()),
             outputs=_store_outputs(store, result),
             environment=describe_environment(),
             warnings=(*context.warnings, *result.warnings),

@@ -64,9 +64,12 @@ def resolve(spec: CompressionJobSpec, base: str) -> ResolvedSpec:
 def missing_files(spec: CompressionJobSpec) -> list[tuple[str, str]]:
     """Return field path and path of each local file that a resolved `spec` names and is not there.
 
-    Patterns and remote addresses are left to the stage that reads them.
+    Patterns, remote addresses and those that may be missing are left to the stage that reads them.
     """
     fields = spec.model_dump(by_alias=True, exclude_unset=True)
+    for source in map(fields["data"].get, DATA_SETS):
+        if source is not None and source.get("missing") == "Skip":
+            source.pop("uris")
     return [
         (field, path)
         for field, holder, key in _addresses(fields)
@@ -76,11 +79,15 @@ def missing_files(spec: CompressionJobSpec) -> list[tuple[str, str]]:
     ]
 
 
-def _addresses(fields: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
-    """Yield field path, mapping and key of each address in a specification."""
+def _addresses(fields: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
+    """Yield field path, mapping or list, and key of each address in a specification."""
     yield "spec.model.uri", fields["model"], "uri"
     for name in DATA_SETS:
         source = fields["data"].get(name) or {}
         for key in ("uri", "targetUri"):
             if source.get(key) is not None:
                 yield f"spec.data.{name}.{key}", source, key
+        if source.get("uris") is not None:
+            uris = source["uris"] = list(source["uris"])
+            for index in range(len(uris)):
+                yield f"spec.data.{name}.uris[{index}]", uris, index

@@ -31,6 +31,9 @@ TEST_DATA = f"{DATA}test"
 """The input that decides."""
 
 
+NAMED = 8
+"""How many addresses a caveat names; the evidence has all."""
+
 NOTED, FEWEST, BY_CHANCE = 0.01, 0.5, 0.05
 """Copies among the test examples are noted from this share on; they block if they count for less
 than half of the examples (intervals should be 1.4 times as wide then) and at most this share of
@@ -62,6 +65,8 @@ def anomalies(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
     if evaluate and isinstance(evaluate.details, EvaluateDetails):
         overlaps += evaluate.details.overlaps
     yield from _overlaps(overlaps, details.test_examples)
+    if evaluate is not None and details.time_column is not None:
+        yield from _times(evaluate, details, details.time_column)
     if details.copies is not None and _are_copies(details.copies, details.test_examples):
         yield _copies(details.copies, details.test_examples)
 
@@ -85,10 +90,35 @@ def caveats(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
     if copies is not None and copies.distinct <= (1 - NOTED) * n and not _are_copies(copies, n):
         yield _copies(copies, n)
     if names:
+        later = ", and that all are later," if details.time_column is not None else ""
         yield (
-            f"that no test example is in {' or '.join(names)} is the word of the job's author: "
-            "it was checked beside the author's code; give data as files to have it proven"
+            f"that no test example is in {' or '.join(names)}{later} is the word of the job's "
+            "author: it was checked beside the author's code; give data as files to have it proven"
         )
+    yield from _reading(evidence)
+
+
+def _reading(evidence: Evidence) -> Iterator[str]:
+    """Yield which addresses of the data were missing, empty or the same as others."""
+    read = {each.data: each for stage in evidence.stages for each in stage.data}
+    for name, data in sorted(read.items()):
+        if data.skipped:
+            total = len(data.skipped) + len(data.addresses)
+            yield (
+                f"{name} lacks {len(data.skipped)} of its {total} addresses, which were skipped "
+                f"because nothing was there: {_named(data.skipped)}"
+            )
+        if empty := [each.address for each in data.addresses if not each.examples]:
+            yield f"{name} has addresses without any example: {_named(empty)}"
+        digests = [each.digest for each in data.addresses]
+        if again := [each.address for each in data.addresses if digests.count(each.digest) > 1]:
+            yield f"{name} has addresses with the same content: {_named(again)}"
+
+
+def _named(addresses: Sequence[str]) -> str:
+    """Return the first addresses, and how many more there are."""
+    more = len(addresses) - NAMED
+    return ", ".join(addresses[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _records(evidence: Evidence) -> Iterator[str]:
@@ -176,6 +206,17 @@ def _overlaps(overlaps: tuple[Overlap, ...], test_examples: int) -> Iterator[str
     for other, examples in sorted(worst.items()):
         if examples:
             yield f"{examples} of {test_examples} test examples are also in {other}"
+
+
+def _times(evaluate: StageEvidence, details: ValidateDetails, column: str) -> Iterator[str]:
+    """Yield with which data sets the test data share times, or were not compared at all."""
+    own = evaluate.details.time_splits if isinstance(evaluate.details, EvaluateDetails) else ()
+    splits = (*details.time_splits, *own)
+    for name in TUNED_ON:
+        found = [split for split in splits if split.other == name]
+        if not found and f"{DATA}{name}" in evaluate.inputs:
+            yield f"test was not compared with {name} by the times in column '{column}'"
+        yield from sorted({each.problem for each in found if each.problem})
 
 
 def _outputs(stage: StageEvidence) -> set[str]:

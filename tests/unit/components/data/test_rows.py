@@ -12,6 +12,7 @@ from pyarrow import parquet
 from fulcrum_components.data import csv_rows
 from fulcrum_components.data.csv_rows import CsvRows
 from fulcrum_components.data.dataset import TEXT
+from fulcrum_components.data.gathering import DataFile
 from fulcrum_components.data.parquet_rows import BATCH_BYTES, ParquetRows
 
 
@@ -45,8 +46,8 @@ def test_rows_are_counted_however_the_text_is_cut(
     opened = csv_rows._options(path)
     monkeypatch.setattr(csv_rows, "_options", lambda path: opened)
     monkeypatch.setattr(csv_rows, "BLOCK_BYTES", piece_bytes)
-    rows = CsvRows([path], "spec.data.test")
-    assert rows.count() == case.rows
+    rows = CsvRows([DataFile(path, path.name, "spec.data.test")])
+    assert rows.counts() == (case.rows,)
     assert sum(len(batch) for batch in rows.batches(["a"], "int64")) == case.rows
 
 
@@ -55,7 +56,8 @@ def test_a_long_text_that_repeats_is_never_decoded_as_a_whole(tmp_path: Path) ->
     numbers = pa.array([0, 1] * (count // 2), pa.int32())
     column = pa.DictionaryArray.from_arrays(numbers, [text, "b"])
     parquet.write_table(pa.table({"who": column}), tmp_path / "d.parquet")
-    batches = ParquetRows([tmp_path / "d.parquet"], "spec.data.test").batches(["who"], TEXT)
+    file = DataFile(tmp_path / "d.parquet", "d.parquet", "spec.data.test")
+    batches = ParquetRows([file]).batches(["who"], TEXT)
     sizes, seen = [], set()
     for batch in batches:
         sizes.append((len(batch), batch.nbytes))

@@ -67,8 +67,9 @@ def test_remote_file_is_copied_once(memory: MemoryFileSystem, tmp_path: Path) ->
 def test_remote_glob_in_order(memory: MemoryFileSystem, tmp_path: Path) -> None:
     for name in ("b", "a", "c"):
         memory.pipe(f"/g/{name}.csv", name.encode())
-    paths = fetch_all("memory://g/*.csv", cache_dir=tmp_path, where=WHERE)
-    assert [path.name for path in paths] == ["a.csv", "b.csv", "c.csv"]
+    found = fetch_all("memory://g/*.csv", cache_dir=tmp_path, where=WHERE)
+    assert [each.path.name for each in found] == ["a.csv", "b.csv", "c.csv"]
+    assert [each.address for each in found] == [f"memory:///g/{name}.csv" for name in "abc"]
     with pytest.raises(UserError, match=r"no file matches 'memory://g/\*\.npz'"):
         fetch_all("memory://g/*.npz", cache_dir=tmp_path, where=WHERE)
 
@@ -76,8 +77,8 @@ def test_remote_glob_in_order(memory: MemoryFileSystem, tmp_path: Path) -> None:
 def test_names_that_a_glob_found_are_no_globs(memory: MemoryFileSystem, tmp_path: Path) -> None:
     for name in ("part [1].csv", "part 1.csv"):
         memory.pipe(f"/g/{name}", name.encode())
-    paths = fetch_all("memory://g/*.csv", cache_dir=tmp_path, where=WHERE)
-    assert [path.read_text() for path in paths] == ["part 1.csv", "part [1].csv"]
+    found = fetch_all("memory://g/*.csv", cache_dir=tmp_path, where=WHERE)
+    assert [each.path.read_text() for each in found] == ["part 1.csv", "part [1].csv"]
 
 
 def test_remote_bundle_has_the_digest_of_the_local_one(
