@@ -54,6 +54,19 @@ ACCEPTED = (
         "python with function",
         {"spec.data.train": {"uri": "d.py", "format": "python", "function": "load"}},
     ),
+    *(
+        Row(name, {"spec.data.train": {"uris": uris, **more}})
+        for name, uris, more in (
+            ("one of several addresses", ["a.csv"], {}),
+            ("addresses and globs", ["s3://b/2024-05-*.parquet", "d/", "file:///x/[ab].csv"], {}),
+            ("a thousand addresses", [f"s3://b/{i:04}{'x' * 1000}" for i in range(1000)], {}),
+            ("missing address is an error", ["a.npy"], {"missing": "Fail", "format": "npy"}),
+            ("all must exist or may be missing", ["a", "b"], {"missing": "Skip", "minimum": 2}),
+            ("one must exist", ["a", "b"], {"missing": "Skip", "minimum": 1, "format": "csv"}),
+        )
+    ),
+    Row("several addresses of test", {"spec.data.test": {"uris": ["a.npz", "b.npz"]}}),
+    Row("column of times", {"spec.data.timeColumn": "day"}),
     Row("negative scale", {"spec.data.test.scale": -1}),
     Row("slice named kind", {"spec.data.slices": [{"name": "kind", "column": "y"}]}),
     Row("retrain alone", {"spec.recipe": {"retrain": {"epochs": 1}}}),

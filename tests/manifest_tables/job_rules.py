@@ -113,6 +113,59 @@ RULES_REFUSED = (
         "spec.data.train",
         ("only for format python",),
     ),
+    *(
+        Row(name, {"spec.data.train": source}, f"spec.data.train{field}", words)
+        for name, source, field, words in (
+            ("no address", {}, "", ("exactly one of uri, uris",)),
+            ("uri and uris", {"uri": "a", "uris": ["b"]}, "", ("exactly one of uri, uris",)),
+            (
+                "several Python files",
+                {"uris": ["a.py"], "format": "python", "function": "f"},
+                ".uris",
+                ("one address", "use uri"),
+            ),
+            (
+                "several image folders",
+                {"uris": ["a", "b"], "format": "imageFolder"},
+                ".uris",
+                ("one address", "use uri"),
+            ),
+            (
+                "answers of several addresses",
+                {"uris": ["a.npy"], "targetUri": "y.npy"},
+                ".targetUri",
+                ("for uris", ".npz"),
+            ),
+            (
+                "Skip of one address",
+                {"uri": "a", "missing": "Skip", "minimum": 1},
+                ".missing",
+                ("only for uris",),
+            ),
+            (
+                "Skip without minimum",
+                {"uris": ["a"], "missing": "Skip"},
+                ".minimum",
+                ("need each other",),
+            ),
+            (
+                "minimum without Skip",
+                {"uris": ["a"], "minimum": 1},
+                ".minimum",
+                ("need each other",),
+            ),
+            (
+                "minimum above the number",
+                {"uris": ["a", "b"], "missing": "Skip", "minimum": 3},
+                ".minimum",
+                ("number of uris",),
+            ),
+            ("scheme in a list", {"uris": ["a", "ftp://x/m"]}, ".uris[1]", ("scheme",)),
+            ("path out of the folder in a list", {"uris": ["a/../b"]}, ".uris[0]", ("'..'",)),
+            ("absolute path in a list", {"uris": ["/a"]}, ".uris[0]", ("file:///",)),
+            ("credentials in a list", {"uris": ["s3://a:b@c/d"]}, ".uris[0]", ("credentials",)),
+        )
+    ),
     Row("scale 0", {"spec.data.test.scale": 0}, "spec.data.test.scale", ("must not be 0",)),
     Row(
         "slice named class",

@@ -242,6 +242,29 @@ STRUCTURE_REFUSED = (
         "too few pairs", {"spec.measure.pairs": 100}, "spec.measure.pairs", hints=("at least 200",)
     ),
     Row("empty address", {"spec.model.uri": ""}, "spec.model.uri", hints=("0 characters",)),
+    *(
+        Row(name, {"spec.data.train": source}, f"spec.data.train.{field}", hints=hints)
+        for name, source, field, hints in (
+            ("no addresses", {"uris": []}, "uris", ("0 entries",)),
+            ("too many addresses", {"uris": [f"{i}" for i in range(1001)]}, "uris", ("1001",)),
+            ("one address as a list", {"uri": ["a"]}, "uri", ("must be",)),
+            ("several addresses as text", {"uris": "a"}, "uris", ("must be",)),
+            ("an address twice", {"uris": ["a", "b", "a"]}, "uris[2]", ("already at uris[0]",)),
+            ("an empty address in a list", {"uris": ["a", ""]}, "uris[1]", ("0 characters",)),
+            (
+                "another word for missing",
+                {"uris": ["a"], "missing": "Ignore"},
+                "missing",
+                ("Fail, Skip",),
+            ),
+            (
+                "minimum of none",
+                {"uris": ["a"], "missing": "Skip", "minimum": 0},
+                "minimum",
+                ("1",),
+            ),
+        )
+    ),
     Row("long address", {"spec.model.uri": "x" * 1025}, "spec.model.uri", hints=("1025", "1024")),
     Row("digest", {"spec.model.digest": "md5:1"}, "spec.model.digest", hints=("sha256",)),
     Row(

@@ -134,8 +134,11 @@ class _Span:
     def text(self, value: Any) -> str:
         """Return a time in ISO 8601, or a number in full."""
         if isinstance(value, np.datetime64):
-            zone = "Z" if self.kind == "time with a zone" else ""
-            return f"{np.datetime_as_string(value, 'auto')}{zone}"
+            shown = str(np.datetime_as_string(value, "auto"))
+            if self.kind == "date":
+                return shown
+            shown = shown if "T" in shown else f"{shown}T00:00"
+            return f"{shown}Z" if self.kind == "time with a zone" else shown
         return str(int(value) if value == int(value) else float(value))
 
 

@@ -13,7 +13,7 @@ import hashlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from fulcrum_pipelines.evidence import EvaluateDetails, Evidence, ValidateDetails
+from fulcrum_pipelines.evidence import Evidence, ValidateDetails
 from fulcrum_pipelines.gates.verdict import Verdict
 from fulcrum_pipelines.report.blocks import Section
 from fulcrum_pipelines.report.formatting import short_digest
@@ -95,7 +95,7 @@ def sections(evidence: Evidence, verdict: Verdict | None) -> tuple[Section, ...]
         finetuning_section(evidence),
         quantization_section(evidence),
         confusion_section(validate),
-        data_section(details(evidence, EvaluateDetails)),
+        data_section(evidence),
         stages_section(evidence),
         environment_section(evidence),
         digests_section(evidence),
