@@ -268,7 +268,7 @@ def test_an_artifact_that_the_server_finds_damaged_is_so_for_the_worker(
 
 @pytest.mark.parametrize(
     "field",
-    ["spec.model.uri", "spec.data.train.uri", "spec.data.test.uri"],
+    ["spec.model.uri", "spec.data.train.uri", "spec.data.train.uris", "spec.data.test.uri"],
 )
 @pytest.mark.parametrize("inside", ["inputs/x.npz", "inputs", f"runs/{PLAN.run}x/x.npz"])
 def test_input_inside_the_store_is_refused_for_that_reason(
@@ -280,7 +280,8 @@ def test_input_inside_the_store_is_refused_for_that_reason(
     uri = f"s3://{STORE}/{inside}"
     _, part, name, *_ = field.split(".")
     spec = PLAN.spec.model_dump(mode="json", by_alias=True)
-    (spec[part][name] if part == "data" else spec[part])["uri"] = uri
+    named = {"uri": None, "uris": ["a.npz", uri]} if field.endswith("uris") else {"uri": uri}
+    (spec[part][name] if part == "data" else spec[part]).update(named)
     plan = PLAN.model_copy(update={"spec": type(PLAN.spec).model_validate(spec)})
     monkeypatch.setattr(fetching, "open_url", lambda url: (brokered("s3")(), f"{STORE}/{inside}"))
     with closing(Broker(plan, "evaluate", f"s3://{STORE}", open_)) as broker:

@@ -134,10 +134,9 @@ class _Span:
     def text(self, value: Any) -> str:
         """Return a time in ISO 8601, or a number in full."""
         if isinstance(value, np.datetime64):
-            shown = str(np.datetime_as_string(value, "auto"))
             if self.kind == "date":
-                return shown
-            shown = shown if "T" in shown else f"{shown}T00:00"
+                return str(value)
+            shown = str(value).rstrip("0").rstrip(".")  # it has nine digits after the second
             return f"{shown}Z" if self.kind == "time with a zone" else shown
         return str(int(value) if value == int(value) else float(value))
 

@@ -54,3 +54,25 @@ def test_patterns_are_left_to_who_reads_them(tmp_path: Path) -> None:
         data={"task": "classification", "test": {"uri": "part-*.parquet"}},
     )
     assert missing_files(resolve(spec, f"file://{tmp_path}")) == []
+
+
+def test_each_of_several_addresses_is_relative_to_the_manifest(tmp_path: Path) -> None:
+    uris = ["a.csv", "s3://bucket/b.csv", "c/*.csv", "d.csv"]
+    data = {"task": "classification", "train": {"uris": uris}, "test": {"uri": "t.csv"}}
+    spec = make_spec(model={"uri": "https://host/model.onnx"}, data=data)
+    resolved = resolve(spec, f"file://{tmp_path}")
+    base = f"file://{tmp_path}"
+    assert resolved.data.train is not None
+    assert resolved.data.train.uris == (
+        f"{base}/a.csv",
+        "s3://bucket/b.csv",
+        f"{base}/c/*.csv",
+        f"{base}/d.csv",
+    )
+    assert resolve(resolved, "file:///elsewhere") == resolved
+    (tmp_path / "a.csv").touch()
+    (tmp_path / "t.csv").touch()
+    assert missing_files(resolved) == [("spec.data.train.uris[3]", f"{tmp_path}/d.csv")]
+    train = {"uris": uris, "missing": "Skip", "minimum": 1}
+    allowed = make_spec(model={"uri": "https://host/model.onnx"}, data=data | {"train": train})
+    assert missing_files(resolve(allowed, base)) == []
