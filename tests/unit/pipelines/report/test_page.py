@@ -16,15 +16,19 @@ from builders.figures import (
     make_latency,
     make_metric,
 )
+from builders.plans import make_digest
 
 from fulcrum_pipelines.evidence import (
+    AddressRead,
     ClassLabel,
     Conversion,
+    DataRead,
     Evidence,
     LabelMapping,
     OutputFidelity,
     Overlap,
     Sensitivity,
+    TimeSplit,
     ValidateDetails,
 )
 from fulcrum_pipelines.gates import Verdict, decide
@@ -410,3 +414,38 @@ def test_data_section_shows_labels_and_conversions() -> None:
         assert words_of in text
     assert [each for each in ("1,200", "30", "2") if each not in text] == []
     assert "data" not in {section.key for section in sections(make_evidence(), None)}
+
+
+def test_data_section_shows_addresses_and_times() -> None:
+    address = AddressRead(
+        address="s3://b/1.csv", digest=make_digest("1"), size_bytes=2048, files=1, examples=1500
+    )
+    data = DataRead(
+        data="train",
+        digest=make_digest("train"),
+        examples=1500,
+        addresses=(address,),
+        skipped=("s3://b/2.csv",),
+    )
+    split = TimeSplit(
+        other="train",
+        kind="date",
+        test_first="2024-06-01",
+        test_last="2024-06-02",
+        other_first="2024-05-01",
+        other_last="2024-06-01",
+        test_not_later=7,
+        other_not_earlier=3,
+    )
+    stage = make_stage(data=(data,), details=make_validate(time_splits=(split,)))
+    text = part("data", make_evidence(records=(stage,)))
+    for words_of in (
+        "train was read without 1 of its 2 addresses",
+        "s3://b/1.csv",
+        "1,500",
+        make_digest("1"),
+        "s3://b/2.csv nothing there, skipped",
+        "2024-06-01 to 2024-06-02",
+        "2024-05-01 to 2024-06-01",
+    ):
+        assert words_of in text
