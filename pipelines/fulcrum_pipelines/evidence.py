@@ -18,6 +18,7 @@ SCHEMA: Final = "fulcrum.dev/evidence/v1alpha1"
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+TimeKind = Literal["number", "date", "time", "time with a zone"]
 StageName = Literal["evaluate", "prune", "finetune", "quantize", "validate"]
 
 
@@ -220,7 +221,7 @@ class TimeSplit(Record):
     """When the examples of test and of another data set are from, by `data.timeColumn`."""
 
     other: str
-    kind: Literal["number", "date", "time", "time with a zone"]  # what the column holds in both
+    kind: TimeKind  # what the column holds in both
     test_first: str
     test_last: str
     other_first: str

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from fulcrum_components.data.dataset import Dataset
 from fulcrum_components.data.label_values import Array
-from fulcrum_components.data.times import ZONED, Kind, kind_of
+from fulcrum_components.data.times import ZONED, kind_of
 from fulcrum_components.sources.naming import listed
 from fulcrum_pipelines.errors import UserError
-from fulcrum_pipelines.evidence import Copies, Overlap, TimeSplit
+from fulcrum_pipelines.evidence import Copies, Overlap, TimeKind, TimeSplit
 
 BATCH_SIZE = 256
 FIRST = 5
@@ -127,7 +127,7 @@ def find_time_splits(
 class _Span:
     """The first and the last time of a data set."""
 
-    kind: Kind
+    kind: TimeKind
     first: Any
     last: Any
 

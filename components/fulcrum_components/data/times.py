@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +11,7 @@ import pyarrow.compute as pc
 
 from fulcrum_components.data.label_values import Array
 from fulcrum_pipelines.errors import UserError
-
-Kind = Literal["number", "date", "time", "time with a zone"]
+from fulcrum_pipelines.evidence import TimeKind
 
 ZONED = np.dtype([("utc", "datetime64[ns]")])
 """Times whose zone is known, in UTC; they cannot be compared with times without one."""
@@ -33,7 +32,7 @@ Place = Callable[[int], tuple[str, int]]
 """Returns file and number for messages of the value at a position."""
 
 
-def kind_of(dtype: np.dtype[Any]) -> Kind:
+def kind_of(dtype: np.dtype[Any]) -> TimeKind:
     """Return what an array that `parse_times` returned holds."""
     if dtype == ZONED:
         return "time with a zone"

@@ -238,7 +238,7 @@ def test_files_that_differ_name_the_column(tmp_path: Path) -> None:
     table("first", {}).write(tmp_path / "0.parquet")
     table("second", {"c": np.arange(6)}).write(tmp_path / "1.parquet")
     source = DataSource(uri=f"file://{tmp_path}/*.parquet", **COLUMNS)
-    with pytest.raises(UserError, match="'c' is int64, there 'c' is float"):
+    with pytest.raises(UserError, match=r"'c' is int64, in 0.parquet float"):
         open_dataset(
             source, SIGNATURE, "classification", where="test", cache_dir=tmp_path / "cache"
         )
