@@ -17,6 +17,7 @@ from fulcrum_components.data.columns import check_same
 from fulcrum_components.data.dataset import TEXT, TIME
 from fulcrum_components.data.gathering import DataFile
 from fulcrum_components.data.tabular import holds_numbers
+from fulcrum_components.data.times import is_text
 from fulcrum_components.sources.archives import check_expansion
 from fulcrum_pipelines.errors import UserError
 
@@ -121,17 +122,7 @@ def _has_text(kind: pa.DataType) -> bool:
     """Return whether Arrow writes values of `kind` as text."""
     if pa.types.is_dictionary(kind):
         return _has_text(kind.value_type)
-    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or _is_text(kind))
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
+    return bool(pa.types.is_primitive(kind) or pa.types.is_decimal(kind) or is_text(kind))
 
 
 def _kinds(schema: pa.Schema) -> dict[str, str]:

@@ -60,6 +60,8 @@ def parse_times(values: Any, name: str, place: Place) -> Array:
         if values.ndim != 1:
             message = f"'{name}' has {values.ndim} axes, expected one value an example"
             raise UserError(message, where=place(0)[0])
+        if values.dtype.kind in "iuf":
+            return _complete(values.astype(_number(values.dtype.kind == "i")), name, place)
         if values.dtype in (ZONED, DATES, MOMENTS):
             return _complete(values, name, place)
         values = _arrow(values, name, place)
@@ -69,8 +71,11 @@ def parse_times(values: Any, name: str, place: Place) -> Array:
         raise _refusal(
             values, name, place, int(np.flatnonzero(values.is_null().to_numpy(False))[0])
         )
-    if _is_text(values.type):
-        values = _read(values, name, place)
+    if is_text(values.type):
+        if not _fits(values, pa.string()):
+            message = f"'{name}' holds bytes that are no text in UTF-8; {EXPECTED}"
+            raise UserError(message, where=place(0)[0])
+        values = _read(values.cast(pa.string()), name, place)
     kind = values.type
     if pa.types.is_date(kind):
         return _complete(values.cast(pa.date32()).to_numpy(False).astype(DATES), name, place)
@@ -83,20 +88,35 @@ def parse_times(values: Any, name: str, place: Place) -> Array:
         moments = np.asarray(moments, MOMENTS)
         return moments.view(ZONED) if kind.tz else moments
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        wanted = np.int64 if pa.types.is_signed_integer(kind) else np.float64
+        wanted = _number(pa.types.is_signed_integer(kind))
         return _complete(values.to_numpy(False).astype(wanted), name, place)
     raise UserError(f"'{name}' holds {kind}; {EXPECTED}", where=place(0)[0])
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether values of the Arrow type `kind` are text, or bytes that may be."""
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+    )
+
+
+def _number(signed: bool) -> np.dtype[Any]:
+    """Return the type for numbers; rounding to float64 never changes which is later."""
+    return np.dtype(np.int64 if signed else np.float64)
+
+
 def _arrow(values: Array, name: str, place: Place) -> Any:
-    unit = np.datetime_data(values.dtype)[0] if values.dtype.kind == "M" else "ns"
-    if values.dtype.kind not in "iufMUS" or unit not in UNITS:
+    """Return times or text as an Arrow array."""
+    unit = np.datetime_data(values.dtype)[0] if values.dtype.kind == "M" else UNITS[0]
+    if values.dtype.kind not in "MUS" or unit not in UNITS:
         raise UserError(f"'{name}' holds {values.dtype}; {EXPECTED}", where=place(0)[0])
-    return pa.array(values.astype(str) if values.dtype.kind in "US" else values)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    if values.dtype.kind == "M":
+        return pa.array(values.astype(values.dtype.newbyteorder("=")))
+    return pa.array(values.tolist())
 
 
 def _read(values: Any, name: str, place: Place) -> Any:

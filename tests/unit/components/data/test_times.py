@@ -35,9 +35,9 @@ def npz(path: Path, values: Sequence[Any]) -> Path:
     return path.with_suffix(".npz")
 
 
-def days(unit: str) -> Write:
-    """Return a writer of `.npz` files with `datetime64` of a unit."""
-    return lambda path, values: npz(path, np.asarray(values, f"datetime64[{unit}]"))
+def stored(dtype: str) -> Write:
+    """Return a writer of `.npz` files with values of a type."""
+    return lambda path, values: npz(path, np.asarray(values, dtype))
 
 
 def csv(path: Path, values: Sequence[Any]) -> Path:
@@ -117,12 +117,19 @@ CASES = (
     Case("Parquet of small numbers", typed(pa.uint8()), (1, 2, 3, 4), "number", "1"),
     Case("Parquet of decimals", typed(), list(map(Decimal, ("1.5", "1.6", "1.7", "2.0"))), "number",
          "1.5"),
-    Case("arrays of days", days("D"), DATES, "date", "2024-05-30"),
+    Case("arrays of days", stored("datetime64[D]"), DATES, "date", "2024-05-30"),
     *(
-        Case(f"arrays of {unit}", days(unit), TIMES, "time", TEN)
+        Case(f"arrays of {unit}", stored(f"datetime64[{unit}]"), TIMES, "time", TEN)
         for unit in ("s", "ms", "us", "ns")
     ),
     Case("arrays of text", npz, DATES, "date", "2024-05-30"),
+    Case("arrays of bytes", npz, [each.encode() for each in DATES], "date", "2024-05-30"),
+    Case("arrays of integers in the other byte order", stored(">i8"), NUMBERS, "number", "-1"),
+    Case("arrays of times in the other byte order", stored(">M8[ms]"), TIMES, "time", TEN),
+    Case("arrays of half precision", stored("f2"), (0.5, 1.0, 1.5, 2.0), "number", "0.5"),
+    Case("Parquet of large text", typed(pa.large_string()), DATES, "date", "2024-05-30"),
+    Case("Parquet of bytes", typed(pa.binary()), [each.encode() for each in DATES], "date",
+         "2024-05-30"),
     Case("arrays of integers", npz, NUMBERS, "number", "-1"),
     Case("arrays of floats", npz, (0.5, 1.0, 1.5, 2.0), "number", "0.5"),
 )  # fmt: skip
@@ -188,11 +195,19 @@ BAD = {
     "far future": (typed(pa.timestamp("us")), (datetime(9999, 1, 1),), "1678 to 2261"),
     "booleans": (typed(), (True, False), "holds bool"),
     "lists": (typed(), ([1, 2], [3, 4]), "expected text or numbers"),
-    "NaT": (days("s"), ("2024-05-30", "NaT"), "example 1 is"),
+    "NaT": (stored("datetime64[s]"), ("2024-05-30", "NaT"), "example 1 is"),
     "NaN": (npz, (1.0, np.nan), "example 1 is 'nan'"),
-    "months": (days("M"), ("2024-05", "2024-06"), r"holds datetime64\[M\]"),
-    "hours": (days("h"), ("2024-05-30T01", "2024-05-30T02"), r"holds datetime64\[h\]"),
+    "months": (stored("datetime64[M]"), ("2024-05", "2024-06"), r"holds datetime64\[M\]"),
+    "hours": (
+        stored("datetime64[h]"),
+        ("2024-05-30T01", "2024-05-30T02"),
+        r"holds datetime64\[h\]",
+    ),
     "several values": (npz, ((1, 2), (3, 4)), "2 axes"),
+    "bytes that are no text": (npz, (b"2024-05-30", b"\xff"), "no text in UTF-8"),
+    "bytes in Parquet": (typed(pa.binary()), (b"2024-05-30", b"\xff"), "no text in UTF-8"),
+    "times of a day": (typed(), (MOMENTS[0].time(), MOMENTS[1].time()), "holds time64"),
+    "durations": (typed(), (MOMENTS[1] - MOMENTS[0],), "holds duration"),
     "complex": (npz, (1j, 2j), "holds complex128"),
 }
 
