@@ -77,10 +77,10 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Fetched]:
     if scheme not in SCHEMES or "::" in uri:
         message = f"the scheme of '{uri}' is not allowed; allowed are {listed(SCHEMES)}"
         raise UserError(message, where=where)
-    if scheme == "file":
-        return _local(uri.removeprefix("file://"), where)
     shown = without_secrets(uri)  # an address may be signed
     try:
+        if scheme == "file":
+            return _local(uri.removeprefix("file://"), where)
         return _remote(uri, cache_dir, where)
     except FulcrumError:
         raise

@@ -333,9 +333,10 @@ def test_missing_addresses_are_errors_unless_they_may_be_skipped(
 
 
 FAULTS = {
-    "scheme": (None, "scheme"),
-    "access": (PermissionError("no"), "access to 'memory://d/b.csv' was denied"),
-    "server": (OSError("reset"), "reset"),
+    "scheme": ("ssh://d/b.csv", None, "scheme"),
+    "local access": ("file:///d/b.csv", PermissionError("no"), "access to 'file:///d/b.csv' was"),
+    "access": ("memory://d/b.csv", PermissionError("no"), "access to 'memory://d/b.csv' was"),
+    "server": ("memory://d/b.csv", OSError("reset"), "reset"),
 }
 
 
@@ -343,17 +344,21 @@ FAULTS = {
 def test_other_fault_than_a_missing_file_is_never_skipped(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fault, words = FAULTS[name]
+    uri, fault, words = FAULTS[name]
     write_csv(tmp_path / "a.csv", columns_of(0))
+    exists = Path.exists
 
     def fail(*_: object, **__: object) -> None:
         assert fault is not None
         raise fault
 
+    def local(path: Path) -> bool:
+        return exists(path) if path.is_relative_to(tmp_path) else bool(fail())
+
     monkeypatch.setattr(MemoryFileSystem, "info", fail)
-    uris = [f"file://{tmp_path}/a.csv", "ssh://d/b.csv" if fault is None else "memory://d/b.csv"]
+    monkeypatch.setattr(Path, "exists", local)
     with pytest.raises(FulcrumError, match=words):
-        opened(tmp_path, FORMATS[0], uris, missing="Skip", minimum=1)
+        opened(tmp_path, FORMATS[0], [f"file://{tmp_path}/a.csv", uri], missing="Skip", minimum=1)
 
 
 TWICE = {
