@@ -95,19 +95,20 @@ def check_same(
     Raises:
         UserError: A name is missing, new or in another place, or has another type or shape.
     """
-    message = ""
-    if missing := [name for name in expected if name not in found]:
+    there, known, message = frozenset(found), frozenset(expected), ""
+    if missing := [name for name in expected if name not in there]:
         message = f"{what} '{missing[0]}' is missing, which {first} has"
-    elif new := [name for name in found if name not in expected]:
+    elif new := [name for name in found if name not in known]:
         message = f"{what} '{new[0]}' is not in {first}"
-    elif list(found) != list(expected):
-        place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=False)) if a != b)
+    elif len(found) != len(expected):
+        message = f"there are {len(found)} {what}s, in {first} {len(expected)}"
+    elif moved := [i for i, name in enumerate(found) if name != expected[i]]:
+        place = moved[0]
         message = f"{what} {place + 1} is '{found[place]}', in {first} '{expected[place]}'"
     else:
-        for name in expected:
-            own, other = (kind.get(name, "") for kind in kinds)
-            if own != other:
-                message = f"{what} '{name}' is {own}, in {first} {other}"
-                break
+        own, other = kinds
+        differing = [name for name in expected if own.get(name) != other.get(name)]
+        for name in differing[:1]:
+            message = f"{what} '{name}' is {own[name]}, in {first} {other[name]}"
     if message:
         raise UserError(f"{message}; all files of a data set need the same", where=where)

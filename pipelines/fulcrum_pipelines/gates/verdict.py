@@ -72,7 +72,8 @@ class GateResult(Record):
 class Verdict(Record):
     """The outcome of all gates over one run's evidence.
 
-    `caveats` are what the evidence takes on its author's word; they block nothing.
+    `caveats` are what the evidence takes on its author's word, and addresses of data that were
+    skipped, empty or copies of others; they block nothing.
 
     The evidence and the gates of these digests give the same verdict to every reader by the rule
     `rules`. `evidence` is None if the evidence holds a number that JSON cannot hold.

@@ -154,6 +154,20 @@ def test_the_digest_follows_from_the_content_and_its_order(kind: Format, tmp_pat
     assert fingerprint(whole) == there
 
 
+@EACH_FORMAT
+@pytest.mark.parametrize("place", [0, 1, 2], ids=["first", "between", "last"])
+def test_day_without_examples_is_read_and_recorded(
+    kind: Format, place: int, tmp_path: Path
+) -> None:
+    addresses = write_days(tmp_path, kind)[:2]
+    path = tmp_path / f"none.{kind.ending}"
+    kind.write(path, {name: values[:0] for name, values in columns_of(2).items()})
+    addresses.insert(place, f"file://{path}")
+    dataset = opened(tmp_path, kind, addresses)
+    assert fingerprint(dataset, ["site"]) == expected([0, 1])
+    assert dataset.addresses()[place].examples == 0
+
+
 def test_skip_take_and_shuffle_are_over_all_files(tmp_path: Path) -> None:
     addresses = write_days(tmp_path, FORMATS[2])
     dataset = opened(tmp_path, FORMATS[2], addresses, shuffleSeed=3, skip=2, take=9)
