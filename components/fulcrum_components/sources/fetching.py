@@ -19,7 +19,7 @@ from typing import Any
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.sources.naming import listed, suggestion
 from fulcrum_pipelines.errors import FulcrumError, RefusedError, UserError
-from fulcrum_pipelines.storage.remote import explain, is_missing, open_url, without_secrets
+from fulcrum_pipelines.storage.remote import explain, open_url, without_secrets
 
 SCHEMES = ("file", "s3", "gs", "abfs", "https", "memory")
 """Schemes that a URL may have."""
@@ -88,9 +88,8 @@ def fetch_all(uri: str, *, cache_dir: Path, where: str) -> list[Fetched]:
         package = PACKAGES.get(scheme, scheme)
         message = f"reading '{shown}' needs the Python package {package}, which is not installed"
         raise UserError(message, where=where) from None
-    except FileNotFoundError as error:
-        kind = MissingError if is_missing(error) else UserError  # a bucket that does not exist
-        raise kind(f"nothing is at '{shown}'", where=where) from None
+    except FileNotFoundError:
+        raise MissingError(f"nothing is at '{shown}'", where=where) from None
     except RefusedError as error:
         raise UserError(str(error), where=where) from None
     except PermissionError:

@@ -20,8 +20,8 @@ import yaml
 from cluster.installing import ROOT
 from s3.server import Server
 
-from fulcrum_components.sources.fetching import fetch
-from fulcrum_pipelines.errors import UserError
+from fulcrum_components.sources.fetching import MissingError, fetch
+from fulcrum_pipelines.errors import FulcrumError, UserError
 from fulcrum_pipelines.evidence import Evidence, ValidateDetails
 from fulcrum_pipelines.storage.remote import UnreachableError
 from fulcrum_pipelines.storage.store import PATIENCE, Store, object_path
@@ -214,6 +214,26 @@ def test_refusal_is_one_line(
     assert "an-invalid-secret" not in out + err
 
 
+def test_missing_addresses_are_skipped_and_named(project: Project) -> None:
+    """As the stage's supervisor reads them for it."""
+    there, file, glob = (
+        f"{project.bucket}/data/{name}.npz" for name in ("train", "none", "none-*")
+    )
+    data = {
+        "task": "classification",
+        "train": {"uris": [file, there, glob], "missing": "Skip", "minimum": 1},
+        "test": {"uri": f"{project.bucket}/data/test.npz"},
+    }
+    code, out, err = project.run(data=data)
+    assert code == 0, err
+    evidence = Store(project.store_url).evidence(json.loads(out)["run"])
+    assert evidence is not None
+    for stage in (evidence.stages[0], evidence.stages[-1]):
+        train = next(each for each in stage.data if each.data == "train")
+        assert train.skipped == (file, glob)
+        assert [each.address for each in train.addresses] == [there]
+
+
 def test_store_that_may_only_be_read(
     project: Project, server: Server, be: Callable[..., None]
 ) -> None:
@@ -235,6 +255,17 @@ def test_model_that_may_not_be_read_is_the_users_to_mend(
         fetch("s3://private-data/x.npz", cache_dir=tmp_path, where="spec.data.test")
     with pytest.raises(UserError, match=r"nothing is at 's3://nowhere-at-all/x.npz'"):
         fetch("s3://nowhere-at-all/x.npz", cache_dir=tmp_path, where="spec.data.test")
+
+
+def test_data_that_may_not_be_read_are_not_missing(
+    server: Server, be: Callable[..., None], tmp_path: Path
+) -> None:
+    server.client().create_bucket(Bucket="private-days")
+    be(server.accounts.reader)
+    for name in ("x.npz", "*.npz"):
+        with pytest.raises(FulcrumError) as caught:
+            fetch(f"s3://private-days/{name}", cache_dir=tmp_path, where="spec.data.test")
+        assert not isinstance(caught.value, MissingError), caught.value
 
 
 def test_data_behind_a_server_that_is_down_are_nobodys_fault(
