@@ -42,6 +42,16 @@ SCHEDULE = Table(
         ),
         Row("day", {TEST: "s3://bucket/{slot:%Y-%m-%d}.npz"}),
         Row("day before, in folders", {TEST: "days/{slot-1d:%Y/%m/%d}/*.npz"}),
+        Row(
+            "window of days",
+            {
+                "spec.jobTemplate.spec.data.train": {
+                    "uris": ["days/{slots-1d:1d*28:%Y-%m-%d}.parquet", "old.parquet"],
+                    "missing": "Skip",
+                    "minimum": 20,
+                }
+            },
+        ),
         Row("other braces", {TEST: "{model}/test.npz"}),
     ),
     refused=(
@@ -79,6 +89,12 @@ SCHEDULE = Table(
         Row("placeholder of nothing", {TEST: "{slot}.npz"}, TEST, ("a placeholder must be such",)),
         Row("placeholder's unit", {TEST: "{slot-1m:%Y}"}, TEST, ("a placeholder must be such",)),
         Row("placeholder not closed", {TEST: "{slot:%Y"}, TEST, ("a placeholder must be such",)),
+        Row(
+            "window of months",
+            {"spec.jobTemplate.spec.data.train": {"uris": ["{slots-1m:1d*2:%Y}.npz"]}},
+            "spec.jobTemplate.spec.data.train.uris[0]",
+            ("a placeholder must be such",),
+        ),
         Row(
             "a rule of a job",
             {"spec.jobTemplate.spec.gatePolicyRef": {"name": "strict"}},

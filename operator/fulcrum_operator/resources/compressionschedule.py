@@ -22,7 +22,7 @@ class Metadata(Spec):
 
 
 class JobTemplate(Spec):
-    """The jobs. In their addresses and in the arguments of data functions, {slot:%Y-%m-%d} is the slot's date, {slot-1d:%Y/%m/%d} that of the day before, and an item {slots:1d*28:%Y-%m-%d} of data.*.uris becomes one address for each of the 28 days that end with the slot's."""
+    """The jobs. In their addresses and in the arguments of data functions, {slot:%Y-%m-%d} is the slot's date, {slot-1d:%Y/%m/%d} that of the day before, and an item {slots:1d*28:%Y-%m-%d} of data.*.uris becomes one address for each of the 28 days that end with the slot's, {slots-1d:1d*28:%Y-%m-%d} for those that end the day before."""
 
     metadata: Metadata | None = None
     """Labels and annotations of the jobs."""
@@ -48,7 +48,7 @@ class CompressionScheduleSpec(Spec):
     failed_jobs_history_limit: Annotated[int, Field(ge=0, le=100)] = 1
     """Number of jobs that are kept after they ended otherwise."""
     job_template: JobTemplate
-    """The jobs. In their addresses and in the arguments of data functions, {slot:%Y-%m-%d} is the slot's date, {slot-1d:%Y/%m/%d} that of the day before, and an item {slots:1d*28:%Y-%m-%d} of data.*.uris becomes one address for each of the 28 days that end with the slot's."""
+    """The jobs. In their addresses and in the arguments of data functions, {slot:%Y-%m-%d} is the slot's date, {slot-1d:%Y/%m/%d} that of the day before, and an item {slots:1d*28:%Y-%m-%d} of data.*.uris becomes one address for each of the 28 days that end with the slot's, {slots-1d:1d*28:%Y-%m-%d} for those that end the day before."""
 
 
 class LastSlot(Status):

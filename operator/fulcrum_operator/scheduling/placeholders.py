@@ -1,5 +1,7 @@
 """Dates of a slot in addresses: `{slot:%Y-%m-%d}`, `{slot-1d:%Y/%m/%d}`, `{slots:1d*28:%Y-%m-%d}`.
 
+The last is a window of 28 days that ends with the slot's, `{slots-1d:1d*28:…}` the day before.
+
 They are resolved when a job is created, so that its specification says what it reads.
 """
 
@@ -18,7 +20,7 @@ ARGUMENTS: Final = "arguments"
 DIRECTIVES: Final = "YmdHMjGVuy%"
 
 _ONE = re.compile(r"\{slot(?:([+-]\d{1,4})([hdw]))?:([^{}]*)\}")
-_MANY = re.compile(r"\{slots:(\d{1,4})([hdw])\*(\d{1,4}):([^{}]*)\}")
+_MANY = re.compile(r"\{slots(?:([+-]\d{1,4})([hdw]))?:(\d{1,4})([hdw])\*(\d{1,4}):([^{}]*)\}")
 _UNITS: Final = {"h": "hours", "d": "days", "w": "weeks"}
 _DIRECTIVE = re.compile(r"%(.?)")
 
@@ -58,11 +60,12 @@ def _expanded(address: str, slot: datetime, zone: ZoneInfo) -> list[str]:
         return [_one(address, slot, zone)]
     if len(found) > 1:
         raise PlaceholderError(f"{address!r} has several windows {{slots:…}}; one is possible")
-    step, unit, count, form = found[0]
+    by, of, step, unit, count, form = found[0]
+    last = _moved(slot, int(by or 0), of or "d", zone)
     if not int(step) or not int(count):
         raise PlaceholderError(f"{address!r}: step and number of a window must be above 0")
     dates = [
-        _format(_moved(slot, -int(step) * back, unit, zone), form, address)
+        _format(_moved(last, -int(step) * back, unit, zone), form, address)
         for back in reversed(range(int(count)))
     ]
     before, *_, after = _MANY.split(address)
@@ -86,14 +89,15 @@ def _one(address: str, slot: datetime, zone: ZoneInfo) -> str:
     return filled
 
 
-def _moved(slot: datetime, by: int, unit: str, zone: ZoneInfo) -> datetime:
-    step = timedelta(**{_UNITS[unit]: by})
+def _moved(moment: datetime, by: int, unit: str, zone: ZoneInfo) -> datetime:
+    """Return the moment so much later, on the zone's clock."""
+    step, local = timedelta(**{_UNITS[unit]: by}), moment.astimezone(zone)
     try:
         if unit == "h":
-            return (slot + step).astimezone(zone)
-        return slot.astimezone(zone).replace(tzinfo=None) + step
+            return (local.astimezone(UTC) + step).astimezone(zone)
+        return local + step  # by the calendar: Python adds on the clock of the wall
     except OverflowError as error:
-        raise PlaceholderError(f"{by}{unit} from {slot.astimezone(UTC)} is no date") from error
+        raise PlaceholderError(f"{by}{unit} from {moment.astimezone(UTC)} is no date") from error
 
 
 def _format(moment: datetime, form: str, address: str) -> str:

@@ -55,6 +55,15 @@ def test_a_window_becomes_a_list_the_oldest_first() -> None:
     ]
 
 
+def test_a_window_may_end_before_the_slot() -> None:
+    given = {"uris": ["{slots-1d:1d*2:%m-%d}", "{slots-1w:1w*2:%m-%d}", "{slots-48h:1d*2:%dT%H}"]}
+    assert resolve(given, SLOT, BERLIN)["uris"] == [
+        *("03-28", "03-29"),
+        *("03-16", "03-23"),
+        *("26T23", "27T23"),
+    ]
+
+
 def test_only_addresses_and_arguments_are_filled() -> None:
     given = {
         "data": {
