@@ -91,7 +91,7 @@ def _named(chosen: Callable[[GateKind], bool]) -> tuple[str, ...]:
 
 
 def rules_of_tasks() -> Iterator[Rule]:
-    """Yield which tasks metrics, kinds of gates and meanings are for."""
+    """Yield which tasks metrics, kinds of gates and meanings are for, and which need two models."""
     for word, field, names, of in (
         ("metric", "metric", METRICS, tasks_of_metric),
         ("kind", "kind", GATE_KINDS, tasks_of_kind),
@@ -114,20 +114,29 @@ def rules_of_tasks() -> Iterator[Rule]:
     by_meanings: dict[tuple[str, ...], list[str]] = {}
     for task in TASKS.values():
         by_meanings.setdefault(task.meanings, []).append(task.name)
-    fitting = (
-        f"({_is('self.data.task', tasks)} && {_is('self.model.meaning', meanings)})"
-        for meanings, tasks in by_meanings.items()
-    )
-    said = (
+    said = ", ".join(
         f"{_joined(meanings)} {'is' if len(meanings) == 1 else 'are'} for data.task "
         f"{_joined(tasks, 'or')}"
         for meanings, tasks in by_meanings.items()
     )
+    alone = _named(lambda kind: kind.of_one_model)
     yield (
-        f"!has(self.model.meaning) || {' || '.join(fitting)}",
-        f"model.meaning: {', '.join(said)}",
-        ".model.meaning",
+        "has(self.recipe) || has(self.recipeRef) || has(self.candidate) || !has(self.gates) || "
+        f"self.gates.all(g, {_is('g.kind', alone)})",
+        "gates: without recipe, recipeRef or candidate a job only measures the model, so it needs "
+        f"{_kinds(alone)}",
+        ".gates",
     )
+    for model in ("model", "candidate"):
+        fitting = " || ".join(
+            f"({_is('self.data.task', tasks)} && {_is(f'self.{model}.meaning', meanings)})"
+            for meanings, tasks in by_meanings.items()
+        )
+        yield (
+            f"!has(self.{model}) || !has(self.{model}.meaning) || {fitting}",
+            f"{model}.meaning: {said}",
+            f".{model}.meaning",
+        )
 
 
 def rules_of_kinds() -> Iterator[Rule]:

@@ -16,12 +16,12 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel
 
+from fulcrum_operator.controllers.planner import make_plan
 from fulcrum_operator.metrics.families import GROUPS, Family
 from fulcrum_operator.metrics.labels import OTHER, Label
 from fulcrum_operator.settings import Settings
 from fulcrum_pipelines.catalog import GATE_KINDS, METRICS, TASKS, MetricKind, tasks_of_metric
 from fulcrum_pipelines.compiled import Fuse, tasks_of
-from fulcrum_pipelines.contract import OPTIONAL_STAGES, STAGES
 from fulcrum_pipelines.evidence import SCHEMA, Evidence, StageName
 from fulcrum_pipelines.manifests import load_job
 
@@ -177,10 +177,8 @@ def kubeflow_page() -> str:
 
 
 def _stages(path: Path) -> tuple[StageName, ...]:
-    recipe = load_job(path).spec.recipe
-    return tuple(
-        stage for stage in STAGES if stage not in OPTIONAL_STAGES or getattr(recipe, stage, None)
-    )
+    job = load_job(path)
+    return make_plan(job.name, job.spec, job.directory).stages
 
 
 def _count(pipeline: dict[str, Any], component: dict[str, Any]) -> tuple[int, int]:

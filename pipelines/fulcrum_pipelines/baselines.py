@@ -95,7 +95,7 @@ def _is_one(total: float | None) -> bool:
 
 
 def _say(meaning: str) -> str:
-    return f"set meaning: {meaning} in fulcrum.yaml (for .pt2 and ONNX in spec.model)"
+    return f"set meaning: {meaning} in fulcrum.yaml (for .pt2 and ONNX in the manifest)"
 
 
 def weaknesses(
@@ -118,7 +118,7 @@ def weaknesses(
             f"on all {details.test_examples} test examples, {_ALLOW}"
         )
         return
-    yield from _depends_on_batch(first)
+    yield from depends_on_batch("baseline", details)
     named = _named(gates)
     if not named or not RANKS.issuperset(named):  # ranks need no cut
         yield from _cut_elsewhere(first, details.test_examples)
@@ -183,10 +183,14 @@ def _no_better_by_any(
     return [each for each in found if each is not None] if all(found) else []
 
 
-def _depends_on_batch(first: FirstOutput) -> Iterator[str]:
-    if first.alone_error is not None and first.alone_error > ALONE_ERROR:
+def depends_on_batch(model: str, details: EvaluateDetails) -> Iterator[str]:
+    """Yield that answers of `model` depend on other examples, unless the job allows that."""
+    first = details.first_output
+    if first is None or first.alone_error is None or details.weak_baseline_allowed:
+        return
+    if first.alone_error > ALONE_ERROR:
         yield (
-            "the baseline's answer to an example depends on the others in its batch (relative "
+            f"the {model}'s answer to an example depends on the others in its batch (relative "
             f"error {first.alone_error:.2g} among copies of itself), so its figures hold for "
             "batches like these alone; look for means, softmax or batch norm over axis 0. Set "
             "spec.allowWeakBaseline if it is meant"

@@ -11,15 +11,19 @@ import json
 import re
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fulcrum_pipelines.evidence import Digest, Record, StageName
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Recipe
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Model, Recipe
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
-"""All stages in the order in which they run; prune, finetune and quantize are optional."""
+"""All stages in the order in which they run; those between the first and the last are optional."""
 
-OPTIONAL_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
+RECIPE_STAGES: tuple[StageName, ...] = ("prune", "finetune", "quantize")
+"""Stages that a recipe asks for."""
+
+MAKING_STAGES: tuple[StageName, ...] = ("convert", *RECIPE_STAGES)
+"""Stages that make a candidate."""
 
 NEW_RUN = "new"
 """In place of a run's key: a new run that no job owns."""
@@ -39,16 +43,33 @@ class ResolvedSpec(CompressionJobSpec):
     """A specification that contains recipe and gates themselves, without references.
 
     In a manifest either may be a reference; the run and the decision must not depend on later
-    changes of its target. The same holds for the baseline, if it is a channel's model.
+    changes of its target. The same holds for the baseline, if it is a channel's model. A job with a
+    candidate has a recipe without stages, and if its manifest names no model, the candidate says
+    which inputs and outputs are compared.
 
     Attributes:
         baseline_model: Digest, in the store, of the ONNX model that candidates are compared with;
             None if that is `model` itself.
     """
 
-    recipe: Recipe
+    model: Model
+    recipe: Recipe = Recipe()
     gates: Annotated[tuple[Gate, ...], Field(max_length=64)]
     baseline_model: Digest | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_candidate_as_model(cls, fields: Any) -> Any:
+        if isinstance(fields, dict) and "model" not in fields and "candidate" in fields:
+            return {**fields, "model": fields["candidate"]}
+        return fields
+
+    @property
+    def stages(self) -> tuple[StageName, ...]:
+        """The stages that this job asks for, in order."""
+        asked = {each for each in RECIPE_STAGES if getattr(self.recipe, each) is not None}
+        asked |= {"convert"} if self.candidate is not None else set()
+        return tuple(each for each in STAGES if each not in MAKING_STAGES or each in asked)
 
 
 class Plan(Record):
@@ -88,13 +109,8 @@ class Plan(Record):
 
     @property
     def stages(self) -> tuple[StageName, ...]:
-        """The stages that this plan's recipe asks for, in order."""
-        recipe = self.spec.recipe
-        return tuple(
-            stage
-            for stage in STAGES
-            if stage not in OPTIONAL_STAGES or getattr(recipe, stage) is not None
-        )
+        """The stages of the run, in order."""
+        return self.spec.stages
 
 
 def canonical_json(value: Any) -> bytes:

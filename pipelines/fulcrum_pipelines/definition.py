@@ -62,6 +62,23 @@ def evaluate(
 
 
 @component
+def convert(
+    store: str,
+    run: str,
+    plan: str,
+    use_cache: bool,
+    execution: str,
+    model: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    summary: dsl.Output[dsl.HTML],
+) -> None:
+    """Make an ONNX file of a candidate that something else made."""
+    from fulcrum_components.stages.component import run_stages
+
+    run_stages("convert", store, run, plan, use_cache, execution, model, metrics, None, summary)
+
+
+@component
 def prune(
     store: str,
     run: str,
@@ -201,7 +218,8 @@ def place(
 
 
 COMPONENTS = {
-    each.name: each for each in (evaluate, prune, finetune, quantize, validate, compute, whole)
+    each.name: each
+    for each in (evaluate, convert, prune, finetune, quantize, validate, compute, whole)
 }
 
 

@@ -19,7 +19,7 @@ SCHEMA: Final = "fulcrum.dev/evidence/v1alpha1"
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 TimeKind = Literal["number", "date", "time", "time with a zone"]
-StageName = Literal["evaluate", "prune", "finetune", "quantize", "validate"]
+StageName = Literal["evaluate", "convert", "prune", "finetune", "quantize", "validate"]
 
 
 class Record(BaseModel):
@@ -343,6 +343,19 @@ class EvaluateDetails(Record):
     provider: str | None = None  # of ONNX Runtime, that computed the outcomes; null: not recorded
 
 
+class ConvertDetails(Record):
+    """How a candidate that was given became the ONNX file that validate measures.
+
+    The digest of what was given is the stage's input `candidate`.
+    """
+
+    kind: Literal["convert"] = "convert"
+    format: str  # of what was given: bundle, pt2 or onnx
+    interface: str  # inputs and outputs, which are those of the baseline
+    meaning: Meaning  # of the first output
+    export_max_difference: Finite | None = None  # exported ONNX against torch, largest absolute
+
+
 class LayerSparsity(Record):
     layer: str
     shape_before: tuple[int, ...]
@@ -530,7 +543,12 @@ class ValidateDetails(Record):
 
 
 Details = Annotated[
-    EvaluateDetails | PruneDetails | FinetuneDetails | QuantizeDetails | ValidateDetails,
+    EvaluateDetails
+    | ConvertDetails
+    | PruneDetails
+    | FinetuneDetails
+    | QuantizeDetails
+    | ValidateDetails,
     Field(discriminator="kind"),
 ]
 

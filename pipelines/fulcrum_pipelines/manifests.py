@@ -92,20 +92,47 @@ def load_job(path: Path) -> JobManifest:
     if len(documents) > 1:
         message = f"has {len(documents)} documents; a run needs exactly one CompressionJob"
         raise UserError(message, where=str(path))
-    problems, value = _check_document(documents[0])
-    if problems:
+    problems, job = _job(documents[0], path.absolute().parent)
+    if job is None:
         raise UserError(_listed(problems), where=str(path))
+    return job
+
+
+def make_job(
+    name: str, spec: dict[str, Any], directory: Path
+) -> tuple[list[Problem], JobManifest | None]:
+    """Return the job of a specification that is in no file, or what is wrong with it.
+
+    Args:
+        name: Name of the job.
+        spec: As in a manifest.
+        directory: Base of relative addresses.
+    """
+    fields = {
+        "apiVersion": API_VERSION,
+        "kind": "CompressionJob",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    return _job(Document(fields), directory)
+
+
+def _job(document: Document, directory: Path) -> tuple[list[Problem], JobManifest | None]:
+    problems, value = _check_document(document)
+    if problems:
+        return problems, None
     from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec
 
     metadata = value["metadata"]
-    return JobManifest(
+    job = JobManifest(
         name=metadata["name"],
         namespace=metadata.get("namespace") or "",
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
         spec=CompressionJobSpec.model_validate(value["spec"]),
-        directory=path.absolute().parent,
+        directory=directory,
     )
+    return [], job
 
 
 def load_gates(path: Path) -> tuple[Gate, ...]:

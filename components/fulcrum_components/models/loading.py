@@ -75,6 +75,29 @@ def load_model(
         UserError: The model is wrong in any way.
         InfrastructureError: Remote storage did not answer.
     """
+    path, kind, found = identify(uri, format, digest, cache_dir=cache_dir, where=where)
+    model = _loaded(kind, path, found, cache_dir, task, examples, meaning)
+    _check_meaning(model.signature, task, meaning, path, where)
+    check_output(model.signature, task, str(path))
+    return model
+
+
+def identify(
+    uri: str, format: str, digest: str | None, *, cache_dir: Path, where: str
+) -> tuple[Path, Format, str]:
+    """Fetch a model, and return its path, format and digest without running anything of it.
+
+    Args:
+        uri: As for `load_model`, like all others.
+        format: The declared format.
+        digest: The digest that it must have.
+        cache_dir: Directory for copies of remote files.
+        where: Field path for messages.
+
+    Raises:
+        UserError: It is missing, of another format, or has another digest.
+        InfrastructureError: Remote storage did not answer.
+    """
     path = fetch(uri, cache_dir=cache_dir, where=f"{where}.uri")
     kind = _format_of(path, format, where)
     if kind == "bundle":
@@ -83,10 +106,7 @@ def load_model(
     if digest is not None and digest != found:
         message = f"the model at '{uri}' has digest {found}, expected {digest}"
         raise UserError(message, where=f"{where}.digest")
-    model = _loaded(kind, path, found, cache_dir, task, examples, meaning)
-    _check_meaning(model.signature, task, meaning, path)
-    check_output(model.signature, task, str(path))
-    return model
+    return path, kind, found
 
 
 def _loaded(
@@ -111,12 +131,12 @@ def _loaded(
 
 
 def _check_meaning(
-    signature: Signature, task: str | None, said: Meaning | None, path: Path
+    signature: Signature, task: str | None, said: Meaning | None, path: Path, field: str
 ) -> None:
     """Refuse a bundle whose declared meaning contradicts the task or the manifest."""
     where = f"{path}: fulcrum.yaml"
     if said is not None and said != signature.meaning:
-        message = f"meaning is {signature.meaning}, but spec.model.meaning is {said}"
+        message = f"meaning is {signature.meaning}, but {field}.meaning is {said}"
         raise UserError(message, where=where)
     if task is None or signature.meaning in TASKS[task].meanings:
         return

@@ -99,8 +99,8 @@ def access_of(plan: Plan, stage: StageName, root: str, named: Sequence[str]) -> 
 
 
 def named_urls(plan: Plan) -> tuple[str, ...]:
-    """Return the URLs that the manifest has in model and data, also as arguments of functions."""
-    spec = plan.spec.model_dump(mode="json", include={"model", "data"})
+    """Return the URLs that the manifest has in models and data, also as arguments of functions."""
+    spec = plan.spec.model_dump(mode="json", include={"model", "candidate", "data"})
     return tuple(text for text in _texts(spec) if "://" in text)
 
 

@@ -24,7 +24,7 @@ from fulcrum_components.stages.component import run_stages
 from fulcrum_components.stages.context import ONNX, SIGNATURE
 from fulcrum_pipelines.chain import STORE, Chain, read_chain, write_chain
 from fulcrum_pipelines.contract import (
-    OPTIONAL_STAGES,
+    RECIPE_STAGES,
     Plan,
     ResolvedSpec,
     canonical_json,
@@ -280,7 +280,7 @@ def _recorded(store: Store, run: str, stage: StageName) -> StageEvidence:
 
 def _stages_of(chain: Chain | None) -> list[StageName]:
     recipe = {} if chain is None else chain.options.get("recipe", {})
-    return [stage for stage in OPTIONAL_STAGES if stage in recipe]
+    return [stage for stage in RECIPE_STAGES if stage in recipe]
 
 
 def _digests(data: Mapping[str, str | None], asked: dict[str, Any]) -> dict[str, str]:
@@ -292,10 +292,10 @@ def _digests(data: Mapping[str, str | None], asked: dict[str, Any]) -> dict[str,
 def _require_order(stage: StageName, before: Chain | None) -> None:
     """Refuse a stage after itself or after a later one, which no job could run either."""
     done = _stages_of(before)
-    late = [each for each in done if OPTIONAL_STAGES.index(each) >= OPTIONAL_STAGES.index(stage)]
+    late = [each for each in done if RECIPE_STAGES.index(each) >= RECIPE_STAGES.index(stage)]
     if late:
         message = (
-            f"{stage} cannot follow {late[-1]}; the order is {', '.join(OPTIONAL_STAGES)}, each "
+            f"{stage} cannot follow {late[-1]}; the order is {', '.join(RECIPE_STAGES)}, each "
             "once at most"
         )
         raise UserError(message, where="model")

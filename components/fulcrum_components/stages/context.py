@@ -20,12 +20,12 @@ from fulcrum_pipelines.evidence import (
     StageEvidence,
     StageName,
 )
-from fulcrum_pipelines.resources.compressionjob import Data, DataSource
+from fulcrum_pipelines.resources.compressionjob import Data, DataSource, Model
 from fulcrum_pipelines.storage.store import Store
 
 if TYPE_CHECKING:
     from fulcrum_components.data import Dataset, Labels, TableDataset
-    from fulcrum_components.models.checking import Arrays
+    from fulcrum_components.models.checking import Arrays, MakeExamples
     from fulcrum_components.models.loading import LoadedModel
     from fulcrum_components.models.signature import Signature
 
@@ -140,17 +140,57 @@ class StageContext:
     @cached_property
     def model(self) -> LoadedModel:
         """The model as the user gave it."""
+        return self._load("model", self.spec.model, self._examples)
+
+    @cached_property
+    def candidate(self) -> LoadedModel:
+        """The candidate as the user gave it, which takes and gives what the model does."""
+        from fulcrum_components.models.interface import require_same_interface
+
+        def compare(signature: Signature) -> None:
+            require_same_interface(
+                signature,
+                self.signature,
+                what="the candidate",
+                other="spec.model",
+                where="spec.candidate",
+            )
+
+        def examples(signature: Signature) -> Arrays | None:
+            compare(signature)  # before data are looked for under its own names of inputs
+            return self._examples(self.signature)
+
+        assert self.spec.candidate is not None
+        found = self._load("candidate", self.spec.candidate, examples)
+        compare(found.signature)
+        return found
+
+    def check_candidate(self) -> None:
+        """Refuse a candidate that is missing or another one than declared; no code of it runs.
+
+        Raises:
+            UserError: It is.
+        """
+        from fulcrum_components.models.loading import identify
+
+        model = self.spec.candidate
+        if model is not None:
+            cache_dir = self.work_dir / "candidate"
+            where = "spec.candidate"
+            identify(model.uri, model.format, model.digest, cache_dir=cache_dir, where=where)
+
+    def _load(self, field: str, model: Model, examples: MakeExamples) -> LoadedModel:
         from fulcrum_components.models.loading import load_model
 
-        model = self.spec.model
         return load_model(
             model.uri,
             model.format,
             digest=model.digest,
-            cache_dir=self.work_dir / "model",
+            cache_dir=self.work_dir / field,
             task=self.spec.data.task,
-            examples=self._examples,
+            examples=examples,
             meaning=model.meaning,
+            where=f"spec.{field}",
         )
 
     def _examples(self, signature: Signature) -> Arrays | None:

@@ -6,7 +6,6 @@ of the data, and, for data that Python functions give, whether test examples are
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from fulcrum_components.evaluation import (
     run_onnx,
     save_outcomes,
 )
+from fulcrum_components.models.interface import require_same_interface
 from fulcrum_components.models.onnx_file import load_onnx
 from fulcrum_components.stages import further_outputs, shared_measures
 from fulcrum_components.stages.context import (
@@ -32,7 +32,7 @@ from fulcrum_components.stages.context import (
     StageContext,
     StageResult,
 )
-from fulcrum_components.stages.torch_models import export, require_device, size_of
+from fulcrum_components.stages.torch_models import require_device, size_of, write_onnx
 from fulcrum_components.tasks import find_task
 from fulcrum_pipelines.advice import advice
 from fulcrum_pipelines.baselines import contradiction, weaknesses
@@ -47,6 +47,7 @@ DATA_SETS = ("train", "calibration", "validation", "test")
 def inputs(context: StageContext) -> dict[str, str]:
     """Return the digests of the model, of each data set, and of what is asked of the results."""
     require_device(context)
+    context.check_candidate()
     further_outputs.further_outputs(context)  # refuses unknown names before anything is read
     context.report("reading the data", None)
     digests = {"model": context.model.digest}
@@ -71,7 +72,7 @@ def run(context: StageContext) -> StageResult:
     splits = _time_splits(context)
     onnx_path = context.work_dir / "model.onnx"
     context.report("exporting to ONNX", 0.2)
-    difference = _export(context, onnx_path)
+    difference = write_onnx(context, model, onnx_path)
     baseline_path = _baseline(context, onnx_path)
     context.report("running the test data", 0.4)
     meaning, seen = model.signature.meaning, OutputRange()
@@ -179,20 +180,11 @@ def _baseline(context: StageContext, source: Path) -> Path:
     _, signature, _ = load_onnx(
         path, cache_dir=context.work_dir / "baseline", task=context.spec.data.task
     )
-    held, own = signature.interface, context.signature.interface
-    if held != own:
-        message = (
-            f"the channel's model is {held}, spec.model {own}; "
-            "only models with the same inputs and outputs can be compared"
-        )
-        raise UserError(message, where="spec.baseline")
+    require_same_interface(
+        signature,
+        context.signature,
+        what="the channel's model",
+        other="spec.model",
+        where="spec.baseline",
+    )
     return path
-
-
-def _export(context: StageContext, path: Path) -> float | None:
-    model = context.model
-    if model.module is not None:
-        return export(context, model.module, path)
-    assert model.onnx_path is not None
-    shutil.copyfile(model.onnx_path, path)
-    return None

@@ -15,6 +15,8 @@ def headline(evidence: StageEvidence) -> str:
             metrics = details.metrics if details.kind == "evaluate" else details.metrics_candidate
             first = next(metric for metric in metrics if metric.slice == "all")
             return f"{first.name} {first.value:.4f}" if first.value is not None else first.note
+        case "convert":
+            return f"{details.format}: {details.interface}"
         case "prune":
             return pruned(details)
         case "finetune":

@@ -152,9 +152,10 @@ def outcome_provider(context: StageContext, *models: Path) -> str:
     """Return the provider of ONNX Runtime for outcomes of `models`, as the recipe's device allows.
 
     A recipe that quantizes has them on the CPU from its baseline on, so that they are comparable.
-    Any other that asks for CUDA and gets the CPU is warned.
+    So has a candidate that something else made, since it may be quantized. Any other recipe that
+    asks for CUDA and gets the CPU is warned.
     """
-    if "quantize" in context.plan.stages:
+    if {"quantize", "convert"}.intersection(context.plan.stages):
         return CPU_PROVIDER
     device = context.spec.recipe.device
     reason = why_cpu(device, models, has_gpu=has_gpu())

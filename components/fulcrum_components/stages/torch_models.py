@@ -7,6 +7,7 @@ code, and `model.onnx`, which is what later stages measure.
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -21,7 +22,8 @@ from fulcrum_components.evaluation import Outcomes, compute_metrics, metric_valu
 from fulcrum_components.evaluation.running import to_outcomes
 from fulcrum_components.export import eval_mode, export_onnx
 from fulcrum_components.export import run_torch as run_module
-from fulcrum_components.models.signature import resized
+from fulcrum_components.models.loading import LoadedModel
+from fulcrum_components.models.signature import Signature, resized
 from fulcrum_components.models.state import (
     STRUCTURE,
     WEIGHTS,
@@ -141,9 +143,20 @@ def hand_on(context: StageContext, state: ModelState) -> dict[str, Output]:
 
 def export(context: StageContext, module: nn.Module, path: Path) -> float:
     """Write `module` as ONNX, checked against torch; return the largest absolute difference."""
-    return export_onnx(
-        module, context.signature, path, example_inputs=example_arrays(context, PROOFS)
-    )
+    return _export(context, module, context.signature, path)
+
+
+def write_onnx(context: StageContext, model: LoadedModel, path: Path) -> float | None:
+    """Write `model` as ONNX, and return what `export` does; None if it is ONNX already."""
+    if model.module is not None:
+        return _export(context, model.module, model.signature, path)
+    assert model.onnx_path is not None
+    shutil.copyfile(model.onnx_path, path)
+    return None
+
+
+def _export(context: StageContext, module: nn.Module, signature: Signature, path: Path) -> float:
+    return export_onnx(module, signature, path, example_inputs=example_arrays(context, PROOFS))
 
 
 def example_arrays(context: StageContext, count: int = 2) -> dict[str, Array]:

@@ -93,6 +93,8 @@ def figures(evidence: StageEvidence) -> dict[str, float]:
     match details.kind:
         case "evaluate":
             found |= _overall(details.metrics, "")
+        case "convert":
+            found["export_max_difference"] = details.export_max_difference
         case "prune":
             found |= {
                 "achieved_sparsity": details.achieved_sparsity,

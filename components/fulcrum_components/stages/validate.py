@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from fulcrum_components.data import Dataset
 from fulcrum_components.evaluation import (
     Outcomes,
+    OutputRange,
     Request,
+    alone_error,
     columns_needed,
     compare_all,
     load_outcomes,
     run_onnx,
     save_outcomes,
 )
+from fulcrum_components.evaluation.class_order import other_order
 from fulcrum_components.evaluation.requests import required_comparisons
 from fulcrum_components.latency import Timed, compare_latency, save_timings, speedup_confidences
 from fulcrum_components.memory import compare_sizes
@@ -33,10 +36,13 @@ from fulcrum_components.stages.context import (
     StageContext,
     StageResult,
 )
+from fulcrum_pipelines.baselines import contradiction, depends_on_batch
 from fulcrum_pipelines.catalog import TASKS
 from fulcrum_pipelines.contract import canonical_json, digest_of
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import (
+    EvaluateDetails,
+    FirstOutput,
     LatencyComparison,
     LeverMetrics,
     Metric,
@@ -230,10 +236,36 @@ def _levers(context: StageContext, test: Dataset, provider: str) -> list[Lever]:
     levers = [Lever("evaluate", baseline, answered)]
     for stage in context.plan.stages[1:-1]:
         context.report(f"running the test data after {stage}", 0.1)
-        path = context.fetch(stage, "model.onnx")
-        outcomes = run_onnx(path, test, data.task, meaning, columns=columns, provider=provider)
+        path, seen = context.fetch(stage, "model.onnx"), OutputRange()
+        outcomes = run_onnx(
+            path, test, data.task, meaning, columns=columns, provider=provider, observe=seen
+        )
+        if stage == "convert":
+            first = seen.record(outcomes, data.task, meaning, alone_error(path, test))
+            _check_given(context, first, answered, outcomes)
         levers.append(Lever(stage, context.digest(stage, "model.onnx"), outcomes))
     return levers
+
+
+def _check_given(
+    context: StageContext, first: FirstOutput, baseline: Outcomes, candidate: Outcomes
+) -> None:
+    """Refuse a candidate that something else made and whose answers cannot mean what is thought.
+
+    Raises:
+        UserError: They hold something else, are in another order, or depend on the batch.
+    """
+    evaluated = context.evidence("evaluate").details
+    assert isinstance(evaluated, EvaluateDetails)
+    details = evaluated.model_copy(update={"first_output": first})
+    names = context.data.classes
+    problem = (
+        contradiction(details)
+        or other_order(baseline, candidate, context.spec.data.task, names)
+        or next(depends_on_batch("candidate", details), None)
+    )
+    if problem is not None:
+        raise UserError(problem, where="spec.candidate")
 
 
 def _baseline(context: StageContext) -> str:

@@ -30,7 +30,7 @@ from fulcrum_components.stages.brokered import install
 from fulcrum_components.stages.component import EVIDENCE_FILE, FAILURE_FILE, Failure, timestamp
 from fulcrum_components.stages.context import ProgressWriter, Stage, StageContext, StageResult
 from fulcrum_pipelines.contract import (
-    OPTIONAL_STAGES,
+    RECIPE_STAGES,
     STAGES,
     ResolvedSpec,
     canonical_json,
@@ -131,7 +131,7 @@ def _inputs_digest(stage: StageName, inputs: dict[str, str], spec: ResolvedSpec)
         "meaning": spec.model.meaning,
         "device": [spec.recipe.device, spec.recipe.device != "cpu" and has_gpu()],
     }
-    if stage in OPTIONAL_STAGES:
+    if stage in RECIPE_STAGES:
         key["allowNoop"] = spec.recipe.allow_noop
     if stage in MEASURING:
         key["hardware"] = [environment.cpu_model, environment.cpu_flags, environment.logical_cpus]

@@ -32,7 +32,7 @@ from fulcrum_operator.resources.names import asks_to_remeasure
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import EvaluateDetails, StageName
-from fulcrum_pipelines.manifests import load_job, needs_cluster, unsupported
+from fulcrum_pipelines.manifests import JobManifest, load_job, needs_cluster, unsupported
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.storage.store import Store
 
@@ -61,10 +61,9 @@ def run_manifest(
         return USAGE
     if remeasure:
         plan = plan.model_copy(update={"remeasure": True})
-    check_environment()
-    store = open_store(store_url)
-    engine = ProcessEngine(store, work_directory(work_root, store), use_cache=use_cache)
-    result = run_plan(engine, store, plan, choose_display(quiet=quiet))
+    store, result = run_here(
+        plan, store_url=store_url, work_root=work_root, use_cache=use_cache, quiet=quiet
+    )
     if as_json:
         print_json(document(result))
     if result.published is None:
@@ -74,20 +73,39 @@ def run_manifest(
     return result.exit_code
 
 
+def run_here(
+    plan: Plan, *, store_url: str, work_root: Path, use_cache: bool, quiet: bool
+) -> tuple[Store, RunResult]:
+    """Run `plan` on this machine with progress on standard error; return its store and its end.
+
+    Raises:
+        InfrastructureError: The store or this environment does not allow it.
+    """
+    check_environment()
+    store = open_store(store_url)
+    engine = ProcessEngine(store, work_directory(work_root, store), use_cache=use_cache)
+    return store, run_plan(engine, store, plan, choose_display(quiet=quiet))
+
+
 def plan_of(manifest: Path) -> tuple[Plan | None, list[str]]:
     """Return the plan of the job in `manifest`, or else all that keeps it from being run."""
     try:
         job = load_job(manifest)
     except UserError as error:
         return None, [str(error)]
+    plan, problems = plan_of_job(job)
+    return plan, [f"{manifest}: {problem}" for problem in problems]
+
+
+def plan_of_job(job: JobManifest) -> tuple[Plan | None, list[str]]:
+    """Return the plan of `job`, or else all that keeps it from being run here."""
     refused = [*unsupported(job.spec), *needs_cluster(job.spec)]
     if refused:
-        return None, [f"{manifest}: {problem}" for problem in refused]
+        return None, [str(problem) for problem in refused]
     plan = make_plan(job.name, job.spec, job.directory)
     plan = plan.model_copy(update={"remeasure": asks_to_remeasure(job.annotations)})
     problems = [
-        f"{manifest}: {field}: no file or directory '{path}'"
-        for field, path in missing_files(plan.spec)
+        f"{field}: no file or directory '{path}'" for field, path in missing_files(plan.spec)
     ]
     return (None, problems) if problems else (plan, [])
 

@@ -14,6 +14,7 @@ import typer
 
 from fulcrum_operator.cli import (
     approve,
+    compare,
     gate,
     history,
     init,
@@ -40,6 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # half a second of imports for a frame around the help
 )
 app.command()(run.run)
+app.command()(compare.compare)
 app.command()(init.init)
 app.command()(validate.validate)
 app.command()(gate.gate)

@@ -38,16 +38,17 @@ def make_plan(name: str, spec: CompressionJobSpec, base: Path) -> Plan:
 
 
 def resolve_references(
-    spec: CompressionJobSpec, recipe: Recipe, gates: Sequence[Gate]
+    spec: CompressionJobSpec, recipe: Recipe | None, gates: Sequence[Gate]
 ) -> ResolvedSpec:
-    """Return `spec` with `recipe` and `gates` in the place of references to them.
+    """Return `spec` with `recipe` (None with a candidate) and `gates` in place of references.
 
     Whether all of it fits together is another question: `manifests.check_resolved`.
     """
     fields = spec.model_dump(by_alias=True, exclude_unset=True)
     for reference in ("recipeRef", "gatePolicyRef"):
         fields.pop(reference, None)
-    fields["recipe"] = recipe.model_dump(by_alias=True, exclude_unset=True)
+    if recipe is not None:
+        fields["recipe"] = recipe.model_dump(by_alias=True, exclude_unset=True)
     fields["gates"] = [gate.model_dump(by_alias=True, exclude_unset=True) for gate in gates]
     return ResolvedSpec.model_validate(fields)
 
@@ -81,7 +82,9 @@ def missing_files(spec: CompressionJobSpec) -> list[tuple[str, str]]:
 
 def _addresses(fields: dict[str, Any]) -> Iterator[tuple[str, Any, Any]]:
     """Yield field path, mapping or list, and key of each address in a specification."""
-    yield "spec.model.uri", fields["model"], "uri"
+    for name in ("model", "candidate"):
+        if name in fields:
+            yield f"spec.{name}.uri", fields[name], "uri"
     for name in DATA_SETS:
         source = fields["data"].get(name) or {}
         for key in ("uri", "targetUri"):

@@ -171,8 +171,7 @@ def _total(seen: Observed) -> int:
     """Return how many stages the job has."""
     if seen.snapshot is None:
         return len(STAGES)
-    recipe = seen.snapshot.spec.recipe
-    return sum(getattr(recipe, stage, True) is not None for stage in STAGES)
+    return len(seen.snapshot.spec.stages)
 
 
 def _short(stage: StageStatus) -> str:

@@ -146,6 +146,8 @@ def headlines(stage: StageEvidence) -> dict[str, str]:
         case "evaluate":
             metric = details.metrics[0] if details.metrics else None
             return {metric.name: f"{metric.value:.4g}"} if metric and metric.value else {}
+        case "convert":
+            return {"format": details.format}
         case "prune":
             return {
                 "sparsity": f"{details.achieved_sparsity:.3g}",

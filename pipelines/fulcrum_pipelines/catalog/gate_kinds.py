@@ -64,6 +64,11 @@ class GateKind:
         return self.value in ("metric change", "relative change")
 
     @property
+    def of_one_model(self) -> bool:
+        """Whether it looks at the candidate alone, and so says something without a baseline."""
+        return self.value == "metric"
+
+    @property
     def counts_bytes(self) -> bool:
         """Whether it compares bytes with the baseline's, for which no samples are needed."""
         return self.measures in ("size", "memory")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from fulcrum_pipelines.baselines import contradiction, ruin, weaknesses
 from fulcrum_pipelines.catalog import GATE_KINDS
-from fulcrum_pipelines.contract import OPTIONAL_STAGES
+from fulcrum_pipelines.contract import MAKING_STAGES
 from fulcrum_pipelines.evidence import (
     Copies,
     EvaluateDetails,
@@ -56,7 +56,7 @@ def anomalies(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
     if evaluate is None:
         yield "the baseline is unproven: the evidence has no stage evaluate"
     else:
-        yield from _models(evidence, evaluate, details)
+        yield from _models(evidence, evaluate, details, gates)
         yield from _data(evidence, evaluate, details)
         yield from _baseline(evaluate, details, gates)
     if details.identical_models != (details.baseline_model == details.candidate_model):
@@ -82,6 +82,11 @@ def caveats(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
         yield (
             "no enforced gate compares the candidate's answers with the right ones, so it may have "
             "become worse; add one of kind nonInferiority"
+        )
+    if evidence.stage("convert") is not None and f"{DATA}train" not in evaluate.inputs:
+        yield (
+            "what the candidate was trained on is not known, so it may have seen test examples; "
+            "name its training data in data.train to have that checked"
         )
     names = details.overlap_on_trust
     if names is None:
@@ -132,20 +137,35 @@ def _records(evidence: Evidence) -> Iterator[str]:
             yield f"stage {stage.stage} belongs to another run or plan than the evidence"
 
 
-def _models(evidence: Evidence, evaluate: StageEvidence, details: ValidateDetails) -> Iterator[str]:
+def _models(
+    evidence: Evidence, evaluate: StageEvidence, details: ValidateDetails, gates: Sequence[Gate]
+) -> Iterator[str]:
     if details.baseline_model not in _outputs(evaluate):
         yield (
             f"the baseline changed: validate compared with {details.baseline_model}, "
             "which is not what stage evaluate made"
         )
-    made = [evidence.stage(name) for name in OPTIONAL_STAGES]
+    made = [evidence.stage(name) for name in MAKING_STAGES]
     last = next((stage for stage in reversed(made) if stage is not None), None)
     if last is None:
-        yield "the candidate is unproven: no stage made one"
+        yield from _measured_alone(details, gates)
     elif details.candidate_model not in _outputs(last):
         yield (
             f"the candidate changed: validate measured {details.candidate_model}, "
             f"which is not what stage {last.stage} made"
+        )
+
+
+def _measured_alone(details: ValidateDetails, gates: Sequence[Gate]) -> Iterator[str]:
+    """Yield what is wrong with a run that measured one model, which it compared with itself."""
+    if details.candidate_model != details.baseline_model:
+        yield "the candidate is unproven: no stage made one"
+        return
+    kinds = {each.kind for each in gates if not GATE_KINDS[each.kind].of_one_model}
+    if kinds:
+        yield (
+            "no stage made a candidate, so the model was compared with itself; gates of kind "
+            f"{', '.join(sorted(kinds))} prove nothing then"
         )
 
 

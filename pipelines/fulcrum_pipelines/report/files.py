@@ -72,7 +72,7 @@ def save_report(page: bytes, target: Path) -> None:
     try:
         target.write_bytes(page)
     except OSError as error:
-        message = f"cannot write the report: {error.strerror}; name another file with --output"
+        message = f"cannot write the report: {error.strerror}; name another file"
         raise UserError(message, where=str(target)) from error
 
 

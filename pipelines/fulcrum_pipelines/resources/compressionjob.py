@@ -19,7 +19,7 @@ class Spec(BaseModel):
 
 
 class Model(Spec):
-    """The trained model."""
+    """The trained model. It may be left out if a candidate is compared with what a channel holds."""
 
     uri: Annotated[str, Field(min_length=1, max_length=1024)]
     """A bundle directory, a .pt2 file or an .onnx file. A URL, or a path relative to the manifest (to the operator's source root on a cluster)."""
@@ -409,6 +409,8 @@ class StageDeadlineSeconds(Spec):
 
     evaluate: Annotated[int, Field(ge=1, le=31536000)] | None = None
     """Time for the stage."""
+    convert: Annotated[int, Field(ge=1, le=31536000)] | None = None
+    """Time for the stage."""
     prune: Annotated[int, Field(ge=1, le=31536000)] | None = None
     """Time for the stage."""
     finetune: Annotated[int, Field(ge=1, le=31536000)] | None = None
@@ -420,10 +422,12 @@ class StageDeadlineSeconds(Spec):
 
 
 class CompressionJobSpec(Spec):
-    """The model to compress, its data, the recipe, and the gates that the result must pass."""
+    """The model to compress or a candidate that is there already, the data, the recipe, and the gates that the result must pass."""
 
-    model: Model
-    """The trained model."""
+    model: Model | None = None
+    """The trained model. It may be left out if a candidate is compared with what a channel holds."""
+    candidate: Model | None = None
+    """A model that something else made, instead of a recipe. It is compared with model, or with what the channel holds, and must take the same inputs and give the same outputs. Nothing changes it, except that a bundle or a .pt2 file is exported to ONNX."""
     data: Data
     """The data sets. Nothing is ever tuned on test."""
     recipe: Recipe | None = None

@@ -34,6 +34,7 @@ _SHOWN = 3
 
 LEVER_NAMES = {
     "baseline": "baseline",
+    "convert": "candidate",
     "prune": "pruned",
     "finetune": "fine-tuned",
     "quantize": "quantized",
