@@ -25,10 +25,20 @@ from gate_subjects import (
     with_stage,
 )
 
-from fulcrum_pipelines.evidence import Copies, Evidence, OutputFidelity, Overlap, RatioInterval
+from fulcrum_pipelines.evidence import (
+    Artifact,
+    Copies,
+    Evidence,
+    OutputFidelity,
+    Overlap,
+    RatioInterval,
+)
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 Run = tuple[Evidence, list[Gate]]
+
+FEW = 20
+"""Fewer examples than a gate takes by default."""
 
 
 # --- table "kinds": one gate, and the records that it looks at
@@ -101,6 +111,12 @@ def _identical(minimum: float) -> Callable[[Subject], Run]:
     return lambda subject: _run(subject, gate, subject.within(), identical_models=True)
 
 
+def _same_file(record: Callable[[Subject], Any]) -> Callable[[Subject], Run]:
+    return lambda subject: _run(
+        subject, subject.whole_only(), record(subject), identical_models=True
+    )
+
+
 KIND_SITUATIONS: dict[str, Callable[[Subject], Run]] = {
     "all of the interval within the limit": _alone(lambda s, good: good),
     "none of the interval within the limit": _alone(lambda s, good: s.beyond()),
@@ -127,6 +143,8 @@ KIND_SITUATIONS: dict[str, Callable[[Subject], Run]] = {
     "every slice with too few examples": _small_slices,
     "one slice without a record": _slices(lambda s: None),
     "the A/A run shows a difference": _unreliable,
+    "identical models, few examples without a change": _same_file(lambda s: s.unchanged(FEW)),
+    "identical models, records with a change": _same_file(lambda s: s.beyond()),
     "identical models, limit above 1": _identical(4.5),
     "identical models, limit at most 1": _identical(1.0),
 }
@@ -144,6 +162,27 @@ def accuracy_gate(**changes: Any) -> Gate:
 
 def _details(**changes: Any) -> Evidence:
     return with_details(GOOD_DETAILS.model_copy(update=changes))
+
+
+def _measured_alone() -> Evidence:
+    """Return evidence of a model that was compared with itself."""
+    details = GOOD_DETAILS.model_copy(
+        update={
+            "candidate_model": GOOD_DETAILS.baseline_model,
+            "identical_models": True,
+            "comparisons": (make_comparison(broken=0, fixed=0),),
+            "metrics_candidate": GOOD_DETAILS.metrics_baseline,
+        }
+    )
+    records = (make_stage("evaluate"), make_stage("validate", details=details))
+    return make_evidence(records=records)
+
+
+def _given(made: str = GOOD_DETAILS.candidate_model) -> Evidence:
+    """Return evidence of a candidate that something else made, which became the model `made`."""
+    outputs = (Artifact(name="model.onnx", digest=made, size_bytes=1),)
+    records = (make_stage("evaluate"), make_stage("convert", outputs=outputs), GOOD.stages[-1])
+    return make_evidence(records=records)
 
 
 def _copies(**figures: Any) -> Evidence:
@@ -220,6 +259,19 @@ RUN_SITUATIONS: dict[str, Callable[[], Run]] = {
     ),
     "no stage made a candidate": lambda: (
         make_evidence(stages=("evaluate", "validate")),
+        [accuracy_gate()],
+    ),
+    "no stage made a candidate, one model was measured, its gate compares": lambda: (
+        _measured_alone(),
+        [accuracy_gate(slices=None)],
+    ),
+    "no stage made a candidate, one model was measured, its gate does not compare": lambda: (
+        _measured_alone(),
+        [make_gate("threshold", metric="accuracy", min=0.9)],
+    ),
+    "a candidate was given": lambda: (_given(), [accuracy_gate()]),
+    "a candidate was given and changed since": lambda: (
+        _given(make_digest("another candidate")),
         [accuracy_gate()],
     ),
     "a stage recorded twice": lambda: (

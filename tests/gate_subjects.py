@@ -81,6 +81,10 @@ class Subject:
 
     beyond = across = by_chance = within
 
+    def unchanged(self, n: int) -> Any:
+        """Return a record of `n` examples on all data without a change."""
+        raise NotImplementedError
+
     def gained(self) -> tuple[Any, Gate] | None:
         """Return a record with an implausible gain and the gate that thinks so."""
         return None
@@ -138,6 +142,9 @@ class Counted(Compared):
     def across(self, where: str = "all", n: int = 1500) -> Any:
         return self._at(30 if n == 1500 else 6, 0, where, n)
 
+    def unchanged(self, n: int) -> Any:
+        return self._at(0, 0, "all", n)
+
     def by_chance(self, where: str, n: int) -> Any:
         return self._at(15, 0, where, n)
 
@@ -163,6 +170,9 @@ class Recorded(Compared):
 
     def across(self, where: str = "all", n: int = 1500) -> Any:
         return self._at(0.02 if where == "all" else 0.05, 0.02, where, n)
+
+    def unchanged(self, n: int) -> Any:
+        return self._at(0.0, 0.004, "all", n)
 
     def by_chance(self, where: str, n: int) -> Any:
         return self._at(0.072, 0.02, where, n)

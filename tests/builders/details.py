@@ -18,6 +18,7 @@ from builders.figures import (
 from builders.plans import make_digest
 from fulcrum_pipelines.evidence import (
     Comparison,
+    ConvertDetails,
     Epoch,
     EqualizedPair,
     EvaluateDetails,
@@ -143,6 +144,16 @@ def make_validate(**changes: Any) -> ValidateDetails:
         ),
     }
     return ValidateDetails(**fields | changes)
+
+
+def make_convert(**changes: Any) -> ConvertDetails:
+    """Return a candidate that was given as ONNX."""
+    fields: dict[str, Any] = {
+        "format": "onnx",
+        "interface": "image float32[?, 1, 28, 28] -> logits float32[?, 10]",
+        "meaning": "logits",
+    }
+    return ConvertDetails(**fields | changes)
 
 
 def make_prune(**changes: Any) -> PruneDetails:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from builders.details import make_evaluate, make_finetune, make_prune, make_quantize, make_validate
+from builders.details import (
+    make_convert,
+    make_evaluate,
+    make_finetune,
+    make_prune,
+    make_quantize,
+    make_validate,
+)
 from builders.plans import make_digest
 from fulcrum_pipelines.evidence import (
     Artifact,
@@ -40,12 +47,20 @@ def make_environment(**changes: Any) -> Environment:
 
 _DETAILS = {
     "evaluate": make_evaluate,
+    "convert": make_convert,
     "prune": make_prune,
     "finetune": make_finetune,
     "quantize": make_quantize,
     "validate": make_validate,
 }
-_SECONDS = {"evaluate": 3.8, "prune": 6.1, "finetune": 48.2, "quantize": 14.9, "validate": 21.4}
+_SECONDS = {
+    "evaluate": 3.8,
+    "convert": 4.4,
+    "prune": 6.1,
+    "finetune": 48.2,
+    "quantize": 14.9,
+    "validate": 21.4,
+}
 
 
 def make_stage(stage: StageName = "validate", **changes: Any) -> StageEvidence:

@@ -24,7 +24,8 @@ RULES = (
     "the first that is neither ignored nor named by an enforced gate must have a relative error of "
     f"at most {MAX_RELATIVE_ERROR:g} and at least {MIN_AGREEMENT:g} equal answers; a candidate "
     "that is no better than a constant answer and worse than the baseline is anomalous, as are "
-    "gates on answers of which a constant answer keeps each."
+    "gates on answers of which a constant answer keeps each; two equal files have no change; of a "
+    "model without a candidate, gates that compare are anomalous."
 )
 """The rule that a verdict was made by; its name changes whenever a decision could."""
 

@@ -12,11 +12,11 @@ below (1 - confidence) / 2 after Holm's correction over the gate's slices.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Protocol
 
-from fulcrum_pipelines.catalog import METRICS
+from fulcrum_pipelines.catalog import GATE_KINDS, METRICS
 from fulcrum_pipelines.evidence import Counts, Interval, ValidateDetails
 from fulcrum_pipelines.gates import wording
 from fulcrum_pipelines.gates.records import ALL, slice_sizes
@@ -176,6 +176,8 @@ def _decide_part(
     try:
         limit = kind.limit(gate, part)
         seen = kind.observe(gate, details, where, limit)
+        if details.identical_models and GATE_KINDS[gate.kind].of_change:
+            seen = _unchanged(seen)
         if seen.n < min_samples and not seen.exact:
             raise inconclusive(
                 f"{seen.subject}: only {seen.n} {seen.unit}, minSamples is {min_samples}"
@@ -194,6 +196,19 @@ def _decide_part(
         n=seen.n,
     )
     return result, p_of_break(seen, limit)
+
+
+def _unchanged(seen: Observation) -> Observation:
+    """Return a change of nothing between equal files: it is known, however few examples there are.
+
+    Records that differ all the same, because two machines rounded differently, stay as they are.
+    """
+    counts = seen.counts
+    if seen.value != 0 or (counts and counts.only_baseline_right + counts.only_candidate_right):
+        return seen
+    interval = Interval(level=seen.interval.level, low=0.0, high=0.0, method="identical")
+    detail = "no difference: both models are the same file"
+    return replace(seen, interval=interval, detail=detail, p_break=None, exact=True)
 
 
 def _decide_slices(
