@@ -39,5 +39,13 @@ def quantize(**fields: Any) -> dict[str, Any]:
     return {"spec.recipe.quantize": fields}
 
 
+CANDIDATE = {"spec.recipe": DROP, "spec.candidate": {"uri": "new.onnx"}}
+"""A model that something else made, in the place of a recipe."""
+OF_CHANNEL = {"spec.baseline": {"kind": "Channel"}, "spec.promotion": {"channel": "production"}}
+MEASURED = {
+    "spec.recipe": DROP,
+    "spec.gates": [{"name": "good", "kind": "threshold", "metric": "accuracy", "min": 0.9}],
+}
+"""Neither recipe nor candidate: the model is measured."""
 REGRESSION = {"spec.data.task": "regression"}
 NO_TRAIN = {"spec.data.train": DROP}

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from manifest_tables.job import FASTER, NO_TRAIN, REGRESSION, gate, prune, quantize
-from manifest_tables.rows import Row
+from manifest_tables.job import (
+    CANDIDATE,
+    FASTER,
+    MEASURED,
+    NO_TRAIN,
+    OF_CHANNEL,
+    REGRESSION,
+    gate,
+    prune,
+    quantize,
+)
+from manifest_tables.rows import DROP, Row
 
 ACCEPTED = (
     Row("the good one"),
@@ -44,6 +54,25 @@ ACCEPTED = (
     *(
         Row(f"scheme {scheme}", {"spec.model.uri": f"{scheme}://bucket/m.onnx"})
         for scheme in ("file", "s3", "gs", "abfs", "https")
+    ),
+    Row("candidate instead of a recipe", CANDIDATE),
+    Row(
+        "candidate that is declared",
+        {
+            **CANDIDATE,
+            "spec.candidate.digest": f"sha256:{'0' * 64}",
+            "spec.candidate.format": "onnx",
+            "spec.candidate.meaning": "probabilities",
+            "spec.stageDeadlineSeconds": {"convert": 60},
+        },
+    ),
+    Row("candidate on each engine", {**CANDIDATE, "spec.engine": "kubeflow"}),
+    Row("candidate against a channel", {**CANDIDATE, **OF_CHANNEL}),
+    Row("candidate against a channel alone", {**CANDIDATE, **OF_CHANNEL, "spec.model": DROP}),
+    Row("model that is only measured", MEASURED),
+    Row(
+        "model that is only measured, gates by reference",
+        {"spec.recipe": DROP, "spec.gates": DROP, "spec.gatePolicyRef": {"name": "strict"}},
     ),
     Row("meaning of a file", {"spec.model.meaning": "probabilities"}),
     Row("weak baseline allowed", {"spec.allowWeakBaseline": True}),

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from manifest_tables.job import FASTER, NO_TRAIN, REGRESSION, gate, prune, quantize
+from manifest_tables.job import (
+    CANDIDATE,
+    FASTER,
+    MEASURED,
+    NO_TRAIN,
+    OF_CHANNEL,
+    REGRESSION,
+    gate,
+    prune,
+    quantize,
+)
 from manifest_tables.rows import DROP, Row
 
 RULES_REFUSED = (
@@ -11,7 +21,72 @@ RULES_REFUSED = (
         "recipe and reference",
         {"spec.recipeRef": {"name": "small"}},
         "spec.recipe",
-        ("exactly one of recipe, recipeRef",),
+        ("at most one of recipe, recipeRef, candidate",),
+    ),
+    Row(
+        "recipe and candidate",
+        {"spec.candidate": {"uri": "new.onnx"}},
+        "spec.recipe",
+        ("at most one of recipe, recipeRef, candidate",),
+    ),
+    Row(
+        "reference and candidate",
+        {**CANDIDATE, "spec.recipeRef": {"name": "small"}},
+        "spec.recipe",
+        ("at most one of recipe, recipeRef, candidate",),
+    ),
+    Row(
+        "candidate without what it is compared with",
+        {**CANDIDATE, "spec.model": DROP},
+        "spec.model",
+        ("is required", "baseline.kind Channel"),
+    ),
+    Row(
+        "recipe without a model, against a channel",
+        {**OF_CHANNEL, "spec.model": DROP},
+        "spec.model",
+        ("is required", "baseline.kind Channel"),
+    ),
+    Row(
+        "candidate out of the folder",
+        {**CANDIDATE, "spec.candidate.uri": "../new.onnx"},
+        "spec.candidate.uri",
+        ("'..'",),
+    ),
+    Row(
+        "value of a candidate that classifies",
+        {**CANDIDATE, "spec.candidate.meaning": "value"},
+        "spec.candidate.meaning",
+        ("candidate.meaning", "for data.task regression"),
+    ),
+    Row(
+        "measured only, but the gate compares",
+        {"spec.recipe": DROP},
+        "spec.gates",
+        ("only measures the model", "threshold"),
+    ),
+    *(
+        Row(
+            f"measured only, but a gate is of kind {kind}",
+            {**MEASURED, "spec.gates.1": {"name": "g", "kind": kind, **fields}},
+            "spec.gates",
+            ("only measures the model", "threshold"),
+        )
+        for kind, fields in (
+            ("change", {"metric": "accuracy", "min": -0.1}),
+            ("speedup", {"min": 1}),
+            ("size", {"max": 1}),
+            ("memory", {"max": 1}),
+            ("churn", {"max": 0.1}),
+            ("calibration", {"max": 0.1}),
+            ("fidelity", {"output": "head", "max": 0.1}),
+        )
+    ),
+    Row(
+        "measured only, but promoted",
+        {**MEASURED, "spec.promotion": {"channel": "production"}},
+        "spec.promotion",
+        ("promotion needs recipe, recipeRef or candidate",),
     ),
     Row(
         "name too long",

@@ -85,9 +85,7 @@ STRUCTURE_REFUSED = (
         "field of many inner mappings",
         {"spec.uri": "m.onnx"},
         "spec.uri",
-        hints=(
-            "; it is a field of spec.model, spec.data.train, spec.data.calibration and 2 more (",
-        ),
+        hints=("; it is a field of spec.model, spec.candidate, spec.data.train and 3 more (",),
     ),
     Row(
         "field that only the operator writes",

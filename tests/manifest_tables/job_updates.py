@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from manifest_tables.job import SHARES
+from manifest_tables.job import CANDIDATE, OF_CHANNEL, SHARES
 from manifest_tables.rows import DROP, Update
 
 IMMUTABLE = ("is immutable", "except suspend, activeDeadlineSeconds and ttlSecondsAfterFinished")
@@ -44,6 +44,13 @@ UPDATES = (
     Update("references that stay", BY_REFERENCE, {"spec.suspend": True}),
     refused("another model", {}, {"spec.model.uri": "another"}),
     refused("model pinned", {}, {"spec.model.digest": f"sha256:{'0' * 64}"}),
+    refused("another candidate", CANDIDATE, {"spec.candidate.uri": "newer.onnx"}),
+    set_or_removed(
+        "candidate instead of the recipe",
+        {},
+        {"spec.recipe": DROP, "spec.candidate": {"uri": "new.onnx"}},
+    ),
+    set_or_removed("model left out", {**CANDIDATE, **OF_CHANNEL}, {"spec.model": DROP}),
     refused("other data", {}, {"spec.data.test.uri": "another.npz"}),
     refused("another recipe", {}, {"spec.recipe.prune.structured.sparsity": 0.6}),
     refused("weaker gate", {}, {"spec.gates.0.margin": 0.5}),

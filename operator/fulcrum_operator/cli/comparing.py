@@ -147,7 +147,7 @@ def specification(question: Question) -> dict[str, Any]:
 
 
 def exit_code(result: RunResult) -> int:
-    """Return the exit code of `fulcrum run`, or that of wrong usage if a model or data are wrong."""
+    """Return the exit code of `fulcrum run`, or that of wrong usage for a wrong model or data."""
     failed = failed_stage(result.states)
     wrong = result.published is None and failed is not None and failed.failure_class == "user"
     return USAGE if wrong else result.exit_code

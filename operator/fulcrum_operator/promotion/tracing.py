@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fulcrum_operator.lifecycle.observation import Job, Refusal
 from fulcrum_operator.promotion.seen import Promotion, short
 from fulcrum_operator.resources.names import SNAPSHOT_KEY
-from fulcrum_pipelines.contract import Plan, ResolvedSpec, digest_of
+from fulcrum_pipelines.contract import MAKING_STAGES, Plan, ResolvedSpec, digest_of
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 
@@ -67,7 +67,7 @@ def trace(
     spec = _started_with(job, snapshot)
     if isinstance(spec, Refusal):
         return spec
-    return _other_baseline(promotion, spec) or EvidenceOrigin(run.key, run.plan, spec.gates)
+    return _unfit(promotion, spec) or EvidenceOrigin(run.key, run.plan, spec.gates)
 
 
 def _without_job(
@@ -87,11 +87,17 @@ def _without_job(
         return Refusal("OtherNamespace", message)
     if not plan.spec.gates:
         return Refusal("NoGates", f"plan {digest} has no gates, so nothing was judged")
-    return _other_baseline(promotion, plan.spec) or EvidenceOrigin(run, digest, plan.spec.gates)
+    return _unfit(promotion, plan.spec) or EvidenceOrigin(run, digest, plan.spec.gates)
 
 
-def _other_baseline(promotion: Promotion, spec: ResolvedSpec) -> Refusal | None:
-    """Refuse a candidate that was compared with an older model than the channel now holds."""
+def _unfit(promotion: Promotion, spec: ResolvedSpec) -> Refusal | None:
+    """Refuse what was compared with nothing, or with an older model than the channel now holds."""
+    if not set(MAKING_STAGES).intersection(spec.stages):
+        message = (
+            "the job has neither recipe nor candidate, so it measured a model and compared "
+            "nothing; name the model in spec.candidate of another job"
+        )
+        return Refusal("OnlyMeasured", message)
     asked, compared = promotion.spec, spec.baseline_model
     own = spec.promotion is not None and spec.promotion.channel == asked.channel
     if compared is None or not own or asked.from_ == compared:

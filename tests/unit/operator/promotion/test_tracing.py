@@ -120,6 +120,21 @@ def test_what_was_compared_with_a_channel_replaces_that_only(
     assert not isinstance(found, Refusal) or found.reason == "OtherBaseline"
 
 
+@pytest.mark.parametrize("candidate", [None, {"uri": "file:///models/new.onnx"}])
+@pytest.mark.parametrize("of_a_job", [True, False])
+def test_model_that_was_only_measured_is_refused(
+    candidate: dict[str, Any] | None, of_a_job: bool
+) -> None:
+    spec = make_spec(recipe={}, **({"candidate": candidate} if candidate else {}))
+    content = spec.model_dump_json(by_alias=True, exclude_none=True)
+    job = read_job(of_content(content)) if of_a_job else None
+    own = {} if of_a_job else {"job": None, "evidence": OF_A_RUN}
+    plan = None if of_a_job else OWN.model_copy(update={"spec": spec})
+    found = trace(make_promotion(**own), job, snapshot(content), plan)
+    assert isinstance(found, Refusal) == (candidate is None)
+    assert not isinstance(found, Refusal) or found.reason == "OnlyMeasured"
+
+
 @dataclass(frozen=True)
 class Lost:
     """Existing objects, and the reason why the gates are unknown."""
