@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,7 @@ from fulcrum_components.stages.component import timestamp
 from fulcrum_components.stages.recording import conclude, record
 from fulcrum_operator.cli.displays.plain import PlainDisplay
 from fulcrum_operator.cli.local_run import plan_of, run_plan
-from fulcrum_operator.cli.printing import document, failure_lines, print_success
+from fulcrum_operator.cli.printing import RunResult, document, failure_lines, print_success
 from fulcrum_pipelines.contract import STAGES, Plan
 from fulcrum_pipelines.errors import FulcrumError
 from fulcrum_pipelines.evidence import Evidence, StageName
@@ -92,6 +93,12 @@ def fulcrum_run(manifest: Path, through: StageName = STAGES[-1]) -> Ended:
         else:
             print_success(result.published)
     return Ended(result.exit_code, said.getvalue(), document(result))
+
+
+def run_in_this_process(plan: Plan, *, store_url: str, **_: Any) -> tuple[Store, RunResult]:
+    """Replace `local_run.run_here`: the stages run in this process."""
+    store = Store(store_url)
+    return store, run_plan(engine_for(store), store, plan, PlainDisplay(sys.stderr))
 
 
 def _work(through: StageName, store: Store, plan: Plan) -> bool:

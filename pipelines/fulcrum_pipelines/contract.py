@@ -11,10 +11,10 @@ import json
 import re
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from fulcrum_pipelines.evidence import Digest, Record, StageName
-from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Model, Recipe
+from fulcrum_pipelines.resources.compressionjob import CompressionJobSpec, Gate, Recipe
 
 STAGES: tuple[StageName, ...] = get_args(StageName)
 """All stages in the order in which they run; those between the first and the last are optional."""
@@ -43,26 +43,17 @@ class ResolvedSpec(CompressionJobSpec):
     """A specification that contains recipe and gates themselves, without references.
 
     In a manifest either may be a reference; the run and the decision must not depend on later
-    changes of its target. The same holds for the baseline, if it is a channel's model. A job with a
-    candidate has a recipe without stages, and if its manifest names no model, the candidate says
-    which inputs and outputs are compared.
+    changes of its target. The same holds for the baseline, if it is a channel's model. A job that
+    has no recipe has one without stages here.
 
     Attributes:
         baseline_model: Digest, in the store, of the ONNX model that candidates are compared with;
             None if that is `model` itself.
     """
 
-    model: Model
     recipe: Recipe = Recipe()
     gates: Annotated[tuple[Gate, ...], Field(max_length=64)]
     baseline_model: Digest | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _take_candidate_as_model(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and "model" not in fields and "candidate" in fields:
-            return {**fields, "model": fields["candidate"]}
-        return fields
 
     @property
     def stages(self) -> tuple[StageName, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from fulcrum_operator.controllers.embedded import Ended, run_job
 from fulcrum_pipelines.contract import Plan, ResolvedSpec
 from fulcrum_pipelines.evidence import EvaluateDetails, Evidence, ValidateDetails
-from fulcrum_pipelines.storage.store import Store
+from fulcrum_pipelines.storage.store import Store, file_digest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -37,8 +38,11 @@ def write_linear(path: Path, weight: np.ndarray, name: str = "x") -> Path:
     return path
 
 
-def run(directory: Path, held: Path) -> tuple[Ended, Evidence | None, str]:
-    """Run a job whose channel holds the model `held`; return how it ended and what it found."""
+def run(directory: Path, held: Path, **changes: Any) -> tuple[Ended, Evidence | None, str]:
+    """Run a job whose channel holds the model `held`; return how it ended and what it found.
+
+    Fields of its specification are replaced by `changes`, or left out for None.
+    """
     x = RANDOM.normal(size=(EXAMPLES, FEATURES)).astype(np.float32)
     np.savez(directory / "test.npz", x=x, y=(x @ WEIGHT.T).argmax(axis=1))
     np.savez(directory / "calibration.npz", x=x[:100] + 0.01, y=np.zeros(100, np.int64))
@@ -60,6 +64,7 @@ def run(directory: Path, held: Path) -> tuple[Ended, Evidence | None, str]:
         "measure": {"batchSizes": [1], "pairs": 200},
         "baselineModel": digest,
     }  # fmt: skip
+    fields = {name: value for name, value in (fields | changes).items() if value is not None}
     spec = ResolvedSpec.model_validate(fields)
     plan = Plan(name="linear", uid="0" * 12, spec=spec, fulcrum_version="test")
     ended = asyncio.run(run_job(engine_for(store), store, plan))
@@ -83,6 +88,36 @@ def test_candidate_is_compared_with_what_the_channel_holds(tmp_path: Path) -> No
     verdict = ended.assessment.verdict
     assert verdict.anomalies == ()
     assert verdict.outcome == "Pass"
+
+
+def test_candidate_from_elsewhere_is_compared_with_what_the_channel_holds(tmp_path: Path) -> None:
+    """The manifest names no other model."""
+    weak = WEIGHT + RANDOM.normal(size=WEIGHT.shape).astype(np.float32)
+    new = write_linear(tmp_path / "new.onnx", WEIGHT)
+    candidate = {"uri": f"file://{new}"}
+    held = write_linear(tmp_path / "held.onnx", weak)
+    ended, evidence, digest = run(tmp_path, held, model=None, recipe=None, candidate=candidate)
+    assert ended.assessment is not None, ended.status.message
+    assert evidence is not None
+    evaluate, convert, validate = evidence.stages
+    assert evaluate.inputs["model"] == evaluate.inputs["baseline"] == digest
+    assert convert.inputs["candidate"] == file_digest(new)
+    assert isinstance(validate.details, ValidateDetails)
+    assert validate.details.baseline_model == digest
+    assert validate.details.candidate_model == file_digest(new)
+    assert ended.assessment.verdict.outcome == "Pass"
+
+
+def test_candidate_of_another_shape_than_what_the_channel_holds(tmp_path: Path) -> None:
+    new = write_linear(tmp_path / "new.onnx", WEIGHT, name="features")
+    held = write_linear(tmp_path / "held.onnx", WEIGHT)
+    candidate = {"uri": f"file://{new}"}
+    ended, evidence, _ = run(tmp_path, held, model=None, recipe=None, candidate=candidate)
+    assert evidence is None
+    assert ended.status.failures == {"user": 1}
+    message = ended.status.message or ""
+    assert "spec.candidate: the candidate is features float32[?, 8]" in message
+    assert "the channel's model x float32[?, 8]" in message
 
 
 def test_model_of_another_shape_cannot_be_the_baseline(tmp_path: Path) -> None:

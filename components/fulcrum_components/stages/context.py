@@ -139,8 +139,15 @@ class StageContext:
 
     @cached_property
     def model(self) -> LoadedModel:
-        """The model as the user gave it."""
-        return self._load("model", self.spec.model, self._examples)
+        """The model as the user gave it, or what the channel holds if the manifest names none."""
+        if self.spec.model is not None:
+            return self._load("model", self.spec.model, self._examples)
+        digest, candidate = self.spec.baseline_model, self.spec.candidate
+        if digest is None or candidate is None:
+            raise InfrastructureError("spec.model is missing", where=f"stage {self.stage}")
+        path = self.store.get(digest, self.work_dir / "held" / BASELINE)
+        held = Model(uri=f"file://{path}", format="onnx", meaning=candidate.meaning)
+        return self._load("baseline", held, self._examples)
 
     @cached_property
     def candidate(self) -> LoadedModel:
@@ -152,7 +159,7 @@ class StageContext:
                 signature,
                 self.signature,
                 what="the candidate",
-                other="spec.model",
+                other="the channel's model" if self.spec.model is None else "spec.model",
                 where="spec.candidate",
             )
 

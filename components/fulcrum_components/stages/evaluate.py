@@ -178,7 +178,10 @@ def _baseline(context: StageContext, source: Path) -> Path:
         return source
     path = context.store.get(digest, context.work_dir / BASELINE)
     _, signature, _ = load_onnx(
-        path, cache_dir=context.work_dir / "baseline", task=context.spec.data.task
+        path,
+        cache_dir=context.work_dir / "baseline",
+        task=context.spec.data.task,
+        meaning=context.signature.meaning,
     )
     require_same_interface(
         signature,

@@ -122,13 +122,13 @@ def _write_state(
 
 def _inputs_digest(stage: StageName, inputs: dict[str, str], spec: ResolvedSpec) -> str:
     """Return the cache key: the inputs, our code and, for what is measured, the hardware."""
-    environment = describe_environment()
+    environment, model = describe_environment(), spec.model or spec.candidate
     key: dict[str, object] = {
         "stage": stage,
         "inputs": inputs,
         "code": code_digest(),
         "libraries": environment.libraries,
-        "meaning": spec.model.meaning,
+        "meaning": None if model is None else model.meaning,
         "device": [spec.recipe.device, spec.recipe.device != "cpu" and has_gpu()],
     }
     if stage in RECIPE_STAGES:

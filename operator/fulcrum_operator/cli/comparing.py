@@ -44,7 +44,7 @@ OPTIONS = {
     "spec.data.test": "--data",
     "spec.gates[0].metric": "--metric",
     "spec.gates[0].margin": "--margin",
-    "spec.gates": "--gates",
+    "spec.gates": "--metric",
     "spec.measure.batchSizes": "--batch-size",
 }
 """The option or argument that each field of the job comes from; the first that fits counts."""
@@ -197,9 +197,11 @@ def _as_options(problems: Iterable[str], question: Question) -> Iterable[str]:
     """Yield problems with the options that they are about in the place of a job's fields."""
     for problem in problems:
         field = next((each for each in OPTIONS if problem.startswith(each)), None)
-        own = field is not None and not (field.startswith("spec.gates[") and question.gates)
-        if field is None or not own:
+        if field is None:
             yield problem
-        else:
-            _, _, text = problem.partition(": ")
-            yield f"{OPTIONS[field]}: {text}"
+            continue
+        option = OPTIONS[field]
+        if field.startswith("spec.gates"):  # its gates, or the one that the other options make
+            option = "--gates" if question.gates is not None else option
+        _, _, text = problem.partition(": ")
+        yield f"{option}: {text}"

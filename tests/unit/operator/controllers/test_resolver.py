@@ -52,6 +52,41 @@ def resolve(*found: tuple[str, dict[str, Any]], **spec: Any) -> Resolution | Ref
     return resolve_job(job, templates(*found), channels(None), "file:///sources")
 
 
+CANDIDATE: dict[str, Any] = {"recipe": None, "candidate": {"uri": "models/new.onnx"}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "stages"),
+    [
+        (CANDIDATE, ("evaluate", "convert", "validate")),
+        ({**CANDIDATE, **CHANNEL, "model": None}, ("evaluate", "convert", "validate")),
+        ({"recipe": None}, ("evaluate", "validate")),
+    ],
+    ids=["candidate", "candidate and a channel alone", "model that is only measured"],
+)
+def test_job_without_a_recipe_is_resolved(spec: dict[str, Any], stages: tuple[str, ...]) -> None:
+    body = job_body(**spec)
+    body["spec"] = {name: value for name, value in body["spec"].items() if value is not None}
+    held = channels({"current": {"digest": DIGEST}})
+    found = resolve_job(read_job(body), templates(), held, "file:///sources")
+    assert isinstance(found, Resolution)
+    assert found.spec.stages == stages
+    assert found.spec.baseline_model == (DIGEST if "baseline" in spec else None)
+    candidate = found.spec.candidate
+    assert candidate is None or candidate.uri == "file:///sources/models/new.onnx"
+
+
+def test_gates_by_reference_are_held_against_a_job_that_compares_nothing() -> None:
+    body = job_body(gatePolicyRef={"name": "strict"})
+    body["spec"] = {k: v for k, v in body["spec"].items() if k not in ("recipe", "gates")}
+    policy = named("strict", "team", spec={"gates": GATES})
+    known = templates(("GatePolicy", policy))
+    found = resolve_job(read_job(body), known, channels(None), "file:///sources")
+    assert isinstance(found, Refusal)
+    assert found.reason == "InvalidSpec"
+    assert "only measures the model" in found.message
+
+
 KUBEFLOW = {"engine": "kubeflow", "placement": {"compute": "gpu-a"}}
 
 
