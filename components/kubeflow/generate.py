@@ -228,7 +228,11 @@ COMPONENTS = {
                 "Model",
                 "The model that the candidate was made from, or another ONNX file to compare with.",
             ),
-            ("candidate", "Model", "What prune, finetune or quantize made."),
+            (
+                "candidate",
+                "Model",
+                "What prune, finetune or quantize made, or a model that something else made.",
+            ),
             ("test", "Dataset", DATA["test"]),
         ),
         data=("train", "validation", "calibration"),
@@ -252,7 +256,11 @@ COMPONENTS = {
     "promote": Component(
         summary="Let a channel, a file in a store, hold a candidate whose verdict is Pass.",
         inputs=(
-            ("candidate", "Model", "What prune, finetune or quantize made, and validate measured."),
+            (
+                "candidate",
+                "Model",
+                "What validate measured: a component's artifact, or an ONNX file.",
+            ),
             ("evidence", "Artifact", "What validate made; the gates are decided again from it."),
         ),
         outputs=(),

@@ -21,7 +21,7 @@ def promote(
     """Let a channel, a file in a store, hold a candidate whose verdict is Pass.
 
     Args:
-        candidate: What prune, finetune or quantize made, and validate measured.
+        candidate: What validate measured: a component's artifact, or an ONNX file.
         evidence: What validate made; the gates are decided again from it.
         channel: Name of the channel: `channels/NAME.json` in the store.
         store: Where model and evidence are kept: a directory or a URL, such as s3://....

@@ -48,7 +48,7 @@ def validate(
 
     Args:
         baseline: The model that the candidate was made from, or another ONNX file to compare with.
-        candidate: What prune, finetune or quantize made.
+        candidate: What prune, finetune or quantize made, or a model that something else made.
         test: Labelled examples that decide. They must be in none of the other data sets.
         metrics: Its figures.
         report: The whole report.

@@ -108,7 +108,8 @@ def promote(
 
     Args:
         channel: Its name.
-        candidate: Path of the artifact of prune, finetune or quantize.
+        candidate: Path of the artifact of prune, finetune or quantize, or of the ONNX file that was
+            given.
         evidence: Path of the artifact of validate.
         store_url: URL of the store of model, evidence and the channel's file.
         now: The time.
@@ -128,7 +129,8 @@ def promote(
         why = "; ".join(found.verdict.reasons)
         message = f"the verdict is {found.verdict.outcome}, only Pass is promoted: {why}"
         raise QualityError(message, where="evidence")
-    path = Path(candidate) / "model.onnx"
+    given = Path(candidate)
+    path = given / "model.onnx" if given.is_dir() else given
     if not path.is_file() or file_digest(path) != found.candidate_digest:
         message = f"is not the model that was validated, {found.candidate_digest}"
         raise UserError(message, where="candidate")

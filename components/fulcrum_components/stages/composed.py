@@ -42,6 +42,8 @@ Check = Callable[[dict[str, Any]], list[str]]
 """Returns what is wrong with a specification by the rules that jobs are held to."""
 
 SOURCE = "source"
+GIVEN = "candidate"
+"""Folder of an artifact of validate with a candidate that no component made."""
 DATA_DIGEST = "data."
 MADE_FROM = "model"
 TRACED_ON = ("validation", "train")
@@ -162,8 +164,8 @@ def validate(
 
     Args:
         baseline: Path of the model that the candidate was made from, or of another ONNX file, such
-            as of what serves now.
-        candidate: Path of what prune, finetune or quantize made.
+            as of what serves now. If no component made the candidate, of any model.
+        candidate: Path of what prune, finetune or quantize made, or of a model from elsewhere.
         data: Paths of the test data and of all that the candidate was made with, since test
             examples in those must be found.
         options: What is asked, with the gates.
@@ -177,11 +179,8 @@ def validate(
     """
     before = read_chain(Path(candidate))
     if before is None:
-        message = (
-            "no component prune, finetune or quantize made it, so what it was made from is "
-            "unknown; give the artifact of one of them"
-        )
-        raise UserError(message, where="candidate")
+        _validate_given(Path(baseline), Path(candidate), data, options, check, evidence, metrics)
+        return
     folder = Path(evidence.path)
     source = _take_along(Path(candidate), before, folder)
     asked = _asked(before, options)
@@ -195,6 +194,37 @@ def validate(
     run.adopt(before, _stages_of(before))
     run.execute("validate", metrics=metrics)
     run.finish(before, _digests(data, asked))
+
+
+def _validate_given(
+    baseline: Path,
+    candidate: Path,
+    data: Mapping[str, str | None],
+    options: Options,
+    check: Check,
+    evidence: Any,
+    metrics: Any,
+) -> None:
+    """Compare a candidate that no component made; what it was trained on is data that are given."""
+    folder, asked = Path(evidence.path), _asked(None, options)
+    made = read_chain(baseline)
+    if made is not None:
+        with tempfile.TemporaryDirectory() as scratch:
+            meaning = _meaning_of(baseline, made, Path(scratch))
+        asked = _merged(asked, {"model": {"meaning": meaning}})
+        baseline = baseline / "model.onnx"
+    source = _take_along(baseline, None, folder)
+    given = folder / GIVEN / _model_name(candidate, "candidate")
+    _copy_model(candidate, given)
+    spec = _specification(asked, folder / source, data)
+    spec["candidate"] = {**asked.get("model", {}), "uri": f"file://{given.absolute()}"}
+    if source.endswith(".onnx"):  # only what it was compared with may be replaced by it
+        spec["baselineModel"] = _store(folder).put(baseline, "baseline.onnx", ONNX).digest
+    run = _Run(folder, asked, source, _resolved(spec, check))
+    run.execute("evaluate")
+    run.execute("convert")
+    run.execute("validate", metrics=metrics)
+    run.finish(None, _digests(data, asked))
 
 
 class _Run:
@@ -326,16 +356,19 @@ def _take_along(given: Path, before: Chain | None, folder: Path) -> str:
         given = given / source
     else:
         source = f"{SOURCE}/{_model_name(given)}"
-    target = folder / source
+    _copy_model(given, folder / source)
+    return source
+
+
+def _copy_model(given: Path, target: Path) -> None:
     if given.is_dir():
         shutil.copytree(given, target, symlinks=True, dirs_exist_ok=True)
     else:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(given, target)
-    return source
 
 
-def _model_name(path: Path) -> str:
+def _model_name(path: Path, where: str = "model") -> str:
     """Return a name for the model at `path`, with the ending of its format.
 
     Raises:
@@ -344,7 +377,7 @@ def _model_name(path: Path) -> str:
     if path.is_dir():
         return "bundle"
     if not path.is_file():
-        raise UserError(f"there is no model at '{path}'", where="model")
+        raise UserError(f"there is no model at '{path}'", where=where)
     return "model.pt2" if _head(path).startswith(b"PK\x03\x04") else "model.onnx"
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from builders.evidence import make_stage
 
+from fulcrum_components.models.signature import Signature
 from fulcrum_components.sources.digest import content_digest
 from fulcrum_components.stages import composed
 from fulcrum_components.stages.composed import Unshown, compress, validate
+from fulcrum_components.stages.context import SIGNATURE
 from fulcrum_pipelines.chain import STORE, read_chain
 from fulcrum_pipelines.composed import check
 from fulcrum_pipelines.errors import UserError
@@ -56,7 +58,11 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         made = Path(model.path)
         made.write_text(f"{stage} of {run}")
         output = store.put(made, "model.onnx", "application/vnd.onnx")
-        record = make_stage(stage, run=run, plan=plan_digest, inputs=inputs, outputs=(output,))
+        outputs = (output,)
+        if stage == "evaluate":
+            made.write_text(Signature((), (), "probabilities").to_json())
+            outputs = (output, store.put(made, SIGNATURE, "application/json"))
+        record = make_stage(stage, run=run, plan=plan_digest, inputs=inputs, outputs=outputs)
         store.write_record(stage_path(run, stage), record)
         model.metadata.update(digest=output.digest, address="/somewhere")
 
@@ -169,8 +175,8 @@ def _no_data(world: World) -> object:
     return world.compress("quantize", world.model, data={"train": None})
 
 
-def _candidate_without_an_origin(world: World) -> object:
-    return world.validate(world.file("candidate", "ONNX"))
+def _no_candidate(world: World) -> object:
+    return world.validate(str(world.folder / "none"))
 
 
 def _training_data_kept_back(world: World) -> object:
@@ -196,10 +202,7 @@ def _baseline_of_another_format(world: World) -> object:
         (_other_task, "data.task: is 'regression' here, 'classification' when the model was made"),
         (_trained_on_other_data, "train: is not what stage prune was given"),
         (_no_data, "give train or validation"),
-        (
-            _candidate_without_an_origin,
-            "candidate: no component prune, finetune or quantize made it",
-        ),
+        (_no_candidate, "candidate: there is no model at"),
         (_training_data_kept_back, "train: stage prune was given train; give it here too"),
         (_training_data_exchanged, "train: is not what stage prune was given"),
         (_baseline_of_another_format, "baseline: is another model than the candidate was made"),
@@ -213,6 +216,24 @@ def test_what_does_not_belong_together_is_refused(
         act(world)
     assert words in str(raised.value)
     assert "validate" not in ran
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["given baseline", "baseline of a component"])
+def test_candidate_that_no_component_made(world: World, ran: list[str], made: bool) -> None:
+    baseline = world.compress("quantize", world.model) if made else world.model
+    ran.clear()
+    candidate = world.file("candidate", "another ONNX file")
+    evidence = world.validate(candidate, baseline=baseline, **TASK)
+    assert ran == ["evaluate", "convert", "validate"]
+    chain = read_chain(Path(evidence))
+    assert chain is not None
+    plan = Store(f"{evidence}/{STORE}").plan(chain.plan)
+    assert plan.stages == ("evaluate", "convert", "validate")
+    assert plan.spec.candidate is not None
+    assert plan.spec.candidate.meaning == ("probabilities" if made else None)
+    assert Path(plan.spec.candidate.uri.removeprefix("file://")).read_text() == "another ONNX file"
+    compared = Path(baseline) / "model.onnx" if made else Path(baseline)
+    assert plan.spec.baseline_model == content_digest(compared)
 
 
 def test_other_onnx_file_is_the_baseline(world: World, ran: list[str]) -> None:
