@@ -22,10 +22,17 @@ class ComparisonFormat(StrEnum):
 def compare(
     baseline: Annotated[
         str,
-        typer.Argument(help="The model as it is: .onnx, .pt2 or a bundle.", show_default=False),
+        typer.Argument(
+            metavar="BASELINE",
+            help="The model as it is: .onnx, .pt2 or a bundle.",
+            show_default=False,
+        ),
     ],
     candidate: Annotated[
-        str, typer.Argument(help="The model that may replace it.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="CANDIDATE", help="The model that may replace it.", show_default=False
+        ),
     ],
     data: Annotated[
         str, typer.Option(help="Test data that neither was trained on.", show_default=False)
