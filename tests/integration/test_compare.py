@@ -285,11 +285,25 @@ def test_wrong_option_is_named(
     assert all(word in said.err for word in words), said.err
 
 
-def test_wrong_option_as_json_is_one_document(compare: Compare) -> None:
-    said = compare("none.onnx", "--output", "json")
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [((), "CANDIDATE: no file or directory"), (("--metric", "logLoss"), "--margin: is needed")],
+    ids=["file", "option"],
+)
+def test_wrong_option_is_one_document_too(
+    compare: Compare, options: tuple[str, ...], words: str
+) -> None:
+    said = compare("none.onnx", *options, "--output", "json")
 
     assert (said.code, said.document["exit_code"]) == (USAGE, USAGE)
-    assert "CANDIDATE: no file or directory" in said.document["reason"]
+    assert words in said.document["reason"]
+
+    said = compare("none.onnx", *options, "--output", "junit")
+
+    assert said.code == USAGE
+    error = ElementTree.fromstring(said.out).find("testsuite/testcase/error")
+    assert error is not None
+    assert words in str(error.get("message"))
 
 
 BUILDER = """

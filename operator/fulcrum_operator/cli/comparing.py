@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fulcrum_operator.cli.compare import ComparisonFormat
-from fulcrum_operator.cli.junit import to_junit
+from fulcrum_operator.cli.junit import refusal_to_junit, to_junit
 from fulcrum_operator.cli.local_run import plan_of_job, run_here
 from fulcrum_operator.cli.printing import (
     USAGE,
@@ -82,12 +82,18 @@ def run_comparison(
     """Compare as `question` asks, print the result, and return the exit code.
 
     Raises:
-        UserError: An option cannot be read, or the report cannot be written.
+        UserError: The report cannot be written.
         InfrastructureError: The store or this environment does not allow it.
     """
-    plan, problems = plan_for(question)
+    suite = f"fulcrum compare: {question.candidate}"
+    try:
+        plan, problems = plan_for(question)
+    except UserError as error:
+        plan, problems = None, [str(error)]
     if plan is None:
         print_problems(problems, as_json=output is ComparisonFormat.JSON)
+        if output is ComparisonFormat.JUNIT:
+            print(refusal_to_junit("; ".join(problems), suite, "user"))
         return USAGE
     store, result = run_here(
         plan, store_url=store_url, work_root=work_root, use_cache=use_cache, quiet=quiet
@@ -97,7 +103,7 @@ def run_comparison(
         case ComparisonFormat.JSON:
             print_json({**document(result), "exit_code": code, "same_model": same})
         case ComparisonFormat.JUNIT:
-            print(to_junit(result, f"fulcrum compare: {question.candidate}"))
+            print(to_junit(result, suite))
         case ComparisonFormat.TABLE if result.published is not None:
             print_success(result.published)
             if same:

@@ -29,17 +29,35 @@ def to_junit(result: RunResult, name: str) -> str:
         result: How the run ended.
         name: Of the suite.
     """
-    suite = ElementTree.Element("testsuite", name=printable(name))
     if result.published is None:
         failed = failed_stage(result.states)
         kind = failed.failure_class if failed is not None and failed.failure_class else "Failed"
-        _case(suite, "run", "fulcrum", "error", kind, failed.message if failed else result.reason)
-    else:
-        _add_verdict(suite, result.published.verdict)
+        return refusal_to_junit(failed.message if failed else result.reason, name, kind, result)
+    suite = ElementTree.Element("testsuite", name=printable(name))
+    _add_verdict(suite, result.published.verdict)
+    return _document(suite, result)
+
+
+def refusal_to_junit(why: str, name: str, kind: str, result: RunResult | None = None) -> str:
+    """Return the XML document of a suite without a verdict.
+
+    Args:
+        why: The reason.
+        name: Of the suite.
+        kind: Class of the failure.
+        result: How the run ended; None if nothing was run.
+    """
+    suite = ElementTree.Element("testsuite", name=printable(name))
+    _case(suite, "run", "fulcrum", "error", kind, why)
+    return _document(suite, result)
+
+
+def _document(suite: ElementTree.Element, result: RunResult | None) -> str:
     suite.set("tests", str(len(suite)))
     for mark, attribute in COUNTED.items():
         suite.set(attribute, str(len(suite.findall(f"testcase/{mark}"))))
-    suite.set("time", f"{sum(map(elapsed_s, result.states)):.3f}")
+    seconds = sum(map(elapsed_s, () if result is None else result.states))
+    suite.set("time", f"{seconds:.3f}")
     suites = ElementTree.Element("testsuites")
     suites.append(suite)
     ElementTree.indent(suites)

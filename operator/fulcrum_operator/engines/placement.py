@@ -29,7 +29,7 @@ class Placement:
     """The pools of a job.
 
     Attributes:
-        compute: For evaluate, prune, finetune and quantize.
+        compute: For all stages but validate.
         measure: For validate, which belongs on hardware like the serving hardware.
         fuse: Which stages share a pod, on an engine that asks; None if the job does not say.
     """
