@@ -46,7 +46,8 @@ def plan_of_team_a() -> Plan:
         "validation": {"uri": "file:///data/validation.npz"},
         "test": {"uri": "s3://data/test.npz"},
     }
-    plan = make_plan(model={"uri": "s3://models/mine"}, data=data)
+    models = {"model": {"uri": "s3://models/mine"}, "candidate": {"uri": "s3://models/theirs"}}
+    plan = make_plan(**models, data=data)
     return plan.model_copy(update={"namespace": "team-a"})
 
 
@@ -116,6 +117,7 @@ PATHS = (
     Place("all runs", f"{STORE}/runs"),
     Place("beside the store", "bucket/fulcrum-secrets/key"),
     Place("its model", "models/mine/fulcrum.yaml", read=True),
+    Place("a candidate", "models/theirs/fulcrum.yaml", read=True),
     Place("a model whose name goes on", "models/mine2/fulcrum.yaml"),
     Place("its test data", "data/test.npz", read=True),
     Place("its train data, by glob", "data/train/1.npz", read=True),
