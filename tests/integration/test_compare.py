@@ -402,6 +402,19 @@ def test_candidate_of_another_digest_is_refused_before_anything_is_measured(fold
     assert f"expected sha256:{'0' * 64}" in stage["message"]
 
 
+def test_candidate_that_was_allowed_once_is_refused_without_the_permission(folder: Path) -> None:
+    """What validate found with `allowWeakBaseline` is not taken from the cache."""
+    write_linear(folder / "new.onnx", WEIGHT * 3, last="LogSoftmax 0")
+    asked = {"candidate": {"uri": "new.onnx"}, "gates": [ACCURACY]}
+
+    allowed = fulcrum_run(write_job(folder, **asked, allowWeakBaseline=True))
+    refused = fulcrum_run(write_job(folder, **asked))
+
+    assert allowed.evidence.stage("validate") is not None
+    assert refused.exit_code == FAILED
+    assert "depends on the others in its batch" in refused.line
+
+
 @pytest.mark.parametrize(("least", "code"), [(0.9, PASS), (0.999, REJECTED)])
 def test_model_without_a_candidate_is_measured(folder: Path, least: float, code: int) -> None:
     gate = {"name": "good", "kind": "threshold", "metric": "accuracy", "min": least}

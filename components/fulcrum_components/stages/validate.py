@@ -77,6 +77,7 @@ def inputs(context: StageContext) -> dict[str, str]:
         "data": shared_measures.what_data_mean(spec.data),
         "measure": spec.measure.model_dump(mode="json"),
         "seed": spec.seed,
+        "allowWeakBaseline": spec.allow_weak_baseline,  # without it, some candidates are refused
     }
     models = {
         f"{stage}/model.onnx": context.digest(stage, "model.onnx")

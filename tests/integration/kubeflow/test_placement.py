@@ -28,6 +28,7 @@ from fulcrum_pipelines.definition import ALL_TASKS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.resources.compressionjob import (
     CompressionJobSpec,
+    Model,
     Recipe,
 )
 from fulcrum_pipelines.storage.store import Store
@@ -80,15 +81,18 @@ def pipeline() -> Pipeline:
 
 
 def plan_with(stages: tuple[str, ...]) -> Plan:
-    """Return a plan whose recipe has these optional stages."""
+    """Return a plan that has these optional stages."""
     parts: dict[str, Any] = {
         "prune": {"unstructured": {"sparsity": 0.5}},
         "finetune": {"epochs": 1},
         "quantize": {"method": "dynamic"},
     }
     plan = stand_in_plan("succeed")
-    recipe = Recipe.model_validate({name: parts[name] for name in stages})
-    return plan.model_copy(update={"spec": plan.spec.model_copy(update={"recipe": recipe})})
+    changes: dict[str, Any] = {
+        "recipe": Recipe.model_validate({name: parts[name] for name in stages if name in parts}),
+        "candidate": Model(uri="s3://bucket/new.onnx") if "convert" in stages else None,
+    }
+    return plan.model_copy(update={"spec": plan.spec.model_copy(update=changes)})
 
 
 def arguments(plan: Plan, placement: Placement) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def test_drivers_pods_are_placed_nowhere() -> None:
 
 @pytest.mark.parametrize(
     "optional",
-    [("prune", "finetune", "quantize"), ("prune",), ("finetune",), ("quantize",)],
+    [("prune", "finetune", "quantize"), ("prune",), ("finetune",), ("quantize",), ("convert",), ()],
     ids="-".join,
 )
 def test_each_stage_is_where_the_manifest_asked_for(optional: tuple[str, ...]) -> None:
