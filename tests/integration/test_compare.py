@@ -283,6 +283,7 @@ def test_wrong_option_is_named(
 
     assert said.code == USAGE, said.out + said.err
     assert all(word in said.err for word in words), said.err
+    assert said.err.count("error:") <= 1, said.err
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from fulcrum_operator.cli.printing import (
     print_problems,
     print_success,
 )
-from fulcrum_pipelines.catalog import METRICS, TASKS
+from fulcrum_pipelines.catalog import MAIN_METRICS, METRICS, TASKS
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import ValidateDetails
@@ -173,9 +173,8 @@ def _gates(question: Question) -> list[dict[str, Any]]:
             raise UserError("--gates has metrics and margins; leave out --metric and --margin")
         found = load_gates(question.gates)
         return [gate.model_dump(mode="json", by_alias=True, exclude_none=True) for gate in found]
-    task, metric = TASKS.get(question.task), question.metric
-    if not metric and task is not None:
-        metric = task.main
+    task = TASKS.get(question.task)  # of an unknown one, only that is wrong
+    metric = question.metric or (MAIN_METRICS[0] if task is None else task.main)
     known, margin = METRICS.get(metric), question.margin
     if margin is None:
         if known is not None and not known.share:
