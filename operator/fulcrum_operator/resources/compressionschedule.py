@@ -27,7 +27,7 @@ class JobTemplate(Spec):
     metadata: Metadata | None = None
     """Labels and annotations of the jobs."""
     spec: dict[str, object]
-    """The model to compress, its data, the recipe, and the gates that the result must pass."""
+    """The model to compress or a candidate that is there already, the data, the recipe, and the gates that the result must pass."""
 
 
 class CompressionScheduleSpec(Spec):
