@@ -190,7 +190,7 @@ def test_page_on_gates_recomputes_a_speedup(
     runs = Runs(tmp_path, ResolvedSpec.model_validate(fields | changes))
     validate = runs.run()[-1]
     check_recomputed(runs.store, validate, 3, tmp_path / "checked.npz")
-    (code,) = re.findall(r"### Recompute a speed-up.*?```python\n(.*?)```", PAGE.read_text(), re.S)
+    code = program_of_page()
     monkeypatch.setattr(sys, "argv", ["recompute.py", runs.store.url, validate.run])
     monkeypatch.chdir(tmp_path)
 
@@ -212,11 +212,29 @@ def test_page_on_gates_recomputes_a_speedup(
         exec(code, {})
     assert not runs.store.is_intact(timings_of(validate).digest)
 
+    monkeypatch.setattr(sys, "argv", ["recompute.py", runs.store.url, "unknown"])
+    with pytest.raises(SystemExit, match=r"has no validate stage of a run 'unknown'$"):
+        exec(code, {})
 
-def test_identical_files_are_not_timed(tmp_path: Path, spec: ResolvedSpec) -> None:
+
+def program_of_page() -> str:
+    """Return the program that the page prints."""
+    found = re.findall(r"### Recompute a speed-up.*?```python\n(.*?)```", PAGE.read_text(), re.S)
+    (code,) = found
+    return str(code)
+
+
+def test_identical_files_are_not_timed(
+    tmp_path: Path, spec: ResolvedSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipe = {"quantize": {"method": "auto", "exclude": ["*"]}, "allowNoop": True}
     fields = spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    found = Runs(tmp_path, ResolvedSpec.model_validate(fields | {"recipe": recipe})).run()
+    runs = Runs(tmp_path, ResolvedSpec.model_validate(fields | {"recipe": recipe}))
+    found = runs.run()
     assert validated(found).identical_models
     assert validated(found).latency == ()
     assert "timings.npz" not in {each.name for each in found[-1].outputs}
+
+    monkeypatch.setattr(sys, "argv", ["recompute.py", runs.store.url, found[-1].run])
+    with pytest.raises(SystemExit, match=r"^run '.*' timed nothing: both models are the same file"):
+        exec(program_of_page(), {})
