@@ -59,6 +59,21 @@ METADATA_REFUSED = (
         hints=("63",),
         offline=True,
     ),
+    *(
+        Row(
+            f"{field[:-1]} {name}",
+            {f"metadata.{field}": {"a": value}},
+            f"metadata.{field}.a",
+            hints=(f"must be text, not {shown} (",),  # quotes would not make it the text meant
+            offline=True,
+        )
+        for field in ("labels", "annotations")
+        for name, value, shown in (
+            ("null", None, "null"),
+            ("as mapping", {}, "a mapping"),
+            ("as list", [], "a list"),
+        )
+    ),
     Row(
         "label as number",
         {"metadata.labels": {"a": 1}},

@@ -68,6 +68,36 @@ STRUCTURE_REFUSED = (
         hints=("is not a field; it is a field of spec.recipe.finetune (",),
     ),
     Row(
+        "field of an inner mapping, a little like one here",
+        {"spec.test": {"uri": "t.npz"}},
+        "spec.test",
+        hints=("is not a field; it is a field of spec.data (",),
+    ),
+    Row(
+        "field most like an unsupported stage",
+        {"spec.recipe.retrian": {}},
+        "spec.recipe.retrian",
+        hints=("is not a field (",),
+    ),
+    Row(
+        "field a little like an unsupported stage",
+        {"spec.recipe.metric": "accuracy"},
+        "spec.recipe.metric",
+        hints=("is not a field (",),
+    ),
+    Row(
+        "short field that begins like a long one",
+        {"spec.gates.0.slices": [{"by": "class", "min": 0.5}]},
+        "spec.gates[0].slices[0].min",
+        hints=("is not a field (",),
+    ),
+    Row(
+        "short field with a wrong letter",
+        {"spec.model.url": "m.onnx"},
+        "spec.model.url",
+        hints=("did you mean uri?",),
+    ),
+    Row(
         "field of a supported and of an unsupported stage",
         {"spec.epochs": 3},
         "spec.epochs",

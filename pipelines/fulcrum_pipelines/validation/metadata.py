@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from fulcrum_pipelines.validation.problem import Path, nearest, show
+from fulcrum_pipelines.validation.problem import Path, nearest, quoting, show
 from fulcrum_pipelines.validation.structure import Found
 
 FIELDS = (
@@ -91,7 +91,7 @@ def _texts(value: Any, path: Path) -> Iterator[Found]:
         return
     for name, text in value.items():
         if not isinstance(text, str):
-            yield (*path, name), f"must be text, not {show(text)}; put it in quotes", "text"
+            yield (*path, name), f"must be text, not {show(text)}{quoting(text)}", "text"
 
 
 def _labels(value: Any, path: Path) -> Iterator[Found]:

@@ -66,8 +66,19 @@ def show(value: object) -> str:
             return str(value)[:SHOWN_CHARACTERS]
 
 
+def quoting(value: object) -> str:
+    """Return "; put it in quotes" if `value`, which is no text, becomes the meant text by that."""
+    return "" if value is None or isinstance(value, dict | list) else "; put it in quotes"
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Return "; did you mean X?" for the known name most like `name`, or nothing."""
+    """Return "; did you mean X?" for the known name most like `name`, or nothing.
+
+    One wrong letter in three is a slip, as in `url`. Names of other lengths must be more alike:
+    else `min` would be like `margin`, and `test` like `gates`.
+    """
     folded = {each.lower(): each for each in known}
-    found = get_close_matches(name.lower(), list(folded), n=1, cutoff=0.6)
+    low = name.lower()
+    as_long = [each for each in folded if len(each) == len(low)]
+    found = get_close_matches(low, folded, 1, 0.7) or get_close_matches(low, as_long, 1, 0.65)
     return f"; did you mean {folded[found[0]]}?" if found else ""

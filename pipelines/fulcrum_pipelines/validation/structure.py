@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fulcrum_pipelines.validation.problem import Path, nearest, show, write_path
+from fulcrum_pipelines.validation.problem import Path, nearest, quoting, show, write_path
 
 Schema = dict[str, Any]
 Found = tuple[Path, str, str]
@@ -111,9 +111,7 @@ def _check(value: Any, schema: Schema, path: Path, found: list[Found]) -> Any:
         return value
     kind = schema["type"]
     if not _is_a(value, kind):
-        hint = (
-            "; put it in quotes" if kind == "string" and not isinstance(value, dict | list) else ""
-        )
+        hint = quoting(value) if kind == "string" else ""
         found.append((path, f"must be {NAMES[kind]}, not {show(value)}{hint}", accepted(schema)))
         return value
     match kind:
@@ -183,8 +181,8 @@ def _free_object(value: dict[str, Any], schema: Schema, path: Path, found: list[
 
 
 def _unknown(name: str, known: dict[str, Schema], path: Path) -> Found:
-    hint = nearest(name, list(known))
     offered = sorted(set(known) - NEVER_OFFERED)
+    hint = nearest(name, offered)
     names = ", ".join(offered[:SHOWN_NAMES]) + (", ..." if len(offered) > SHOWN_NAMES else "")
     return (*path, name), UNKNOWN + hint, names
 
