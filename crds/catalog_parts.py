@@ -215,6 +215,8 @@ def _rules_of_values() -> Iterator[Rule]:
         for direction in ("higher", "lower")
     )
     unbounded = tuple(name for name in higher if name not in SHARES)
+    lower_shares = tuple(name for name in lower if name in SHARES)
+    noisy = tuple(row.name for row in METRICS.values() if row.raised_by_noise)
     for limit, names, better in (("min", higher, "more"), ("max", lower, "less")):
         yield (
             f"!({_is('self.kind', of_metric)}) || !has(self.metric) || "
@@ -227,15 +229,22 @@ def _rules_of_values() -> Iterator[Rule]:
         (
             itself,
             share,
-            "(!has(self.min) || (self.min > 0.0 && self.min <= 1.0)) && "
+            "(!has(self.min) || (self.min > 0.0 && self.min < 1.0)) && "
             "(!has(self.max) || (self.max > 0.0 && self.max <= 1.0))",
-            "min and max of a metric between 0 and 1 must be above 0 and at most 1; 0.95 is 95 %",
+            "min and max of a metric between 0 and 1 must be above 0, max at most 1 and min below, "
+            "which no interval reaches; 0.95 is 95 %",
         ),
         (
             itself,
             f"(has(self.metric) && {_is('self.metric', lower)})",
             "!has(self.max) || self.max > 0.0",
             f"max of {_joined(lower)} must be above 0, since no model is below it",
+        ),
+        (
+            itself,
+            f"(has(self.metric) && {_is('self.metric', lower_shares)})",
+            "!has(self.max) || self.max < 1.0",
+            f"max of {_joined(lower_shares)} must be below 1, since no model is above it",
         ),
         (
             itself,
@@ -281,6 +290,20 @@ def _rules_of_values() -> Iterator[Rule]:
     for kinds, also, rule, message in ranges:
         only = f" || !{also}" if also else ""
         yield f"!({_is('self.kind', kinds)}){only} || ({rule})", f"{_kinds(kinds)}: {message}", ""
+    relative = _named(lambda kind: kind.value == "relative change")
+    yield (
+        f"!({_is('self.kind', relative)}) || !has(self.metric) || !({_is('self.metric', noisy)})",
+        f"{_kinds(relative)} cannot bound {_joined(noisy)}, since noise raises the baseline's; use "
+        "kind calibration",
+        "",
+    )
+    margined = _named(lambda kind: kind.has_margin)
+    yield (
+        f"{_is('self.kind', margined)} || !has(self.slices) || self.slices.all(s, !has(s.margin))",
+        f"slices.margin is only for {_kinds(margined)}; other kinds have the gate's own limits on "
+        "slices",
+        "",
+    )
     of_share = _named(lambda kind: kind.metric in SHARES and kind.checks_gain)
     yield (
         f"!has(self.maxGain) || !({share} || {_is('self.kind', of_share)}) || self.maxGain < 1.0",

@@ -112,7 +112,7 @@ def weaknesses(
     first = details.first_output
     if first is None or details.weak_baseline_allowed:
         return
-    if first.only_class is not None:
+    if first.only_class is not None and not _ranks_better(details, metrics, gates):
         yield (
             f"do the outputs mean {first.meaning}? The baseline answers class {first.only_class} "
             f"on all {details.test_examples} test examples, {_ALLOW}"
@@ -150,6 +150,17 @@ def ruin(
     found = _no_better_by_any("candidate", evaluate, details.metrics_candidate, gates)
     if found and worse.issuperset(asked):
         yield f"nothing is left of the model: {'; '.join(found)}"
+
+
+def _ranks_better(
+    details: EvaluateDetails, metrics: Sequence[Metric], gates: Sequence[Gate]
+) -> bool:
+    """Return whether a gate looks at ranks, by which the baseline is better than a constant."""
+    rows = _rows(details, metrics)
+    return any(
+        name in RANKS and name in rows and _no_better("baseline", *rows[name]) is None
+        for name in _named(gates)
+    )
 
 
 def _is_worse(comparison: Comparison) -> bool:
@@ -237,12 +248,14 @@ def _no_better(model: str, metric: Metric, constant: float) -> str | None:
     """Return that `model` is not measurably better than a constant, or None if it is."""
     interval, shown = metric.interval, ""
     low = high = metric.value
+    assert low is not None  # `_rows` has checked
+    assert high is not None
     if interval is not None:
         low, high = interval.low, interval.high
         shown = f" ({100 * interval.level:g} % interval {low:.4g} to {high:.4g})"
-    bound = low if metric.direction == "higher" else high
-    assert bound is not None  # `_rows` has checked
-    if bound > constant if metric.direction == "higher" else bound < constant:
+    if interval is None and metric.groups is not None:
+        shown = f" (too few groups for an interval: {metric.groups})"
+    elif low > constant if metric.direction == "higher" else high < constant:
         return None
     return (
         f"the {model}'s {metric.name} of {metric.value:.4g}{shown} is not measurably better than "

@@ -424,6 +424,15 @@ RULES_REFUSED = (
             ("size", "allows all", {"max": 1e308}, "at most 100"),
             ("memory", "counts megabytes", {"max": 512}, "at most 100"),
             ("churn", "none keeps", {"max": -0.1}, "at least 0 and below 1"),
+            ("threshold", "allows all", {"metric": "ece", "max": 1}, "must be below 1"),
+            ("threshold", "none keeps", {"metric": "auc", "min": 1}, "which no interval reaches"),
+            ("change", "decides nothing", {"metric": "ece", "max": 0.1}, "noise raises"),
+            (
+                "churn",
+                "has a margin on slices",
+                {"max": 0.9, "slices": [{"by": "class", "margin": 0.05}]},
+                "slices.margin is only for kind nonInferiority",
+            ),
             ("calibration", "gains all", {"max": 0.1, "maxGain": 1}, "maxGain of a metric"),
             (
                 "nonInferiority",

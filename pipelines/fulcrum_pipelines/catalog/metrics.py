@@ -32,6 +32,8 @@ class MetricKind:
         constant_is_perfect: An answer that is always the same is perfect by it, so it says nothing
             about whether a baseline is any good.
         of_ranks: It depends on the order of scores alone, not on where they are cut.
+        best_constant: The answer that ignores the inputs and is best by it; for classes it is
+            always their frequencies.
     """
 
     name: str
@@ -43,6 +45,7 @@ class MetricKind:
     raised_by_noise: bool = False
     constant_is_perfect: bool = False
     of_ranks: bool = False
+    best_constant: Literal["mean", "median"] = "mean"
 
     def __post_init__(self) -> None:
         """Refuse a row that gates would contradict.
@@ -89,7 +92,7 @@ _ROWS = (
     ),
     MetricKind("auc", "AUC", "higher", SHARE, PLAUSIBLE_GAIN, of_ranks=True),
     MetricKind("rmse", "Root mean squared error", "lower"),
-    MetricKind("mae", "Mean absolute error", "lower"),
+    MetricKind("mae", "Mean absolute error", "lower", best_constant="median"),
     MetricKind("r2", "R²", "higher"),
 )
 

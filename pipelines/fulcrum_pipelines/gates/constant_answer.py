@@ -8,11 +8,10 @@ Effectiveness, 2016). Here the placebo is the constant answer whose metrics stag
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Iterator, Sequence
 
 from fulcrum_pipelines.catalog import GATE_KINDS, METRICS
-from fulcrum_pipelines.evidence import EvaluateDetails, Interval, Metric
+from fulcrum_pipelines.evidence import ConfusionMatrix, EvaluateDetails, Interval, Metric
 from fulcrum_pipelines.gates import wording
 from fulcrum_pipelines.gates.interval import judge
 from fulcrum_pipelines.gates.kinds import module_name
@@ -36,7 +35,7 @@ def too_loose(
         return
     constant = {each.name: each.value for each in details.constant_answer}
     baseline = {each.name: each.value for each in metrics if each.slice == ALL}
-    kept = []
+    kept, constants = [], set()
     for gate in gates:
         kind = GATE_KINDS[gate.kind]
         if gate.mode != "Enforce" or kind.measures != "metrics":
@@ -45,24 +44,49 @@ def too_loose(
         if METRICS[name].constant_is_perfect:
             continue
         ours, theirs = baseline.get(name), constant.get(name)
-        if ours is None or theirs is None or not _keeps(gate, ours, theirs):
+        if gate.slices or ours is None or theirs is None:
+            return  # on slices a constant may be worse than on all data
+        value = _value(gate, ours, theirs, details.confusion)
+        if value is None or not _keeps(gate, value):
             return
+        constants.add(METRICS[name].best_constant)
         kept.append(f"{gate.name} ({name} {wording.number(theirs)})")
-    if kept:
+    if len(constants) == 1:  # else it would have to be two answers at once
         yield (
             f"the gates would let an answer pass that is always the same: {', '.join(kept)}; set "
             "a margin or limit that is smaller than what the baseline is better by"
         )
 
 
-def _keeps(gate: Gate, baseline: float, constant: float) -> bool:
-    """Return whether a model with the metric `constant` keeps the limit of `gate` on all data."""
-    value = {
-        "metric": constant,
-        "metric change": constant - baseline,
-        "relative change": constant / baseline - 1 if baseline > 0 else math.inf,
-        "share": max(0.0, baseline - constant),  # right answers that are lost are changed ones
-    }[GATE_KINDS[gate.kind].value]
+def _value(
+    gate: Gate, baseline: float, constant: float, confusion: ConfusionMatrix | None
+) -> float | None:
+    """Return the figure of a constant answer that `gate` decides on, or None if it is unknown."""
+    match GATE_KINDS[gate.kind].value:
+        case "metric":
+            return constant
+        case "metric change":
+            return constant - baseline
+        case "relative change":
+            return constant / baseline - 1 if baseline > 0 else None
+        case "share":
+            return None if confusion is None else _churn(confusion)
+        case _:
+            return None
+
+
+def _churn(confusion: ConfusionMatrix) -> float | None:
+    """Return the share of the baseline's answers that are not the most frequent class."""
+    rows = [sum(row) for row in confusion.counts]
+    n = sum(rows)
+    if not n:
+        return None
+    most = rows.index(max(rows))
+    return 1 - sum(row[most] for row in confusion.counts) / n
+
+
+def _keeps(gate: Gate, value: float) -> bool:
+    """Return whether a model with the figure `value` keeps the limit of `gate` on all data."""
     limit = getattr(importlib.import_module(module_name(gate.kind)), "limit", None)
     if limit is None:
         return False
