@@ -33,6 +33,7 @@ from fulcrum_pipelines.evidence import (
     Overlap,
     RatioInterval,
 )
+from fulcrum_pipelines.latency_limits import CONTROL_LEVEL
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 Run = tuple[Evidence, list[Gate]]
@@ -101,7 +102,7 @@ def _too_few(subject: Subject) -> Run:
 
 
 def _unreliable(subject: Subject) -> Run:
-    aa = RatioInterval(ratio=1.1, interval=make_interval(1.05, 1.15))
+    aa = RatioInterval(ratio=1.1, interval=make_interval(1.05, 1.15, CONTROL_LEVEL))
     timing = subject.within().model_copy(update={"aa": aa, "reliable": False})
     return _run(subject, subject.gate, timing)
 

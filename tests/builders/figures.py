@@ -19,6 +19,7 @@ from fulcrum_pipelines.evidence import (
     OutputFidelity,
     RatioInterval,
 )
+from fulcrum_pipelines.latency_limits import CONTROL_LEVEL
 from fulcrum_pipelines.statistics import (
     mcnemar_p,
     p_worse_than_margin,
@@ -161,7 +162,7 @@ def make_latency(
             interval=make_interval(0.975 * speedup, 1.028 * speedup, method="paired bootstrap"),
         ),
         "aa": RatioInterval(
-            ratio=1.002, interval=make_interval(0.994, 1.011, method="paired bootstrap")
+            ratio=1.002, interval=make_interval(0.994, 1.011, CONTROL_LEVEL, "paired bootstrap")
         ),
         "reliable": True,
     }

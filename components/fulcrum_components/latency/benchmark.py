@@ -16,7 +16,7 @@ from fulcrum_components.sessions import OPTIMIZATION_LEVEL
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.errors import UserError
 from fulcrum_pipelines.evidence import LatencyComparison, LatencyDistribution, RatioInterval
-from fulcrum_pipelines.latency_limits import FEWEST_CPU_SHARE
+from fulcrum_pipelines.latency_limits import CONTROL_LEVEL, FEWEST_CPU_SHARE, UNRELIABLE
 from fulcrum_pipelines.resources.compressionjob import Gate, Measure
 
 FEWEST_PAIRS = 200
@@ -33,9 +33,6 @@ TRIES = 3
 _BEYOND = 10
 """Calls that must lie above a percentile, else it is an accident: 200 calls for p95, 1000 for
 p99."""
-_ITSELF_LEVEL = 0.99
-"""A model against itself excludes 1 once in 20 runs at 95 %; that many false alarms would make
-people run again until it passes."""
 _NS_PER_MS = 1e6
 
 
@@ -156,7 +153,7 @@ def _if_precise(compared: LatencyComparison, precision: float) -> LatencyCompari
     width = max(interval.high / ratio, ratio / interval.low) - 1
     if width <= precision:
         return compared
-    note = f"unreliable: the speed-up of {ratio:.2f} may be off by {width:.0%}"
+    note = f"{UNRELIABLE}: the speed-up of {ratio:.2f} may be off by {width:.0%}"
     notes = "; ".join(filter(None, (compared.note, note)))
     return compared.model_copy(update={"reliable": False, "note": notes})
 
@@ -191,7 +188,7 @@ def _comparison(
     timings: Interleaved, batch: int, measure: Measure, level: float, seed: int, load: str
 ) -> LatencyComparison:
     pairs = timings.models.first.size
-    itself = median_ratio(timings.itself, _ITSELF_LEVEL, seed)
+    itself = median_ratio(timings.itself, CONTROL_LEVEL, seed)
     doubts = _doubts(itself, timings.cpu_share)
     notes = [load, _cut_note(pairs, timings.itself.first.size, measure), *doubts]
     return LatencyComparison(
@@ -256,13 +253,13 @@ def _doubts(itself: RatioInterval, cpu_share: float) -> list[str]:
     low, high = itself.interval.low, itself.interval.high
     if not low <= 1 <= high:
         found.append(
-            f"unreliable: the baseline against itself gives {itself.ratio:.3f}, "
+            f"{UNRELIABLE}: the baseline against itself gives {itself.ratio:.3f}, "
             f"{itself.interval.level:.0%} interval {low:.3f} to {high:.3f}, which excludes 1; "
             "measure again on a quiet machine"
         )
     if cpu_share < FEWEST_CPU_SHARE:
         found.append(
-            f"unreliable: calls had a CPU for {cpu_share:.0%} of their time only, others had it "
+            f"{UNRELIABLE}: calls had a CPU for {cpu_share:.0%} of their time only, others had it "
             f"for the rest; at least {FEWEST_CPU_SHARE:.0%} is needed, measure again on a quiet "
             "machine"
         )

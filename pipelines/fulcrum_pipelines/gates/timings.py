@@ -15,7 +15,7 @@ from fulcrum_pipelines.evidence import LatencyComparison, LatencyDistribution, R
 from fulcrum_pipelines.gates import wording
 from fulcrum_pipelines.gates.recompute import expect
 from fulcrum_pipelines.gates.undecided import agree, anomalous, finite
-from fulcrum_pipelines.latency_limits import FEWEST_CPU_SHARE
+from fulcrum_pipelines.latency_limits import CONTROL_LEVEL, FEWEST_CPU_SHARE, UNRELIABLE
 
 QUANTILES = 101
 """Length of `histogram_ms`: one quantile a percent, both ends included."""
@@ -30,10 +30,17 @@ def check_timing(timing: LatencyComparison, what: str) -> None:
     control = f"the A/A run of {what}"
     _check_ratio(timing.speedup, what)
     _check_ratio(timing.aa, control)
-    if timing.sessions < 2 or timing.pairs < timing.sessions or timing.threads < 1:
+    level = finite(timing.aa.interval.level, f"the confidence of {control}")
+    if not agree(level, CONTROL_LEVEL):
+        raise anomalous(
+            f"altered evidence: {control} has an interval at {level:.10g}, but it is measured at "
+            f"{CONTROL_LEVEL:g}"
+        )
+    least = min(timing.threads, timing.warmup)
+    if timing.sessions < 2 or timing.pairs < timing.sessions or least < 1:
         raise anomalous(
             f"altered evidence: {what} is recorded as of {timing.pairs} pairs in "
-            f"{timing.sessions} sessions with {timing.threads} threads"
+            f"{timing.sessions} sessions with {timing.threads} threads, after {timing.warmup} calls"
         )
     baseline, candidate = (
         _checked_median(side, timing.pairs, f"the {name}'s latency at batch {timing.batch}")
@@ -77,16 +84,15 @@ def _checked_median(found: LatencyDistribution, pairs: int, what: str) -> float:
     for percent, value in percentiles:
         between = (0.0, median) if percent <= 50 else (median, math.inf)
         _check_between(f"p{percent:g} of {what}", value, *between)
-    if quantiles:
-        if len(quantiles) != QUANTILES:
-            raise anomalous(f"altered evidence: {what} has {len(quantiles)} quantiles, not 101")
-        expect(f"the median of {what}", median, quantiles[50])
-        _check_between(f"the mean of {what}", mean, quantiles[0], quantiles[-1])
-        # A percentile is a timing, a quantile may lie between two: they are one timing apart.
-        step = math.ceil(100 / (found.n - 1))
-        for percent, value in percentiles:
-            below, above = max(0, math.floor(percent) - step), min(100, math.ceil(percent) + step)
-            _check_between(f"p{percent:g} of {what}", value, quantiles[below], quantiles[above])
+    if len(quantiles) != QUANTILES:
+        raise anomalous(f"altered evidence: {what} has {len(quantiles)} quantiles, not 101")
+    expect(f"the median of {what}", median, quantiles[50])
+    _check_between(f"the mean of {what}", mean, quantiles[0], quantiles[-1])
+    # A percentile is a timing, a quantile may lie between two: they are one timing apart.
+    step = math.ceil(100 / (found.n - 1))
+    for percent, value in percentiles:
+        below, above = max(0, math.floor(percent) - step), min(100, math.ceil(percent) + step)
+        _check_between(f"p{percent:g} of {what}", value, quantiles[below], quantiles[above])
     return median
 
 
@@ -115,10 +121,16 @@ def _check_between(what: str, value: float, low: float, high: float) -> None:
 def _check_reliable(timing: LatencyComparison, what: str, control: str) -> None:
     """Refuse a record that says it is reliable although its own figures say that it is not."""
     low, high, share = timing.aa.interval.low, timing.aa.interval.high, timing.cpu_share
-    if share is not None and finite(share, f"the CPU share of {what}") < 0:
+    # Nothing else in the process computes meanwhile, which one more CPU allows for with room.
+    most = timing.threads + 1
+    if share is not None and not 0 <= finite(share, f"the CPU share of {what}") <= most:
         raise anomalous(f"altered evidence: the CPU share of {what} is recorded as {share:.6g}")
     if not timing.reliable:
         return
+    if UNRELIABLE in timing.note:
+        raise anomalous(
+            f"altered evidence: {what} is recorded as reliable, but its note says that it is not"
+        )
     if share is not None and share < FEWEST_CPU_SHARE:
         raise anomalous(
             f"altered evidence: {what} is recorded as reliable, but calls had a CPU for "

@@ -27,7 +27,8 @@ def changed(**changes: Any) -> LatencyComparison:
 
 
 def with_ratio(name: str, ratio: float, low: float, high: float) -> LatencyComparison:
-    return changed(**{name: RatioInterval(ratio=ratio, interval=make_interval(low, high))})
+    interval = make_interval(low, high, level=getattr(GOOD, name).interval.level)
+    return changed(**{name: RatioInterval(ratio=ratio, interval=interval)})
 
 
 def with_side(side: str, **changes: Any) -> LatencyComparison:
@@ -71,6 +72,23 @@ CONTRADICTING = (
     ),
     Row("reliable-against-its-control", with_ratio("aa", 1.1, 1.05, 1.2), "which excludes 1"),
     Row("negative-cpu-share", changed(cpu_share=-1.0, reliable=False), "the CPU share"),
+    Row("cpu-share-of-more-threads", changed(cpu_share=2.1), "the CPU share"),
+    Row("cpu-share-of-many-cpus", changed(cpu_share=400.0, threads=4), "the CPU share"),
+    Row(
+        "reliable-with-a-note-on-doubts",
+        changed(note="399 of 400 pairs fitted into the time; unreliable: calls had a CPU for 50%"),
+        "but its note says",
+    ),
+    *(
+        Row(
+            f"control-at-{level:g}",
+            changed(aa=RatioInterval(ratio=1.0, interval=make_interval(0.9, 1.1, level=level))),
+            "is measured at 0.99",
+        )
+        for level in (0.0, 0.5, 0.95, 0.999999, 1.0)
+    ),
+    Row("negative-warmup", changed(warmup=-20), "after -20 calls"),
+    Row("no-warmup", changed(warmup=0), "after 0 calls"),
     Row("no-pairs", changed(pairs=0), "0 pairs"),
     Row("negative-pairs", changed(pairs=-400), "-400 pairs"),
     Row("fewer-pairs-than-sessions", changed(pairs=4), "4 pairs in 5 sessions"),
@@ -100,12 +118,12 @@ CONTRADICTING = (
     ),
     Row(
         "p95-below-the-median",
-        with_side("baseline", percentiles_ms={"p95": 1.0}, histogram_ms=()),
+        with_side("baseline", percentiles_ms={"p95": 1.0}),
         "p95 of the baseline's latency",
     ),
     Row(
         "p5-above-the-median",
-        with_side("baseline", percentiles_ms={"p5": 1.8}, histogram_ms=()),
+        with_side("baseline", percentiles_ms={"p5": 1.8}),
         "p5 of the baseline's latency",
     ),
     Row(
@@ -130,6 +148,8 @@ CONTRADICTING = (
         with_side("candidate", histogram_ms=tuple(each / 2 for each in CANDIDATE.histogram_ms)),
         "the median of the candidate's latency",
     ),
+    Row("no-quantiles", with_side("baseline", histogram_ms=()), "has 0 quantiles"),
+    Row("no-quantiles-of-candidate", with_side("candidate", histogram_ms=()), "has 0 quantiles"),
     Row("some-quantiles", with_side("baseline", histogram_ms=(1.0, 1.72, 2.0)), "3 quantiles"),
     Row(
         "quantile-of-nan",
@@ -161,7 +181,8 @@ def test_untouched_timing_passes() -> None:
         pytest.param(changed(cpu_share=None), id="evidence-without-a-cpu-share"),
         pytest.param(changed(cpu_share=FEWEST_CPU_SHARE), id="cpu-share-at-the-limit"),
         pytest.param(changed(cpu_share=3.9, threads=4), id="several-threads"),
-        pytest.param(with_side("baseline", histogram_ms=()), id="no-quantiles"),
+        pytest.param(changed(cpu_share=1.0 + 1e-4), id="cpu-share-above-1-by-rounding"),
+        pytest.param(changed(note="the machine was busy: load 3.0 on 2 CPUs"), id="busy"),
         pytest.param(with_side("baseline", percentiles_ms={}), id="no-percentiles"),
         pytest.param(with_ratio("speedup", 6.4, 6.4, 6.4), id="interval-without-a-width"),
     ],
