@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final, TextIO
 
 from fulcrum_operator.kopf_internals import object_of
+from fulcrum_pipelines.texts import one_line
 
 CHATTY: Final = {
     "aiohttp.access": logging.WARNING,  # a line for each probe and each scrape
@@ -101,6 +102,7 @@ class TextFormatter(logging.Formatter):
         fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
         line = f"{_time(record)} {record.levelname:<7} {record.name}: {record.getMessage()}{fields}"
         trace = _trace(self, record)
+        line = one_line(line)
         return redact(f"{line}\n{trace}" if trace else line)
 
 

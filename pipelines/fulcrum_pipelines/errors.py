@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fulcrum_pipelines.texts import shortened
+from fulcrum_pipelines.texts import one_line, shortened
 
 FailureClass = Literal["user", "quality", "infrastructure", "deadline", "internal"]
 
@@ -17,15 +17,17 @@ class FulcrumError(Exception):
     """An error with a message written for the user.
 
     Args:
-        message: What was wrong and what would be accepted, in one to three lines; more are cut.
+        message: What was wrong and what would be accepted. A library's report is cut to its first
+            three lines. Ends of lines are shown as escapes, since they come from values of users
+            and from libraries: the error is one line.
         where: The field path, file or stage that it is about; put in front of the message.
     """
 
     failure_class: FailureClass = "internal"
 
     def __init__(self, message: str, *, where: str = "") -> None:
-        self.message = message = shortened(message)
-        self.where = where
+        self.message = message = one_line(shortened(message))
+        self.where = where = one_line(where)
         super().__init__(f"{where}: {message}" if where else message)
 
 

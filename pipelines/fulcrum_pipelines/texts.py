@@ -6,7 +6,8 @@ sequences in them could repaint the screen, and direction signs could reorder it
 
 from __future__ import annotations
 
-KEPT = "\n\t\u00a0"
+KEPT_IN_A_LINE = "\t\u00a0"
+KEPT = f"\n{KEPT_IN_A_LINE}"
 MESSAGE_CHARACTERS = 8000
 MESSAGE_LINES = 3
 REASON_CHARACTERS = 300
@@ -26,9 +27,14 @@ def printable(text: str, *, kept: str = KEPT) -> str:
     return "".join(c if c.isprintable() or c in kept else _escape(c) for c in text)
 
 
+def one_line(text: str) -> str:
+    """Return `text` as one line: a name in it that has several cannot write a line of its own."""
+    return printable(text, kept=KEPT_IN_A_LINE)
+
+
 def to_message(text: str) -> str:
-    """Return `text` as a message: printable, and of a bounded length."""
-    safe = printable(text)
+    """Return `text` as a message: one printable line of a bounded length."""
+    safe = one_line(text)
     return safe if len(safe) <= MESSAGE_CHARACTERS else f"{safe[:MESSAGE_CHARACTERS]}…"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from fulcrum_operator.cli.displays.plain import PlainDisplay
 from fulcrum_operator.cli.displays.silent import SilentDisplay
 from fulcrum_operator.cli.main import app, main
 from fulcrum_operator.cli.terminal import print_result
-from fulcrum_pipelines.errors import UserError
+from fulcrum_operator.logs import TextFormatter
+from fulcrum_pipelines.errors import InfrastructureError, UserError
 from fulcrum_pipelines.evidence import (
     ConfusionMatrix,
     Evidence,
@@ -33,8 +35,11 @@ from fulcrum_pipelines.evidence import (
     UnquantizedNode,
 )
 from fulcrum_pipelines.gates import decide
+from fulcrum_pipelines.gates.verdict import SliceResult
 from fulcrum_pipelines.report import render
 from fulcrum_pipelines.resources.compressionjob import Gate
+from fulcrum_pipelines.runner.exit_codes import LastWords, last_words
+from fulcrum_pipelines.states import StageState
 
 HOSTILE = {
     "clears the screen": "cat\x1b[2J",
@@ -48,7 +53,11 @@ HOSTILE = {
     "another end of line": "cat\u2028dog",
     "invisible": "cat\u200bdog",
 }
-NAMES = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+LINES = {"a line of its own": "cat\ndog", "a line over another": "cat\r\ndog"}
+"""A page has lines of its own; in messages and names each would look like one of Fulcrum's."""
+IN_PAGES = pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+HOSTILE_IN_LINES = HOSTILE | LINES
+NAMES = pytest.mark.parametrize("name", HOSTILE_IN_LINES.values(), ids=HOSTILE_IN_LINES)
 HARMLESS = frozenset("\n\u00a0")
 
 
@@ -75,7 +84,7 @@ def evidence_of(name: str) -> Evidence:
     return make_evidence(records=(quantize, make_stage(details=validate)))
 
 
-@NAMES
+@IN_PAGES
 def test_report_shows_escapes(name: str) -> None:
     evidence = evidence_of(name)
     page = render(evidence, decide(evidence, GATES), title=name)
@@ -137,6 +146,35 @@ def test_problems_of_a_manifest_are_one_line_each(name: str, tmp_path: Path) -> 
     assert control_characters(called("run", path)) == set()
 
 
+@pytest.mark.parametrize("name", LINES.values(), ids=LINES)
+def test_missing_files_are_one_line_each(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text(
+        yaml.safe_dump(GOOD | {"spec": GOOD["spec"] | {"model": {"uri": f"file:///no/{name}"}}})
+    )
+    lines = called("run", path).splitlines()
+    assert any("no file or directory '/no/cat" in line for line in lines)
+    assert all(line.startswith("error: ") for line in lines)
+
+
+@pytest.mark.parametrize("name", LINES.values(), ids=LINES)
+def test_messages_and_reasons_are_one_line_each(name: str) -> None:
+    error = InfrastructureError(f"cannot open '{name}'; try again", where=name)
+    state = StageState(
+        stage="prune", state="Failed", started_at="", message=name, last_lines=(name,)
+    )
+    words = last_words(LastWords("user", "Failed", name).as_text())
+    assert words is not None
+    result = SliceResult(slice="all", verdict="Fail", reason=name)
+    record = logging.LogRecord("fulcrum", logging.INFO, "", 1, "read %s", (name,), None)
+    texts = [
+        *(str(error), error.message, error.where, state.message, *state.last_lines),
+        *(words.message, result.reason, TextFormatter().format(record)),
+    ]
+    assert [text for text in texts if len(text.splitlines()) != 1] == []
+    assert all("cat" in text and "dog" in text for text in texts)
+
+
 @NAMES
 def test_gate_shows_escapes(name: str, tmp_path: Path) -> None:
     results, policy = tmp_path / "evidence.json", tmp_path / "gates.yaml"
@@ -147,6 +185,7 @@ def test_gate_shows_escapes(name: str, tmp_path: Path) -> None:
         shown = called("gate", results, "--policy", policy, "--output", form)
         assert "also in cat" in shown
         assert control_characters(shown) == set()
+        assert not any(line.lstrip().startswith("dog") for line in shown.splitlines())
 
 
 @NAMES

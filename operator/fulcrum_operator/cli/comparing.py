@@ -21,6 +21,7 @@ from fulcrum_operator.cli.printing import (
     print_problems,
     print_success,
 )
+from fulcrum_operator.cli.saying import say
 from fulcrum_pipelines.catalog import MAIN_METRICS, METRICS, TASKS
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.errors import UserError
@@ -93,7 +94,7 @@ def run_comparison(
     if plan is None:
         print_problems(problems, as_json=output is ComparisonFormat.JSON)
         if output is ComparisonFormat.JUNIT:
-            print(refusal_to_junit("; ".join(problems), suite, "user"))
+            say(refusal_to_junit("; ".join(problems), suite, "user"))
         return USAGE
     store, result = run_here(
         plan, store_url=store_url, work_root=work_root, use_cache=use_cache, quiet=quiet
@@ -103,13 +104,13 @@ def run_comparison(
         case ComparisonFormat.JSON:
             print_json({**document(result), "exit_code": code, "same_model": same})
         case ComparisonFormat.JUNIT:
-            print(to_junit(result, suite))
+            say(to_junit(result, suite))
         case ComparisonFormat.TABLE if result.published is not None:
             print_success(result.published)
             if same:
-                print(SAME)
+                say(SAME)
     if result.published is None:
-        print("\n".join(failure_lines(store, result)), file=sys.stderr)
+        say("\n".join(failure_lines(store, result)), sys.stderr)
     elif report is not None:
         save_report(fetch_report(store, result.plan.run), report)
     return code

@@ -35,6 +35,7 @@ from fulcrum_pipelines.evidence import EvaluateDetails, StageName
 from fulcrum_pipelines.manifests import JobManifest, load_job, needs_cluster, unsupported
 from fulcrum_pipelines.states import StageState
 from fulcrum_pipelines.storage.store import Store
+from fulcrum_pipelines.validation.problem import Problem
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 NEEDED = {"fulcrum_components": "fulcrum-components", "kfp": "fulcrum-pipelines[local]"}
@@ -105,7 +106,8 @@ def plan_of_job(job: JobManifest) -> tuple[Plan | None, list[str]]:
     plan = make_plan(job.name, job.spec, job.directory)
     plan = plan.model_copy(update={"remeasure": asks_to_remeasure(job.annotations)})
     problems = [
-        f"{field}: no file or directory '{path}'" for field, path in missing_files(plan.spec)
+        str(Problem(field, f"no file or directory '{path}'"))
+        for field, path in missing_files(plan.spec)
     ]
     return (None, problems) if problems else (plan, [])
 

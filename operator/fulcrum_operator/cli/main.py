@@ -27,7 +27,7 @@ from fulcrum_operator.cli import (
     trigger,
     validate,
 )
-from fulcrum_operator.cli.saying import say
+from fulcrum_operator.cli.saying import say, say_line
 
 FAILED = 1
 USAGE = 2
@@ -89,7 +89,7 @@ def main() -> None:
         if os.environ.get("FULCRUM_TRACEBACK"):
             raise
         name, hint = type(error).__name__, "set FULCRUM_TRACEBACK=1 to see the traceback"
-        say(f"error: {name}: {error}; this is a defect of fulcrum, {hint}", sys.stderr)
+        say_line(f"error: {name}: {error}; this is a defect of fulcrum, {hint}", sys.stderr)
         sys.exit(FAILED)
 
 

@@ -22,6 +22,13 @@ def say(text: str, stream: TextIO | None = None) -> None:
     print(printable(text), file=stream or sys.stdout, flush=True)
 
 
+def say_line(text: str, stream: TextIO | None = None) -> None:
+    """Print `text` as `say` does, but as one line, whatever is in it."""
+    from fulcrum_pipelines.texts import one_line
+
+    say(one_line(text), stream)
+
+
 def say_json(text: str) -> None:
     """Print the JSON document `text`, with such characters as escapes of JSON.
 

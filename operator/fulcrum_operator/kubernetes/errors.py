@@ -59,7 +59,7 @@ class ApiError(FulcrumError):
         self.causes = causes
         self.retry_after_s = retry_after_s
         self.continue_token = continue_token
-        super().__init__(message, where=where)
+        super().__init__(" ".join(message.split()), where=where)
 
     @property
     def namespace_is_terminating(self) -> bool:

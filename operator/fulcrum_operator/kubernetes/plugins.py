@@ -137,7 +137,7 @@ class Plugin:
 
     def _fail(self, message: str, *, hint: bool = False) -> NoReturn:
         if hint and self.hint:
-            message += f"\n{self.hint}"
+            message += f"; {self.hint}"
         raise UserError(message, where=self.where)
 
 

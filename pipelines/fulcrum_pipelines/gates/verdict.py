@@ -7,13 +7,19 @@ and compared with one that is computed again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator
 
 from fulcrum_pipelines.evidence import Digest, Finite, Interval, Record
+from fulcrum_pipelines.texts import one_line
 
 SCHEMA: Final = "fulcrum.dev/verdict/v1alpha1"
 
 Outcome = Literal["Pass", "Fail", "Inconclusive", "Anomalous"]
+
+Line = Annotated[str, AfterValidator(one_line)]
+"""A sentence for people. Names in it come from evidence, and write no line of their own."""
 
 PRECEDENCE: tuple[Outcome, ...] = ("Fail", "Anomalous", "Inconclusive", "Pass")
 """Of several outcomes the first in this order counts."""
@@ -39,7 +45,7 @@ class SliceResult(Record):
 
     slice: str
     verdict: Outcome
-    reason: str
+    reason: Line
     value: Finite | None = None
     interval: Interval | None = None
     limit: Limit | None = None
@@ -58,7 +64,7 @@ class GateResult(Record):
     kind: str
     mode: Literal["Enforce", "DryRun"]
     verdict: Outcome
-    reason: str
+    reason: Line
     metric: str | None = None
     value: Finite | None = None
     interval: Interval | None = None
@@ -81,9 +87,9 @@ class Verdict(Record):
 
     schema_version: Literal["fulcrum.dev/verdict/v1alpha1"] = SCHEMA
     outcome: Outcome
-    reasons: tuple[str, ...]
-    anomalies: tuple[str, ...] = ()
-    caveats: tuple[str, ...] = ()
+    reasons: tuple[Line, ...]
+    anomalies: tuple[Line, ...] = ()
+    caveats: tuple[Line, ...] = ()
     gates: tuple[GateResult, ...]
     rules: str
     run: str

@@ -15,7 +15,7 @@ from rich.text import Text
 from fulcrum_operator.cli.displays import duration, elapsed_s
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import StageState
-from fulcrum_pipelines.texts import printable
+from fulcrum_pipelines.texts import one_line
 
 BAR_WIDTH = 16
 
@@ -51,7 +51,7 @@ class LiveDisplay:
 
     def note(self, text: str) -> None:
         """Print it above the table."""
-        self._live.console.print(escape(printable(text)), highlight=False)
+        self._live.console.print(escape(one_line(text)), highlight=False)
 
     def _row(self, stage: str, state: StageState | None) -> list[RenderableType]:
         if state is None:

@@ -6,7 +6,7 @@ import time
 from typing import Self, TextIO
 
 from fulcrum_operator.cli.displays import duration, elapsed_s
-from fulcrum_operator.cli.saying import say
+from fulcrum_operator.cli.saying import say_line
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import StageState
 
@@ -42,7 +42,7 @@ class PlainDisplay:
 
     def note(self, text: str) -> None:
         """Print it."""
-        say(text, self._stream)
+        say_line(text, self._stream)
 
 
 def _line(state: StageState) -> str:

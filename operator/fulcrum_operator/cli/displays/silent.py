@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Self
 
-from fulcrum_operator.cli.saying import say
+from fulcrum_operator.cli.saying import say_line
 from fulcrum_pipelines.contract import Plan
 from fulcrum_pipelines.states import StageState
 
@@ -25,4 +25,4 @@ class SilentDisplay:
 
     def note(self, text: str) -> None:
         """Print it."""
-        say(text, sys.stderr)
+        say_line(text, sys.stderr)
