@@ -412,8 +412,7 @@ def test_command_whose_login_fails_says_so(place: Place, fulcrum: Command) -> No
     assert errors.splitlines() == [
         "the session has expired",
         f"error: {path}: users[u].user.exec: {place.directory}/login ended with exit code 1: "
-        "the session has expired",
-        "Run acme login",
+        "the session has expired; Run acme login",
     ]
 
 
