@@ -229,10 +229,9 @@ def _rules_of_values() -> Iterator[Rule]:
         (
             itself,
             share,
-            "(!has(self.min) || (self.min > 0.0 && self.min < 1.0)) && "
+            "(!has(self.min) || (self.min > 0.0 && self.min <= 1.0)) && "
             "(!has(self.max) || (self.max > 0.0 && self.max <= 1.0))",
-            "min and max of a metric between 0 and 1 must be above 0, max at most 1 and min below, "
-            "which no interval reaches; 0.95 is 95 %",
+            "min and max of a metric between 0 and 1 must be above 0 and at most 1; 0.95 is 95 %",
         ),
         (
             itself,

@@ -425,7 +425,6 @@ RULES_REFUSED = (
             ("memory", "counts megabytes", {"max": 512}, "at most 100"),
             ("churn", "none keeps", {"max": -0.1}, "at least 0 and below 1"),
             ("threshold", "allows all", {"metric": "ece", "max": 1}, "must be below 1"),
-            ("threshold", "none keeps", {"metric": "auc", "min": 1}, "which no interval reaches"),
             ("change", "decides nothing", {"metric": "ece", "max": 0.1}, "noise raises"),
             (
                 "churn",
