@@ -237,7 +237,10 @@ def test_remeasure_repeats_what_is_timed_alone(passed: Ended, project: Project) 
 
 
 def test_repeated_run_keeps_who_measured_and_when(passed: Ended, project: Project) -> None:
-    """A run is called by its job's content, so a repeated one replaces its own evidence."""
+    """A run is called by its job's content, so a repeated one replaces its own evidence.
+
+    A timing that the machine made unreliable is repeated, and then is the second run's own.
+    """
 
     def origins(path: str) -> dict[str, tuple[str, str]]:
         stages = json.loads(Path(path).read_text())["stages"]
@@ -247,8 +250,10 @@ def test_repeated_run_keeps_who_measured_and_when(passed: Ended, project: Projec
     before = origins(passed.document["evidence"])
     again = project.run(project.manifest("job"), "--output", "json", "--quiet")
     assert again.document["evidence"] == passed.document["evidence"]
-    assert all(stage["cached"] for stage in again.document["stages"])
-    assert origins(again.document["evidence"]) == before
+    cached = {stage["stage"] for stage in again.document["stages"] if stage["cached"]}
+    assert before.keys() - cached <= {"quantize", "validate"}
+    after = origins(again.document["evidence"])
+    assert {name: after[name] for name in cached} == {name: before[name] for name in cached}
 
 
 def test_too_few_examples_are_inconclusive(passed: Ended, project: Project) -> None:

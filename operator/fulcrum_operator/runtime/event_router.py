@@ -77,9 +77,16 @@ class Inbox:
             if plural == COMPRESSION_JOB.plural:
                 self._keep_places(body)
         else:
+            self._wake_schedule(plural, body)
             return  # our own write, whose answer was learned already
         for item in self.affected(plural, body):
             self.add(*item)
+
+    def _wake_schedule(self, plural: str, body: Body) -> None:
+        """Let a schedule see what another reconciler wrote about its job, such as its end."""
+        schedule = schedule_of(body) if plural == COMPRESSION_JOB.plural else None
+        if schedule is not None:
+            self.add(COMPRESSION_SCHEDULE.plural, schedule)
 
     def everything(self) -> Iterator[tuple[str, Key]]:
         """Yield all that a new leader must look at."""

@@ -70,6 +70,16 @@ def test_our_own_write_wakes_no_object() -> None:
     assert woken.take(JOBS, "MODIFIED", job(8)) == [(JOBS, "mnist")]
 
 
+def test_our_own_write_of_a_schedules_job_wakes_the_schedule() -> None:
+    """The end of a job is written by the job's reconciler; the schedule counts it."""
+    woken = Woken()
+    ended = job(7, FINISHED)
+    ended["metadata"]["labels"] = {"fulcrum.dev/schedule": "nightly"}
+    woken.inbox.objects[JOBS].learn(ended)
+    assert woken.take(JOBS, "MODIFIED", ended) == [("compressionschedules", "nightly")]
+    assert woken.take(JOBS, "DELETED", ended) == [("compressionschedules", "nightly")]
+
+
 def test_finished_job_is_left_alone_and_kept_small() -> None:
     woken = Woken()
     assert woken.take(JOBS, None, job(2, FINISHED)) == []
