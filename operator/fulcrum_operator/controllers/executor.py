@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from fulcrum_operator.controllers.effects import EffectProbe, ignore_effect, merge_patch
+from fulcrum_operator.controllers.effects import EffectProbe, announce, ignore_effect, merge_patch
 from fulcrum_operator.controllers.job_memory import JobMemory
 from fulcrum_operator.controllers.observer import SOURCES_KEY, Observer, read_snapshot
 from fulcrum_operator.engines.slots import EngineDesk
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, NotFound, NotLeader
-from fulcrum_operator.kubernetes.events import Events, Happening
+from fulcrum_operator.kubernetes.events import Events
 from fulcrum_operator.kubernetes.object_cache import Body, Key, Objects, key_of, version_of
 from fulcrum_operator.lifecycle.actions import (
     Action,
@@ -119,9 +119,7 @@ class Executor:
             case DeleteJob():
                 await self._delete(job)
             case Announce():
-                kind: Literal["Normal", "Warning"] = "Warning" if action.warning else "Normal"
-                happening = Happening(action.reason, action.message, action.transition, kind)
-                await self.events.record(dict(body), happening)
+                await announce(self.events, body, [action])
         return body
 
     def _still_holds(self, body: Body) -> None:

@@ -8,17 +8,21 @@ memory, so that the watch reports it and wakes all objects it concerns.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from fulcrum_operator.controllers.effects import EffectProbe, ignore_effect, merge_patch
+from fulcrum_operator.controllers.effects import (
+    EffectProbe,
+    announce,
+    ignore_effect,
+    replace_status,
+)
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import Conflict, NotFound
-from fulcrum_operator.kubernetes.events import Events, Happening
+from fulcrum_operator.kubernetes.events import Events
 from fulcrum_operator.kubernetes.object_cache import Body, Key, Objects
-from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.lifecycle.observation import Refusal, read_job
 from fulcrum_operator.promotion import decide, keep_up, needs_proof
 from fulcrum_operator.promotion.seen import (
@@ -31,7 +35,6 @@ from fulcrum_operator.promotion.seen import (
     read_promotion,
 )
 from fulcrum_operator.promotion.tracing import trace
-from fulcrum_operator.resources.base import Status
 from fulcrum_operator.resources.modelchannel import Move
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
@@ -114,11 +117,11 @@ class PromotionReconciler:
             if body is None:
                 return None
             decision = keep_up(read_channel(body), self.now())
-            await self._announce(body, decision.announce)
+            await announce(self.events, body, decision.announce)
             if decision.status is None:
                 return None
             try:
-                await self._write(MODEL_CHANNEL, body, decision.status)
+                await replace_status(self.kube, MODEL_CHANNEL, body, decision.status)
             except Conflict:
                 body = await self._read(MODEL_CHANNEL, key)
                 continue
@@ -193,7 +196,7 @@ class PromotionReconciler:
         channel, channel_body = found.seen.channel, found.channel_body
         if channel is not None and channel_body is not None and decision.channel is not None:
             await self._settle_last(channel, channel_body)
-            await self._write(MODEL_CHANNEL, channel_body, decision.channel)
+            await replace_status(self.kube, MODEL_CHANNEL, channel_body, decision.channel)
             self.probe("channel-moved")
             return True
         await self._end(found.seen.promotion, found.body, channel_body, decision)
@@ -227,11 +230,11 @@ class PromotionReconciler:
         """Say what became of a promotion, or what it waits for."""
         if decision.status is None:
             return
-        await self._announce(body, decision.announce)
+        await announce(self.events, body, decision.announce)
         if channel_body is not None:
-            await self._announce(channel_body, decision.of_channel)
+            await announce(self.events, channel_body, decision.of_channel)
         try:
-            await self._write(MODEL_PROMOTION, body, decision.status)
+            await replace_status(self.kube, MODEL_PROMOTION, body, decision.status)
         except NotFound:  # deleted meanwhile; what it did stands in the channel's history
             return
         phase = decision.status.phase
@@ -239,30 +242,11 @@ class PromotionReconciler:
         if phase is not None and phase not in ("Pending", promotion.status.phase):
             self.decided(promotion.spec.kind, phase)
 
-    async def _announce(self, body: Body, announcements: Iterable[Announce]) -> None:
-        for each in announcements:
-            happening = Happening(
-                each.reason, each.message, each.transition, "Warning" if each.warning else "Normal"
-            )
-            await self.events.record(dict(body), happening)
-
     async def _read(self, kind: Kind, key: Key) -> dict[str, Any] | None:
         try:
             return await self.kube.get(kind, key[1], key[0])
         except NotFound:
             return None
-
-    async def _write(self, kind: Kind, body: Body, status: Status) -> None:
-        metadata = body["metadata"]
-        new = status.model_dump(mode="json", by_alias=True, exclude_none=True)
-        await self.kube.patch(
-            kind,
-            metadata["name"],
-            metadata["namespace"],
-            {"status": merge_patch(body.get("status") or {}, new)},
-            subresource="status",
-            resource_version=metadata["resourceVersion"],
-        )
 
 
 def _is_final(body: Body | None, uid: str = "") -> bool:

@@ -6,16 +6,20 @@ name of the job follows from the slot, and the status is written only if it was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from fulcrum_operator.controllers.effects import EffectProbe, ignore_effect, merge_patch
+from fulcrum_operator.controllers.effects import (
+    EffectProbe,
+    announce,
+    ignore_effect,
+    replace_status,
+)
 from fulcrum_operator.kubernetes.api import Kube
 from fulcrum_operator.kubernetes.errors import AlreadyExists, Conflict, Forbidden, Invalid, NotFound
-from fulcrum_operator.kubernetes.events import Events, Happening
+from fulcrum_operator.kubernetes.events import Events
 from fulcrum_operator.kubernetes.object_cache import Body, Key, Objects
-from fulcrum_operator.lifecycle.actions import Announce
 from fulcrum_operator.resources.names import (
     COMPRESSION_JOB,
     COMPRESSION_SCHEDULE,
@@ -87,18 +91,11 @@ class ScheduleReconciler:
             refused = await self._create(key, decision.start)
             if refused is not None:
                 decision = decide(replace(seen, refused=refused), self.now())
-        await self._announce(body, decision.announce)
+        await announce(self.events, body, decision.announce)
         if decision.status is not None:
-            old = body.get("status") or {}
-            new = decision.status.model_dump(mode="json", by_alias=True, exclude_none=True)
             try:
-                written = await self.kube.patch(
-                    COMPRESSION_SCHEDULE,
-                    key[1],
-                    key[0],
-                    {"status": merge_patch(old, new)},
-                    subresource="status",
-                    resource_version=body["metadata"]["resourceVersion"],
+                written = await replace_status(
+                    self.kube, COMPRESSION_SCHEDULE, body, decision.status
                 )
             except NotFound:
                 return None
@@ -171,10 +168,3 @@ class ScheduleReconciler:
         except (NotFound, Conflict):  # it is gone, and perhaps a namesake there
             return
         self.probe("schedule-job-deleted")
-
-    async def _announce(self, body: Body, announcements: Iterable[Announce]) -> None:
-        for each in announcements:
-            happening = Happening(
-                each.reason, each.message, each.transition, "Warning" if each.warning else "Normal"
-            )
-            await self.events.record(dict(body), happening)
