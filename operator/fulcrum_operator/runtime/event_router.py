@@ -76,17 +76,12 @@ class Inbox:
         elif objects.learn(body):
             if plural == COMPRESSION_JOB.plural:
                 self._keep_places(body)
-        else:
-            self._wake_schedule(plural, body)
-            return  # our own write, whose answer was learned already
+        else:  # our own write, whose answer was learned already, by one reconciler
+            for item in self._schedule(plural, body):
+                self.add(*item)
+            return
         for item in self.affected(plural, body):
             self.add(*item)
-
-    def _wake_schedule(self, plural: str, body: Body) -> None:
-        """Let a schedule see what another reconciler wrote about its job, such as its end."""
-        schedule = schedule_of(body) if plural == COMPRESSION_JOB.plural else None
-        if schedule is not None:
-            self.add(COMPRESSION_SCHEDULE.plural, schedule)
 
     def everything(self) -> Iterator[tuple[str, Key]]:
         """Yield all that a new leader must look at."""
@@ -104,8 +99,7 @@ class Inbox:
             case COMPRESSION_JOB.plural:
                 if needs_a_look(body):
                     yield plural, key
-                if (schedule := schedule_of(body)) is not None:
-                    yield COMPRESSION_SCHEDULE.plural, schedule
+                yield from self._schedule(plural, body)
             case COMPRESSION_SCHEDULE.plural:
                 yield plural, key
             case MODEL_PROMOTION.plural:
@@ -117,6 +111,12 @@ class Inbox:
                 yield from self._on_channel(namespace, name)
             case _:
                 yield from self._jobs(self._referring(body))
+
+    def _schedule(self, plural: str, body: Body) -> Iterator[tuple[str, Key]]:
+        """Yield the schedule of a job, which counts its ends and what still goes."""
+        schedule = schedule_of(body) if plural == COMPRESSION_JOB.plural else None
+        if schedule is not None:
+            yield COMPRESSION_SCHEDULE.plural, schedule
 
     def _on_channel(self, namespace: str, channel: str) -> Iterator[tuple[str, Key]]:
         for promotion in self.objects[MODEL_PROMOTION.plural]:
