@@ -50,10 +50,11 @@ SHOWN: Final = 100
 
 @dataclass(frozen=True)
 class _Slot:
-    """The decision about the slot that is due."""
+    """The decision about the slot that is due, or about none."""
 
-    last: LastSlot
-    announce: tuple[Announce, ...]
+    last: LastSlot | None = None
+    announce: tuple[Announce, ...] = ()
+    waits: Refused | None = None
     start: Start | None = None
     delete: tuple[Child, ...] = ()
     slots: tuple[SlotOutcome, ...] = ()
@@ -72,12 +73,10 @@ def decide(seen: ScheduleSeen, now: datetime) -> ScheduleDecision:
     last = schedule.status.last_slot
     decided = max(start, read_time(last.time)) if last else start
     due = cron.due(decided, now)
-    refused = seen.refused if seen.refused and due and seen.refused.slot == due.last else None
-    slot, waits = None, None
-    if due is not None:
-        slot = _slot(seen, cron, due, refused, now)
-        waits = refused if slot is None else None
-    return _decision(seen, cron, start, decided, due, slot, waits, now)
+    slot = _Slot() if due is None else _slot(seen, cron, due, now)
+    if due is not None and slot.waits is None:
+        decided = due.last
+    return _decision(seen, cron, start, decided, slot, now)
 
 
 def _decision(
@@ -85,35 +84,39 @@ def _decision(
     cron: Cron,
     start: datetime,
     decided: datetime,
-    due: Due | None,
-    slot: _Slot | None,
-    waits: Refused | None,
+    slot: _Slot,
     now: datetime,
 ) -> ScheduleDecision:
+    """Return the decision, once it is known what becomes of `slot`.
+
+    Args:
+        seen: The schedule and its jobs.
+        cron: Its slots.
+        start: The moment up to which no slot counts.
+        decided: The last slot that is decided, or `start`.
+        slot: What becomes of the slot that is due.
+        now: The time.
+    """
     schedule = seen.schedule
-    after = due.last if due is not None and slot is not None else decided
-    upcoming = cron.next(max(now, after))
-    scheduling = _scheduling(schedule, upcoming, after, waits, now)
+    upcoming = cron.next(max(now, decided))
+    scheduling = _scheduling(schedule, upcoming, decided, slot.waits, now)
     status = _status(seen, scheduling, now).model_copy(
         update={
             "starts_after": write_time(start),
             "next_slot": write_time(upcoming) if upcoming else None,
-            **({"last_slot": slot.last} if slot else {}),
+            "last_slot": slot.last or schedule.status.last_slot,
         }
     )
-    wait_s = min((upcoming - now).total_seconds(), LONGEST_WAIT_S) if upcoming else LONGEST_WAIT_S
-    announce = slot.announce if slot else ()
-    if waits is not None:
-        wait_s = min(wait_s, RETRY_S)
-        text = f"slot {write_time(waits.slot)} waits: {waits.message}"
-        announce = (Announce("SlotDelayed", text, write_time(waits.slot), warning=True),)
+    wait_s = LONGEST_WAIT_S if slot.waits is None else RETRY_S
+    if upcoming is not None:
+        wait_s = min((upcoming - now).total_seconds(), wait_s)
     gone = beyond_limits(schedule, seen.children, seen.pinned)
     return ScheduleDecision(
-        delete=(*(slot.delete if slot else ()), *gone),
-        start=slot.start if slot else None,
-        announce=announce,
+        delete=(*slot.delete, *gone),
+        start=slot.start,
+        announce=slot.announce,
         status=None if status == schedule.status else status,
-        slots=slot.slots if slot else (),
+        slots=slot.slots,
         after_s=max(wait_s, 0.0),
     )
 
@@ -149,14 +152,13 @@ def _starts_after(schedule: Schedule, now: datetime) -> datetime:
     return max(before, schedule.edited or now)
 
 
-def _slot(
-    seen: ScheduleSeen, cron: Cron, due: Due, refused: Refused | None, now: datetime
-) -> _Slot | None:
-    """Return what becomes of the slot that is due, or None if it waits."""
+def _slot(seen: ScheduleSeen, cron: Cron, due: Due, now: datetime) -> _Slot:
+    """Return what becomes of the slot that is due."""
     schedule, spec = seen.schedule, seen.schedule.spec
     missed = (SlotOutcome("Missed", due.before),) if due.before else ()
     name = name_of(schedule.name, due.last)
     late = now - due.last
+    refused = seen.refused if seen.refused and seen.refused.slot == due.last else None
     if any(child.name == name for child in seen.children):
         return _started(due, name, late, missed)
     if spec.suspend:
@@ -168,7 +170,11 @@ def _slot(
         why = waited or f"it is {late.total_seconds():.0f} s late"
         return _skipped(due, reason, f"{why}; startingDeadlineSeconds is {deadline}", missed)
     if refused is not None:
-        return _skipped(due, refused.reason, refused.message, missed) if refused.is_final else None
+        if refused.is_final:
+            return _skipped(due, refused.reason, refused.message, missed)
+        text = f"slot {write_time(refused.slot)} waits: {refused.message}"
+        event = Announce("SlotDelayed", text, write_time(refused.slot), warning=True)
+        return _Slot(announce=(event,), waits=refused)
     going = tuple(child for child in seen.children if child.finished is None)
     if going and spec.concurrency_policy == "Forbid":
         names = ", ".join(child.name for child in going[:3])
