@@ -225,6 +225,7 @@ def _rules_of_values() -> Iterator[Rule]:
             "alone is kept by any model that is bad enough",
             "",
         )
+    relative = _named(lambda kind: kind.value == "relative change")
     ranges = (
         (
             itself,
@@ -252,7 +253,7 @@ def _rules_of_values() -> Iterator[Rule]:
             f"min of {_joined(unbounded)} must be below 1, since no model is above it",
         ),
         (
-            _named(lambda kind: kind.value == "relative change"),
+            relative,
             "",
             "(!has(self.min) || self.min > -1.0) && (!has(self.max) || self.max > -1.0)",
             "min and max of a relative change must be above -1, which is a loss of everything; "
@@ -289,7 +290,6 @@ def _rules_of_values() -> Iterator[Rule]:
     for kinds, also, rule, message in ranges:
         only = f" || !{also}" if also else ""
         yield f"!({_is('self.kind', kinds)}){only} || ({rule})", f"{_kinds(kinds)}: {message}", ""
-    relative = _named(lambda kind: kind.value == "relative change")
     yield (
         f"!({_is('self.kind', relative)}) || !has(self.metric) || !({_is('self.metric', noisy)})",
         f"{_kinds(relative)} cannot bound {_joined(noisy)}, since noise raises the baseline's; use "

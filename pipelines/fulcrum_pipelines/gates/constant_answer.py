@@ -7,17 +7,24 @@ Effectiveness, 2016). Here the placebo is the constant answer whose metrics stag
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 
 from fulcrum_pipelines.catalog import GATE_KINDS, METRICS
 from fulcrum_pipelines.evidence import ConfusionMatrix, EvaluateDetails, Interval, Metric
 from fulcrum_pipelines.gates import wording
 from fulcrum_pipelines.gates.interval import judge
-from fulcrum_pipelines.gates.kinds import module_name
+from fulcrum_pipelines.gates.kinds import limit_of
 from fulcrum_pipelines.gates.records import ALL
 from fulcrum_pipelines.gates.undecided import Undecided
 from fulcrum_pipelines.resources.compressionjob import Gate
+
+
+def looks_at_answers(gate: Gate) -> bool:
+    """Return whether a model that became worse can miss `gate` for that."""
+    kind = GATE_KINDS[gate.kind]
+    if kind.measures != "metrics":
+        return False
+    return not METRICS[kind.metric_of(gate.metric)].constant_is_perfect
 
 
 def too_loose(
@@ -37,12 +44,9 @@ def too_loose(
     baseline = {each.name: each.value for each in metrics if each.slice == ALL}
     kept, constants = [], set()
     for gate in gates:
-        kind = GATE_KINDS[gate.kind]
-        if gate.mode != "Enforce" or kind.measures != "metrics":
+        if gate.mode != "Enforce" or not looks_at_answers(gate):
             continue
-        name = kind.metric_of(gate.metric)
-        if METRICS[name].constant_is_perfect:
-            continue
+        name = GATE_KINDS[gate.kind].metric_of(gate.metric)
         ours, theirs = baseline.get(name), constant.get(name)
         if gate.slices or ours is None or theirs is None:
             return  # on slices a constant may be worse than on all data
@@ -87,12 +91,9 @@ def _churn(confusion: ConfusionMatrix) -> float | None:
 
 def _keeps(gate: Gate, value: float) -> bool:
     """Return whether a model with the figure `value` keeps the limit of `gate` on all data."""
-    limit = getattr(importlib.import_module(module_name(gate.kind)), "limit", None)
-    if limit is None:
-        return False
     try:
-        kept = limit(gate, None)
+        limit = limit_of(gate)
     except Undecided:
         return False
     point = Interval(level=gate.confidence, low=value, high=value, method="constant answer")
-    return judge(point, kept) == "Pass"
+    return limit is not None and judge(point, limit) == "Pass"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fulcrum_pipelines.baselines import contradiction, ruin, weaknesses
-from fulcrum_pipelines.catalog import GATE_KINDS, METRICS
+from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.contract import MAKING_STAGES
 from fulcrum_pipelines.evidence import (
     Copies,
@@ -18,7 +18,7 @@ from fulcrum_pipelines.evidence import (
     StageEvidence,
     ValidateDetails,
 )
-from fulcrum_pipelines.gates.constant_answer import too_loose
+from fulcrum_pipelines.gates.constant_answer import looks_at_answers, too_loose
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 DATA = "data."
@@ -78,7 +78,7 @@ def caveats(evidence: Evidence, gates: Sequence[Gate]) -> Iterator[str]:
     if details is None or evaluate is None:
         return
     enforced = [gate for gate in gates if gate.mode == "Enforce"]
-    if enforced and not any(map(_looks_at_answers, enforced)):
+    if enforced and not any(map(looks_at_answers, enforced)):
         yield (
             "no enforced gate compares the candidate's answers with the right ones, so it may have "
             "become worse; add one of kind nonInferiority"
@@ -124,14 +124,6 @@ def _named(addresses: Sequence[str]) -> str:
     """Return the first addresses, and how many more there are."""
     more = len(addresses) - NAMED
     return ", ".join(addresses[:NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _looks_at_answers(gate: Gate) -> bool:
-    """Return whether a model that became worse can miss the gate for that."""
-    kind = GATE_KINDS[gate.kind]
-    if kind.measures != "metrics":
-        return False
-    return not METRICS[kind.metric_of(gate.metric)].constant_is_perfect
 
 
 def _records(evidence: Evidence) -> Iterator[str]:

@@ -10,11 +10,12 @@ import importlib
 import re
 from collections.abc import Callable
 from functools import partial
+from types import ModuleType
 
 from fulcrum_pipelines.catalog import GATE_KINDS
 from fulcrum_pipelines.evidence import ValidateDetails
 from fulcrum_pipelines.gates.interval import decide_interval
-from fulcrum_pipelines.gates.verdict import GateResult
+from fulcrum_pipelines.gates.verdict import GateResult, Limit
 from fulcrum_pipelines.resources.compressionjob import Gate
 
 Decide = Callable[[Gate, ValidateDetails], GateResult]
@@ -25,8 +26,23 @@ def module_name(kind: str) -> str:
     return "fulcrum_pipelines.gates." + re.sub("(?=[A-Z])", "_", kind).lower()
 
 
+def limit_of(gate: Gate) -> Limit | None:
+    """Return what `gate` accepts on all data, or None if its kind decides without one limit.
+
+    Raises:
+        Undecided: The gate names no limit.
+    """
+    limit = getattr(_module(gate.kind), "limit", None)
+    found: Limit | None = None if limit is None else limit(gate, None)
+    return found
+
+
+def _module(kind: str) -> ModuleType:
+    return importlib.import_module(module_name(kind))
+
+
 def _decision(kind: str) -> Decide:
-    module = importlib.import_module(module_name(kind))
+    module = _module(kind)
     own: Decide | None = getattr(module, "decide", None)
     return partial(decide_interval, kind=module) if own is None else own
 
