@@ -88,29 +88,18 @@ def judged(evidence: Evidence, outcome: str) -> Verdict:
     return verdict.model_copy(update={"outcome": outcome, "gates": (first, *verdict.gates[1:])})
 
 
+def _sources(jobs: dict[str, int], *, depth: int, watch_age_s: float) -> Sources:
+    """Return the sources of an operator without schedules."""
+    return Sources(lambda: jobs, lambda: depth, lambda: {"jobs": watch_age_s}, dict, dict)
+
+
 class Operators:
     """Metrics of both operators, which grow at each `tick`."""
 
     def __init__(self) -> None:
         self.well, self.sick = Metrics(Settings()), Metrics(Settings())
-        self.well.attach(
-            Sources(
-                lambda: {"Running": 1, "Succeeded": 40},
-                lambda: 3,
-                lambda: {"jobs": 20.0},
-                dict,
-                dict,
-            )
-        )
-        self.sick.attach(
-            Sources(
-                lambda: {"Running": 1, "Pending": 9},
-                lambda: 1000,
-                lambda: {"jobs": 400.0},
-                dict,
-                dict,
-            )
-        )
+        self.well.attach(_sources({"Running": 1, "Succeeded": 40}, depth=3, watch_age_s=20.0))
+        self.sick.attach(_sources({"Running": 1, "Pending": 9}, depth=1000, watch_age_s=400.0))
         self.well.lease_moved(True)
         self._good = compressed(coverage=0.998, speedup=6.4)
         self._floating = compressed(coverage=0.12, speedup=1.3)

@@ -20,6 +20,15 @@ def site(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) 
     control_plane.kubectl("delete", "namespace", made.namespace, "--wait=false")
 
 
+@pytest.fixture(scope="module")
+def operator(site: Site) -> Iterator[OperatorProcess]:
+    """One operator for all tests of a file, which may restart it; a file may have another one."""
+    made = site.new_operator()
+    made.start()
+    yield made
+    made.stop()
+
+
 @pytest.fixture
 def own_site(control_plane: ControlPlane, namespace: str, tmp_path: Path) -> Iterator[Site]:
     """A namespace of the test's own."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,15 +54,6 @@ KILLS = (
     Kill("outcome-written"),
     Kill("terminal-set"),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def operator(site: Site) -> Iterator[OperatorProcess]:
-    """One operator for all tests here; each test restarts it."""
-    made = site.new_operator()
-    made.start()
-    yield made
-    made.stop()
 
 
 def has_ended(site: Site, name: str) -> bool:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import pytest
 from builders.plans import make_spec
 from operator_site import Site
 from operators import OperatorProcess, wait_until
@@ -16,14 +14,6 @@ from fulcrum_operator.cli.main import app
 
 MINUTE_S = 75.0
 NAMES = ("succeed.one", "succeed.two")
-
-
-@pytest.fixture(scope="module")
-def operator(site: Site) -> Iterator[OperatorProcess]:
-    made = site.new_operator()
-    made.start()
-    yield made
-    made.stop()
 
 
 def create(site: Site, name: str, schedule: str, **spec: Any) -> None:
